@@ -1,0 +1,3 @@
+"""Trained policies as callable business agents."""
+
+from __future__ import annotations

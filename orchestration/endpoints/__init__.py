@@ -1,0 +1,3 @@
+"""The doors: REST and metrics."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Where an attempt of a job runs."""
+
+from __future__ import annotations

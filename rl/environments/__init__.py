@@ -1,0 +1,3 @@
+"""Batched simulations and their faces."""
+
+from __future__ import annotations

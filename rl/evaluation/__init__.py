@@ -1,0 +1,3 @@
+"""Scores, intervals, bounds and reports."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Prometheus families of training and serving."""
+
+from __future__ import annotations
