@@ -1,0 +1,97 @@
+"""What every batched environment says: agents in groups, one step record, one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from utils.errors import ConfigError, QuartermasterError
+
+
+class EpisodeEndedError(QuartermasterError):
+    """A step was taken after the end of the episode; call reset first."""
+
+
+class InvalidActionError(QuartermasterError, ValueError):
+    """An action has the wrong shape or is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpec:
+    """What one agent may do."""
+
+    kind: Literal["continuous", "discrete"]
+    size: int
+    """Dimensions of a continuous action; number of choices of a discrete one."""
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse an empty action."""
+        if self.size < 1 or self.low >= self.high:
+            raise ConfigError(f"an action needs size >= 1 and low < high, not {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentGroup:
+    """Agents of one kind: the same spaces, one stack of parameters."""
+
+    name: str
+    members: tuple[int, ...]
+    """Positions on the agent axis."""
+    observation_size: int
+    action: ActionSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """All that one step of every copy tells; sizes are padded to the largest agent."""
+
+    observation: Float[Tensor, "env agent obs"]
+    """After an episode's end: the first observation of the next one (autoreset SAME_STEP)."""
+    action_mask: Bool[Tensor, "env agent act"]
+    """True where a dimension or choice is in use."""
+    agent_alive: Bool[Tensor, "env agent"]
+    reward: Float[Tensor, "env agent"]
+    cost: Float[Tensor, "env agent constraint"]
+    terminated: Bool[Tensor, " env"]
+    truncated: Bool[Tensor, " env"]
+    final_observation: Float[Tensor, "env agent obs"]
+    """The last observation of the episode where one ended, else `observation`."""
+    global_state: Float[Tensor, "env state"]
+    metrics: Mapping[str, Tensor]
+    """Named figures of the step, `[env]` each."""
+
+
+class BatchedEnvironment(Protocol):
+    """Many copies of one world, stepped as one program."""
+
+    num_envs: int
+    num_agents: int
+    agent_ids: tuple[str, ...]
+    groups: tuple[AgentGroup, ...]
+    observation_size: int
+    state_size: int
+    num_costs: int
+    device: torch.device
+
+    def reset(self, seed: int | None = None) -> StepRecord:
+        """Begin a new episode in every copy; a seed begins the whole sequence anew."""
+        ...
+
+    def step(self, action: Tensor) -> StepRecord:
+        """Advance every copy by one step."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all that is needed to continue bit for bit."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state that `state_dict` returned."""
+        ...
