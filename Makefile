@@ -1,0 +1,45 @@
+# Everything a person does here, in one word each. The first call makes .venv; later calls install nothing.
+
+PYTHON ?=
+ARGS ?=
+export PYTHON
+run := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test learn check fix bench install install-dev
+
+help:  ## show this list
+	@echo "Quartermaster: train agents that allocate scarce things, prove them, put them to work."
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  Options go through ARGS, for example: make demo ARGS='--num_agents 6 --fresh'"
+	@echo "                                        make test ARGS='tests/utils -x'"
+
+demo: install  ## train an allocation agent, compare it with experts, promote and invoke it
+	@$(run) rl_training_demo.py --demo_type resource_allocation $(ARGS)
+
+test: install-dev  ## run all tests but the learning ones
+	@OMP_NUM_THREADS=1 $(run) -m pytest -m "not learning" $(ARGS)
+
+learn: install-dev  ## train each algorithm on a small problem until a known score
+	@OMP_NUM_THREADS=1 $(run) -m pytest -m learning $(ARGS)
+
+check: install-dev  ## format, lint, layers and types, changing nothing
+	@$(run) -m ruff format --check .
+	@$(run) -m ruff check .
+	@$(run) .venv/bin/lint-imports
+	@$(run) -m mypy
+
+fix: install-dev  ## format, and repair what the linter can
+	@$(run) -m ruff format .
+	@$(run) -m ruff check --fix .
+
+bench: install  ## measure environment steps per second
+	@$(run) -m benchmarks.environment_speed $(ARGS)
+
+install:
+	@scripts/install requirements.txt
+
+install-dev:
+	@scripts/install requirements.txt requirements-dev.txt
