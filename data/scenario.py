@@ -156,6 +156,11 @@ class ScenarioBank:
         self.refresh_counter += 1
         self._draw()
 
+    def restart(self) -> None:
+        """Return to the first batch."""
+        self.refresh_counter = 0
+        self._draw()
+
     def restore(self, seed: int, refresh_counter: int, expected_hash: str) -> None:
         """Draw the batch that a checkpoint names.
 

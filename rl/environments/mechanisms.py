@@ -1,0 +1,81 @@
+"""How requests of services that exceed a capacity are resolved.
+
+A claim is a request cut to what the service can use in this step, so asking for more never gains
+served work; what nobody claims is lent to those who asked for more and costs them as idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Requests = Float[Tensor, "env service resource"]
+Mechanism = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def allocate_proportionally(
+    requests: Requests,
+    usable: Requests,
+    capacity: Float[Tensor, "env resource"],
+    priority: Float[Tensor, "env service"],
+) -> Requests:
+    """Scale the claims on an overbooked resource down in proportion.
+
+    Args:
+        requests: Units asked for.
+        usable: Units each service can use in this step.
+        capacity: Units there are.
+        priority: Not used.
+
+    Returns:
+        Units granted; they sum to at most the capacity.
+    """
+    del priority
+    claims = torch.minimum(requests, usable)
+    return _lend_rest(requests, _scale_to(claims, capacity), claims, capacity)
+
+
+def allocate_by_priority(
+    requests: Requests,
+    usable: Requests,
+    capacity: Float[Tensor, "env resource"],
+    priority: Float[Tensor, "env service"],
+) -> Requests:
+    """Fill claims in order of priority, equal ones in order of position.
+
+    Args:
+        requests: Units asked for.
+        usable: Units each service can use in this step.
+        capacity: Units there are.
+        priority: Higher is served first.
+
+    Returns:
+        Units granted; they sum to at most the capacity.
+    """
+    claims = torch.minimum(requests, usable)
+    position = torch.arange(priority.shape[1], device=priority.device)
+    higher = priority[:, None, :] > priority[:, :, None]
+    equal_before = (priority[:, None, :] == priority[:, :, None]) & (position < position[:, None])
+    ahead = (higher | equal_before).to(claims.dtype) @ claims
+    granted = torch.minimum(claims, (capacity[:, None] - ahead).clamp(min=0.0))
+    return _lend_rest(requests, granted, claims, capacity)
+
+
+def _scale_to(amounts: Tensor, limit: Tensor) -> Tensor:
+    """Scale amounts down in proportion where they sum to more than the limit."""
+    total = amounts.sum(1)
+    return amounts * (limit / total.clamp(min=1e-12)).clamp(max=1.0)[:, None]
+
+
+def _lend_rest(requests: Tensor, granted: Tensor, claims: Tensor, capacity: Tensor) -> Tensor:
+    rest = (capacity - granted.sum(1)).clamp(min=0.0)
+    return granted + _scale_to(requests - claims, rest)
+
+
+MECHANISMS: dict[str, Mechanism] = {
+    "proportional": allocate_proportionally,
+    "priority": allocate_by_priority,
+}

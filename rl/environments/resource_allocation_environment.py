@@ -1,0 +1,333 @@
+"""Services share typed resources of limited, sometimes failing capacity: one batched program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from data.scenario import ScenarioBank
+from rl.domains.resource_allocation import AllocationConfig, AllocationDomain, AllocationView
+from rl.environments.base_environment import (
+    ActionSpec,
+    AgentGroup,
+    InvalidActionError,
+    StepRecord,
+)
+from rl.environments.mechanisms import MECHANISMS
+from utils.errors import ConfigError
+from utils.seeding import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentConfig:
+    """How the world is played."""
+
+    num_envs: int = 64
+    view: Literal["planner", "services"] = "planner"
+    """One agent splits every capacity, or each service asks for itself."""
+    mechanism: Literal["proportional", "priority"] = "proportional"
+    """How requests of services that exceed a capacity are resolved."""
+    shuffle: bool = True
+    """Draw episodes from the bank at random, or play them in order."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown choices."""
+        if self.num_envs < 1 or self.view not in {"planner", "services"}:
+            raise ConfigError(f"num_envs >= 1 and view planner or services are needed: {self}")
+        if self.mechanism not in MECHANISMS:
+            raise ConfigError(f"mechanism {self.mechanism!r}; known: {', '.join(MECHANISMS)}")
+
+
+class BatchedResourceAllocation:
+    """Copies of the shared-services world; all play one step at a time, episodes in lockstep.
+
+    Observation: planner `[services * features + shared]`, services `[features + shared]` each; see
+    `AllocationDomain`. Action: share of each capacity asked for, in [0, 1]: planner
+    `[services * resources]`, services `[resources]` each. The allocation is fixed before the
+    demand of the step is seen.
+    Reward, per service or summed for the planner: `served_value` (priority times served work)
+    plus `holding_cost` (minus price times idle units). Cost: work lost (SLA violations).
+    End: terminated never; truncated after `config.max_steps`.
+    Invariants: allocations sum to at most the capacity; arrived = served + waiting + lost.
+    """
+
+    def __init__(
+        self, config: AllocationConfig, bank: ScenarioBank, options: EnvironmentConfig, seed: int
+    ) -> None:
+        """Build the copies; call `reset` before the first step.
+
+        Args:
+            config: The world.
+            bank: Its scenarios; refreshed by this environment.
+            options: How it is played.
+            seed: Seed of the choice of episodes.
+
+        Raises:
+            ConfigError: The bank's arrays do not fit the world.
+        """
+        self.config, self.bank, self.options = config, bank, options
+        self.device = torch.device(options.device)
+        self.domain = AllocationDomain(config, torch, self._tensor)
+        self.num_envs = options.num_envs
+        names = tuple(service.name for service in config.services)
+        planner = options.view == "planner"
+        self.agent_ids = ("planner",) if planner else names
+        self.num_agents = len(self.agent_ids)
+        domain = self.domain
+        asked = domain.num_resources * (domain.num_services if planner else 1)
+        shared = domain.shared_features
+        self.observation_size = (
+            domain.observation_size if planner else domain.service_features + shared
+        )
+        self.state_size = domain.observation_size
+        self.num_costs = 1
+        group = AgentGroup(
+            name=options.view,
+            members=tuple(range(self.num_agents)),
+            observation_size=self.observation_size,
+            action=ActionSpec(kind="continuous", size=asked),
+        )
+        self.groups = (group,)
+        self._check_bank()
+        shape = (self.num_envs, self.num_agents)
+        self._mask = torch.ones((*shape, asked), dtype=torch.bool, device=self.device)
+        self._alive = torch.ones(shape, dtype=torch.bool, device=self.device)
+        self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        self._seed(seed)
+        self._begin_episodes()
+
+    def reset(self, seed: int | None = None) -> StepRecord:
+        """Begin a new episode in every copy.
+
+        Args:
+            seed: Begins the sequence of episodes anew, including the bank's.
+        """
+        if seed is not None:
+            self._seed(seed)
+        self._begin_episodes()
+        observation = self._observe()
+        zeros = observation.new_zeros((self.num_envs, self.num_agents))
+        return self._record(observation, observation, zeros, zeros[..., None], metrics={})
+
+    def step(self, action: Tensor) -> StepRecord:
+        """Hold an allocation, let demand arrive, serve, lose, and count.
+
+        Args:
+            action: `[env, agent, act]`, shares of the capacities; clipped to [0, 1].
+
+        Raises:
+            InvalidActionError: The shape is wrong or a value is not finite.
+        """
+        if action.shape != self._mask.shape:
+            raise InvalidActionError(
+                f"action has shape {tuple(action.shape)}, not {tuple(self._mask.shape)}"
+            )
+        if not torch.isfinite(action).all():
+            raise InvalidActionError("action holds a value that is not finite")
+        domain = self.domain
+        arrived = self._arriving[:, self._t]
+        pending = self._backlog + arrived[..., None] * domain.arrival_slot
+        allocation = self._allocate(action, pending.sum(-1))
+        rate = (allocation / domain.usage).amin(-1)
+        ahead = pending.cumsum(-1) - pending
+        served = torch.minimum(pending, (rate[..., None] - ahead).clamp(min=0.0))
+        left = pending - served
+        served_work, lost = served.sum(-1), left[..., 0]
+        idle = (allocation - served_work[..., None] * domain.usage).clamp(min=0.0)
+        value = self._priority * served_work
+        holding = -(self._price[:, None] * idle).sum(-1)
+        self._backlog = torch.cat([left[..., 1:], torch.zeros_like(left[..., :1])], dim=-1)
+        self._allocation = allocation
+        self._t += 1
+        metrics = {
+            "served_value": value.sum(-1),
+            "holding_cost": holding.sum(-1),
+            "arrived_work": arrived.sum(-1),
+            "served_work": served_work.sum(-1),
+            "lost_work": lost.sum(-1),
+            "waiting_work": self._backlog.sum((-1, -2)),
+            "held_share": (allocation.sum(-2) / domain.nominal).mean(-1),
+        }
+        reward, cost = value + holding, lost
+        if self.options.view == "planner":
+            reward, cost = reward.sum(-1, keepdim=True), cost.sum(-1, keepdim=True)
+        return self._finish_step(reward, cost, metrics)
+
+    @property
+    def view(self) -> AllocationView:
+        """What is known before the next step, over all copies."""
+        t, lookback = self._t, self.config.lookback
+        last = min(t, self.config.max_steps - 1)
+        return AllocationView(
+            backlog=self._backlog,
+            recent_demand=self._demand[:, t : t + lookback].transpose(1, 2),
+            allocation=self._allocation,
+            capacity=self._capacity[:, last],
+            priority=self._priority,
+            price=self._price,
+            time_of_day=self._time_of_day[:, last],
+        )
+
+    @property
+    def episode_index(self) -> Tensor:
+        """Position in the bank of the episode each copy plays, `[env]`."""
+        return self._episode
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all that is needed to continue bit for bit."""
+        bank_hash = torch.tensor(list(bytes.fromhex(self.bank.hash)), dtype=torch.uint8)
+        counters = [self._t, self._played, self.bank.seed, self.bank.refresh_counter]
+        return {
+            "episode": self._episode.clone(),
+            "backlog": self._backlog.clone(),
+            "allocation": self._allocation.clone(),
+            "counters": torch.tensor(counters, dtype=torch.int64),
+            "bank_hash": bank_hash,
+            "generator": self._generator.get_state().clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state that `state_dict` returned.
+
+        Args:
+            state: The tensors.
+
+        Raises:
+            ScenarioError: The scenario source gives other episodes than it did.
+        """
+        t, played, bank_seed, refreshes = (int(value) for value in state["counters"])
+        expected = bytes(state["bank_hash"].tolist()).hex()
+        if (bank_seed, refreshes, expected) != (
+            self.bank.seed, self.bank.refresh_counter, self.bank.hash,
+        ):  # fmt: skip
+            self.bank.restore(bank_seed, refreshes, expected)
+        self._load_bank()
+        self._generator.set_state(state["generator"].clone())
+        self._t, self._played = t, played
+        self._gather(state["episode"].to(self.device))
+        self._backlog = state["backlog"].to(self.device)
+        self._allocation = state["allocation"].to(self.device)
+
+    def _tensor(self, values: object) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+
+    def _check_bank(self) -> None:
+        demand = self.bank.scenarios.demand
+        wanted = (self.config.max_steps, self.domain.num_services)
+        resources = self.bank.scenarios.capacity.shape[-1]
+        lookback = self.bank.scenarios.history.shape[1]
+        if (
+            demand.shape[1:] != wanted
+            or resources != self.domain.num_resources
+            or lookback != self.config.lookback
+        ):
+            raise ConfigError(
+                f"the bank has {demand.shape[1:]} steps and services, {resources} resources and "
+                f"look-back {lookback}; the world has {wanted}, {self.domain.num_resources} and "
+                f"{self.config.lookback}"
+            )
+
+    def _seed(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(derive_seed(seed, "environment"))
+        self._played = 0
+        if self.bank.refresh_counter:
+            self.bank.restart()
+        self._load_bank()
+
+    def _load_bank(self) -> None:
+        scenarios = self.bank.scenarios
+        self._rows = {
+            "demand": self._tensor(scenarios.demand),
+            "history": self._tensor(scenarios.history),
+            "capacity": self._tensor(scenarios.capacity),
+            "priority": self._tensor(scenarios.priority),
+            "price": self._tensor(scenarios.price),
+            "time_of_day": self._tensor(scenarios.time_of_day),
+        }
+
+    def _begin_episodes(self) -> None:
+        bank = self.bank
+        if self.options.shuffle and self._played >= bank.config.refresh_every_episodes * (
+            bank.refresh_counter + 1
+        ):
+            bank.refresh()
+            self._load_bank()
+        held = bank.scenarios.num_episodes
+        if self.options.shuffle:
+            episode = torch.randint(held, (self.num_envs,), generator=self._generator)
+        else:
+            episode = (self._played + torch.arange(self.num_envs)) % held
+        self._played += self.num_envs
+        self._t = 0
+        self._gather(episode.to(self.device))
+        shape = (self.num_envs, self.domain.num_services)
+        self._backlog = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
+        self._allocation = torch.zeros((*shape, self.domain.num_resources), device=self.device)
+
+    def _gather(self, episode: Tensor) -> None:
+        rows = {name: values[episode] for name, values in self._rows.items()}
+        self._episode = episode
+        self._arriving = rows["demand"]
+        self._demand = torch.cat([rows["history"], rows["demand"]], dim=1)
+        self._capacity, self._time_of_day = rows["capacity"], rows["time_of_day"]
+        self._priority, self._price = rows["priority"], rows["price"]
+
+    def _allocate(self, action: Tensor, pending: Tensor) -> Tensor:
+        capacity = self._capacity[:, self._t]
+        if self.options.view == "planner":
+            allocation: Tensor = self.domain.project(action[:, 0], capacity)
+            return allocation
+        requests = action.clamp(0.0, 1.0) * capacity[:, None]
+        usable = pending[..., None] * self.domain.usage
+        mechanism = MECHANISMS[self.options.mechanism]
+        return mechanism(requests, usable, capacity, self._priority)
+
+    def _finish_step(self, reward: Tensor, cost: Tensor, metrics: dict[str, Tensor]) -> StepRecord:
+        final = self._observe()
+        if self._t < self.config.max_steps:
+            return self._record(final, final, reward, cost[..., None], metrics=metrics)
+        self._begin_episodes()
+        return self._record(
+            self._observe(), final, reward, cost[..., None], metrics=metrics, truncated=~self._never
+        )
+
+    def _observe(self) -> Tensor:
+        view = self.view
+        observation: Tensor
+        if self.options.view == "planner":
+            observation = self.domain.encode(view)[:, None]
+            return observation
+        services = self.domain.encode_services(view)
+        shared = self.domain.encode_shared(view)[:, None].expand(-1, self.num_agents, -1)
+        return torch.cat([services, shared], dim=-1)
+
+    def _record(
+        self,
+        observation: Tensor,
+        final_observation: Tensor,
+        reward: Tensor,
+        cost: Tensor,
+        *,
+        metrics: dict[str, Tensor],
+        truncated: Tensor | None = None,
+    ) -> StepRecord:
+        state = (
+            observation[:, 0] if self.options.view == "planner" else self.domain.encode(self.view)
+        )
+        return StepRecord(
+            observation=observation,
+            action_mask=self._mask,
+            agent_alive=self._alive,
+            reward=reward,
+            cost=cost,
+            terminated=self._never,
+            truncated=self._never if truncated is None else truncated,
+            final_observation=final_observation,
+            global_state=state,
+            metrics=metrics,
+        )
