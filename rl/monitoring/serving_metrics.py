@@ -1,0 +1,120 @@
+"""Metric families of business agents: requests, latency, fallbacks, guardrails, versions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Outcome = Literal["decision", "fallback", "refused", "error"]
+"""Policy answered; expert answered in its place; request was invalid; nobody could answer."""
+
+DECISION_SECONDS_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+
+
+class ServingMetrics:
+    """Counts what agents answer; label values beyond a cap are counted as `"other"`."""
+
+    def __init__(self, registry: CollectorRegistry, *, max_label_values: int = 64) -> None:
+        """Declare the families.
+
+        Args:
+            registry: Where they are exposed.
+            max_label_values: Distinct values kept per label, so that no caller can flood it.
+        """
+        self._max_label_values = max_label_values
+        self._known: dict[str, set[str]] = {}
+        self._requests = Counter(
+            "agent_requests_total",
+            "Requests to an agent, by what became of them",
+            ("agent", "version", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "agent_decision_seconds",
+            "Time from a request to its decision",
+            ("agent", "version"),
+            buckets=DECISION_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "agent_fallback_total",
+            "Requests that the expert answered in place of the policy",
+            ("agent", "reason"),
+            registry=registry,
+        )
+        self._guardrails = Counter(
+            "agent_guardrail_total",
+            "Actions that had to be changed to satisfy a constraint",
+            ("agent", "constraint"),
+            registry=registry,
+        )
+        self._versions = Gauge(
+            "agent_version_info",
+            "The versions being served; always 1",
+            ("agent", "version", "artifact"),
+            registry=registry,
+        )
+
+    def answered(self, agent: str, version: str, *, outcome: Outcome, seconds: float) -> None:
+        """Count one request.
+
+        Args:
+            agent: Name of the agent.
+            version: Which version answered.
+            outcome: What became of the request.
+            seconds: How long it took.
+        """
+        agent, version = self._capped("agent", agent), self._capped("version", version)
+        self._requests.labels(agent, version, outcome).inc()
+        self._seconds.labels(agent, version).observe(seconds)
+
+    def fell_back(self, agent: str, *, reason: str) -> None:
+        """Count a request that the expert answered.
+
+        Args:
+            agent: Name of the agent.
+            reason: Why, one of a few fixed words; never the text of an error.
+        """
+        self._fallbacks.labels(self._capped("agent", agent), self._capped("reason", reason)).inc()
+
+    def guardrail_applied(self, agent: str, *, constraint: str) -> None:
+        """Count an action that was changed to be feasible.
+
+        Args:
+            agent: Name of the agent.
+            constraint: Which constraint it broke, one of a few fixed words.
+        """
+        agent, constraint = self._capped("agent", agent), self._capped("constraint", constraint)
+        self._guardrails.labels(agent, constraint).inc()
+
+    def serving(self, agent: str, version: str, *, artifact: str) -> None:
+        """Show a version as being served.
+
+        Args:
+            agent: Name of the agent.
+            version: The version.
+            artifact: Hash of its policy artifact; the first 12 digits are shown.
+        """
+        self._versions.labels(agent, version, artifact[:12]).set(1)
+
+    def retire(self, agent: str, version: str) -> None:
+        """Remove the series of a version that is served no more.
+
+        Args:
+            agent: Name of the agent.
+            version: The version.
+        """
+        for family in (self._requests, self._seconds, self._versions):
+            family.remove_by_labels({"agent": agent, "version": version})
+        self._known.get("version", set()).discard(version)
+
+    def _capped(self, label: str, value: str) -> str:
+        known = self._known.setdefault(label, set())
+        if value not in known and len(known) >= self._max_label_values:
+            return "other"
+        known.add(value)
+        return value

@@ -1,0 +1,98 @@
+"""Families of training runs: values arrive, counters survive resumes, retired runs leave."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from rl.monitoring.training_metrics import (
+    EVALUATION_SCORES,
+    REPORTED_VALUES,
+    RunLabels,
+    TrainingMetrics,
+)
+from utils.errors import ConfigError
+
+RUN = RunLabels(environment="resource_allocation", algorithm="ppo", run="r1")
+OTHER = RunLabels(environment="resource_allocation", algorithm="ppo", run="r2")
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry(auto_describe=True)
+
+
+def sample(registry: CollectorRegistry, name: str, run: RunLabels = RUN) -> float | None:
+    labels = {"environment": run.environment, "algorithm": run.algorithm, "run": run.run}
+    return registry.get_sample_value(name, labels)
+
+
+def series_of(registry: CollectorRegistry, run: RunLabels) -> set[str]:
+    samples = (one for family in registry.collect() for one in family.samples)
+    return {one.name for one in samples if one.labels["run"] == run.run}
+
+
+def report_everything(metrics: TrainingMetrics, run: RunLabels) -> None:
+    metrics.observe(run, dict.fromkeys(REPORTED_VALUES, 0.5), env_steps=100, episodes=3, now=1000.0)
+    metrics.evaluated(run, dict.fromkeys(EVALUATION_SCORES, 2.0), now=1001.0)
+    metrics.checkpoint_written(run, size_bytes=4096, now=1002.0)
+
+
+def test_every_reported_value_is_exposed(registry):
+    report_everything(TrainingMetrics(registry), RUN)
+    for family, _ in REPORTED_VALUES.values():
+        assert sample(registry, family) == 0.5
+    for family, _ in EVALUATION_SCORES.values():
+        assert sample(registry, family) == 2.0
+    assert sample(registry, "rl_env_steps_total") == 100
+    assert sample(registry, "rl_episodes_total") == 3
+    assert sample(registry, "rl_checkpoint_size_bytes") == 4096
+    assert sample(registry, "rl_checkpoint_timestamp_seconds") == 1002.0
+    assert sample(registry, "rl_heartbeat_timestamp_seconds") == 1002.0
+
+
+def test_values_without_a_family_are_left_out(registry):
+    TrainingMetrics(registry).observe(RUN, {"reward_holding": -1.0}, env_steps=1, now=0.0)
+    assert not any("holding" in family.name for family in registry.collect())
+
+
+def test_a_loss_that_is_not_finite_is_shown_as_such(registry):
+    TrainingMetrics(registry).observe(RUN, {"policy_loss": math.nan}, env_steps=1, now=0.0)
+    value = sample(registry, "rl_policy_loss")
+    assert value is not None
+    assert math.isnan(value)
+
+
+def test_steps_repeated_after_a_resume_are_counted_once(registry):
+    metrics = TrainingMetrics(registry)
+    for env_steps in (100, 200, 150, 200, 260):
+        metrics.observe(RUN, {}, env_steps=env_steps, now=0.0)
+    assert sample(registry, "rl_env_steps_total") == 260
+
+
+def test_retiring_removes_every_series_of_that_run_only(registry):
+    metrics = TrainingMetrics(registry)
+    report_everything(metrics, RUN)
+    report_everything(metrics, OTHER)
+    kept = series_of(registry, OTHER)
+    metrics.retire(RUN)
+    metrics.retire(RUN)
+    assert series_of(registry, RUN) == set()
+    assert series_of(registry, OTHER) == kept
+
+
+def test_the_longest_silent_run_leaves_when_full(registry):
+    metrics = TrainingMetrics(registry, max_runs=2)
+    third = RunLabels(environment="resource_allocation", algorithm="ppo", run="r3")
+    for run in (RUN, OTHER, RUN, third):
+        metrics.observe(run, {}, env_steps=1, now=0.0)
+    assert series_of(registry, OTHER) == set()
+    assert series_of(registry, RUN)
+    assert series_of(registry, third)
+
+
+def test_room_for_no_run_is_refused(registry):
+    with pytest.raises(ConfigError, match="at least one run"):
+        TrainingMetrics(registry, max_runs=0)
