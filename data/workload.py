@@ -1,4 +1,4 @@
-"""Synthetic demand for shared services: daily season, correlated noise, bursts, capacity failures."""
+"""Synthetic demand for shared services: daily season, correlated noise, bursts, failures."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ class SyntheticWorkload:
         offset = generator.integers(len(profile), size=(episodes, 1))
         shape = profile[(offset + np.arange(steps)) % len(profile)]
         height = law.burst_height * generator.uniform(0.7, 1.1, (episodes, 1))
-        return level + active * shape * height
+        demand: np.ndarray = level + active * shape * height
+        return demand
 
 
 def finish_scenarios(

@@ -185,7 +185,8 @@ def _resource_need(need: Array, config: AllocationConfig) -> Array:
 
 def _as_action(allocation: Array, view: AllocationView) -> Array:
     share = allocation / np.maximum(view.capacity[..., None, :], 1e-9)
-    return share.reshape((*share.shape[:-2], -1)).astype(np.float32)
+    action: Array = share.reshape((*share.shape[:-2], -1)).astype(np.float32)
+    return action
 
 
 def _fill_by_level(

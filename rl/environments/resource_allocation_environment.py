@@ -266,7 +266,7 @@ class BatchedResourceAllocation:
         self._t = 0
         self._gather(episode.to(self.device))
         shape = (self.num_envs, self.domain.num_services)
-        self._backlog = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
+        self._backlog: Tensor = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
         self._allocation = torch.zeros((*shape, self.domain.num_resources), device=self.device)
 
     def _gather(self, episode: Tensor) -> None:
