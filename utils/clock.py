@@ -1,0 +1,105 @@
+"""Time as an argument: the real clock, one that tests turn by hand, and ids that sort by time."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import anyio
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """What the shell may ask about time."""
+
+    def now(self) -> datetime:
+        """Return the wall time, aware and in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Args:
+            seconds: How long by this clock.
+        """
+        ...
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        """Return the wall time, aware and in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Args:
+            seconds: How long.
+        """
+        await anyio.sleep(seconds)
+
+
+class ManualClock:
+    """A clock that stands still until a test advances it."""
+
+    def __init__(self, start: datetime = EPOCH) -> None:
+        self._start = start
+        self._elapsed = 0.0
+        self._advanced = anyio.Event()
+
+    def now(self) -> datetime:
+        """Return the start plus all that was advanced."""
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        """Return the seconds that were advanced."""
+        return self._elapsed
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and wake the sleepers that are due.
+
+        Args:
+            seconds: How long; not negative.
+        """
+        if seconds < 0:
+            raise ValueError(f"seconds={seconds}: time does not go back")
+        self._elapsed += seconds
+        self._advanced.set()
+        self._advanced = anyio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until somebody has advanced the clock far enough.
+
+        Args:
+            seconds: How long by this clock.
+        """
+        due = self._elapsed + seconds
+        while self._elapsed < due:
+            await self._advanced.wait()
+
+
+def new_id(clock: Clock) -> str:
+    """Return a random identifier (UUID version 7) that sorts by the time it was made.
+
+    Args:
+        clock: Tells that time.
+    """
+    milliseconds = (clock.now() - EPOCH) // timedelta(milliseconds=1)
+    chance = uuid.uuid4().int
+    value = (milliseconds & (1 << 48) - 1) << 80 | chance & (1 << 80) - 1
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return str(uuid.UUID(int=value))

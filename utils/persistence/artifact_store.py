@@ -1,0 +1,112 @@
+"""Immutable bytes under the name of their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
+from utils.persistence.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ArtifactStore(Protocol):
+    """Where artifacts lie; every store gives the same bytes for the same hash."""
+
+    def put(self, content: bytes) -> str:
+        """Keep bytes and return their sha256; known content costs nothing.
+
+        Args:
+            content: All of it.
+        """
+        ...
+
+    def get(self, sha256: str) -> bytes:
+        """Load bytes and prove their hash.
+
+        Args:
+            sha256: As `put` returned it.
+
+        Raises:
+            ArtifactMissingError: Nothing is stored under this hash.
+            ArtifactCorruptError: The stored bytes have another hash.
+        """
+        ...
+
+    def path(self, sha256: str) -> Path:
+        """Return where the bytes lie, for readers that want a file; not verified.
+
+        Args:
+            sha256: As `put` returned it.
+
+        Raises:
+            ArtifactMissingError: Nothing is stored under this hash.
+        """
+        ...
+
+
+class DirectoryArtifactStore:
+    """Artifacts as files of one directory, spread over folders by the first two digits."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, content: bytes) -> str:
+        """Keep bytes and return their sha256; known content costs nothing.
+
+        Args:
+            content: All of it.
+
+        Raises:
+            OSError: The disk is full or not writable; nothing is left behind.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        place = self._place(sha256)
+        if not place.exists() or _hash(place.read_bytes()) != sha256:
+            write_atomically(place, content)
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """Load bytes and prove their hash.
+
+        Args:
+            sha256: As `put` returned it.
+
+        Raises:
+            ArtifactMissingError: Nothing is stored under this hash.
+            ArtifactCorruptError: The stored bytes have another hash.
+        """
+        place = self.path(sha256)
+        content = place.read_bytes()
+        if _hash(content) != sha256:
+            raise ArtifactCorruptError(
+                f"{place} does not have the hash of its name (now {_hash(content)}): "
+                "delete it and store the artifact again"
+            )
+        return content
+
+    def path(self, sha256: str) -> Path:
+        """Return where the bytes lie, for readers that want a file; not verified.
+
+        Args:
+            sha256: As `put` returned it.
+
+        Raises:
+            ArtifactMissingError: Nothing is stored under this hash.
+        """
+        place = self._place(sha256)
+        if not place.is_file():
+            raise ArtifactMissingError(f"no artifact {sha256} in {self._root}: was it removed?")
+        return place
+
+    def _place(self, sha256: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise ArtifactMissingError(f"{sha256!r} is not a sha256 in lower-case hexadecimal")
+        return self._root / sha256[:2] / sha256
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

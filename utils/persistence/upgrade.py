@@ -1,0 +1,66 @@
+"""Bring a database file to the newest revision, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, create_engine, event, pool
+
+from utils.persistence.errors import DatabaseError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "quartermaster_revision"
+
+
+def upgrade(path: Path, timeout_seconds: float) -> None:
+    """Run the missing migrations, all in one transaction.
+
+    Args:
+        path: The SQLite file; its folder exists.
+        timeout_seconds: How long to wait for other writers of the file.
+
+    Raises:
+        DatabaseError: The file was written by a newer program.
+    """
+    with path.with_name(f".{path.name}.upgrade").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": timeout_seconds, "isolation_level": None},
+            poolclass=pool.NullPool,
+        )
+        event.listen(engine, "begin", _begin)
+        try:
+            with engine.connect() as connection:
+                connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()
+                with connection.begin():
+                    _upgrade(connection, path)
+        finally:
+            engine.dispose()
+
+
+def _upgrade(connection: Connection, path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    current = context.get_current_revision()
+    if current == script.get_current_head():
+        return
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:
+        raise DatabaseError(
+            f"{path} has revision {current}, which this program does not know: it was written by a "
+            "newer version. Update the program, or name another database."
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
