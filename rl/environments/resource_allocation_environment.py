@@ -98,6 +98,8 @@ class BatchedResourceAllocation:
         self._mask = torch.ones((*shape, asked), dtype=torch.bool, device=self.device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=self.device)
         self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        self._backlog: Tensor
+        self._allocation: Tensor
         self._seed(seed)
         self._begin_episodes()
 
@@ -266,7 +268,7 @@ class BatchedResourceAllocation:
         self._t = 0
         self._gather(episode.to(self.device))
         shape = (self.num_envs, self.domain.num_services)
-        self._backlog: Tensor = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
+        self._backlog = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
         self._allocation = torch.zeros((*shape, self.domain.num_resources), device=self.device)
 
     def _gather(self, episode: Tensor) -> None:
