@@ -1,0 +1,138 @@
+"""Distributions over actions, written by hand: fewer checks, a third of the time of torch's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class ActionSample(NamedTuple):
+    """Actions taken, and how likely each was."""
+
+    action: Shaped[Tensor, "env agent ..."]
+    log_prob: Float[Tensor, "env agent"]
+
+
+class ActionDistribution(Protocol):
+    """What a policy offers for a batch of observations."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw one action per row.
+
+        Args:
+            generator: Source of chance, on the device of the distribution.
+        """
+
+    def mode(self) -> Tensor:
+        """Return the likeliest action of each row."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-density or log-probability of one action per row.
+
+        Args:
+            action: As drawn by `sample`.
+        """
+
+    def entropy(self) -> Tensor:
+        """Return the entropy of each row, in nats."""
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """Independent normal dimensions; samples are unbounded and the environment clips them.
+
+    Dimensions that the mask switches off are zero in every action and absent from log-probability
+    and entropy, so they give no gradient.
+    """
+
+    mean: Float[Tensor, "*batch act"]
+    log_std: Float[Tensor, " act"]
+    mask: Bool[Tensor, "*batch act"] | None = None
+
+    def sample(self, generator: torch.Generator) -> Float[Tensor, "*batch act"]:
+        """Draw one action per row.
+
+        Args:
+            generator: Source of chance, on the device of the distribution.
+        """
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self._in_use(torch.addcmul(self.mean, self.log_std.exp(), noise))
+
+    def mode(self) -> Float[Tensor, "*batch act"]:
+        """Return the mean."""
+        return self._in_use(self.mean)
+
+    def log_prob(self, action: Float[Tensor, "*batch act"]) -> Float[Tensor, "*batch"]:
+        """Return the log-density of the action as it was drawn, before any clipping.
+
+        Args:
+            action: As drawn by `sample`.
+        """
+        deviation = (action - self.mean) * (-self.log_std).exp()
+        density = -0.5 * deviation.square() - (self.log_std + HALF_LOG_TWO_PI)
+        return self._in_use(density).sum(-1)
+
+    def entropy(self) -> Float[Tensor, "*batch"]:
+        """Return the sum over the dimensions in use of log_std + log(2 pi e) / 2."""
+        per_dimension = self.log_std + (0.5 + HALF_LOG_TWO_PI)
+        return self._in_use(per_dimension.expand_as(self.mean)).sum(-1)
+
+    def _in_use(self, quantity: Tensor) -> Tensor:
+        return quantity if self.mask is None else torch.where(self.mask, quantity, 0.0)
+
+
+@dataclass(frozen=True)
+class MaskedCategorical:
+    """One choice of several, with `log_prob_of_choice` normalised over the choices in use."""
+
+    log_prob_of_choice: Float[Tensor, "*batch choice"]
+
+    @classmethod
+    def from_logits(
+        cls,
+        logits: Float[Tensor, "*batch choice"],
+        mask: Bool[Tensor, "*batch choice"] | None = None,
+    ) -> MaskedCategorical:
+        """Normalise logits over the choices that the mask allows.
+
+        Args:
+            logits: Unnormalised log-probabilities.
+            mask: True where a choice may be taken. A row without any is uniform, and must not be
+                learnt from.
+        """
+        if mask is not None:
+            logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+        return cls(logits.log_softmax(-1))
+
+    def sample(self, generator: torch.Generator) -> Int64[Tensor, "*batch"]:
+        """Draw one choice per row by the Gumbel-max rule.
+
+        Args:
+            generator: Source of chance, on the device of the distribution.
+        """
+        waiting = torch.empty_like(self.log_prob_of_choice).exponential_(generator=generator)
+        tiny = torch.finfo(waiting.dtype).tiny
+        return (self.log_prob_of_choice - waiting.clamp_min_(tiny).log_()).argmax(-1)
+
+    def mode(self) -> Int64[Tensor, "*batch"]:
+        """Return the likeliest choice of each row."""
+        return self.log_prob_of_choice.argmax(-1)
+
+    def log_prob(self, action: Int64[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the log-probability of one choice per row.
+
+        Args:
+            action: Index of the choice.
+        """
+        return self.log_prob_of_choice.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Float[Tensor, "*batch"]:
+        """Return -sum p log p; choices out of use add nothing."""
+        return -(self.log_prob_of_choice.exp() * self.log_prob_of_choice).sum(-1)

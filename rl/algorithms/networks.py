@@ -1,0 +1,155 @@
+"""Multilayer perceptrons and the actor-critic made of two of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rl.algorithms.heads import ActionDistribution, DiagonalGaussian, MaskedCategorical
+from rl.algorithms.normalization import ObservationNormalizer
+
+Activation = Literal["tanh", "relu"]
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+HIDDEN_GAIN = math.sqrt(2.0)
+ACTOR_GAIN = 0.01
+CRITIC_GAIN = 1.0
+OBSERVATION_CLIP = 10.0
+
+
+class PolicyLayers(NamedTuple):
+    """A deterministic policy as plain arrays, for a runtime without torch.
+
+    Its output is the mean action, or the logits of the choices.
+    """
+
+    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    """Weight `[in, out]` and bias `[out]`, first to last."""
+    activation: Activation
+    """After every layer but the last."""
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    clip: float
+    """The first layer takes `clip((observation - mean) / std, -clip, clip)`."""
+
+
+def multilayer_perceptron(
+    sizes: tuple[int, ...],
+    *,
+    activation: Activation,
+    output_gain: float,
+    generator: torch.Generator,
+) -> nn.Sequential:
+    """Build linear layers with an activation between them, weights orthogonal and biases zero.
+
+    Args:
+        sizes: Length of the input, of every hidden layer and of the output.
+        activation: Applied after every layer but the last.
+        output_gain: Scale of the last layer's weights; small makes a policy start near uniform.
+        generator: Source of the initial weights, on the CPU.
+    """
+    layers: list[nn.Module] = []
+    last = len(sizes) - 2
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        linear = nn.Linear(inputs, outputs)
+        gain = output_gain if index == last else HIDDEN_GAIN
+        nn.init.orthogonal_(linear.weight, gain, generator=generator)
+        nn.init.zeros_(linear.bias)
+        layers.append(linear)
+        if index < last:
+            layers.append(ACTIVATIONS[activation]())
+    return nn.Sequential(*layers)
+
+
+class ActorCritic(nn.Module):
+    """A policy and its critic, apart but for the normaliser of what both observe.
+
+    The parameters are shared by all agents: any leading dimensions are a batch.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        action_dim: int,
+        *,
+        discrete: bool,
+        activation: Activation = "tanh",
+        observation_clip: float | None = OBSERVATION_CLIP,
+        generator: torch.Generator,
+    ) -> None:
+        """Draw the initial weights.
+
+        Args:
+            sizes: Length of an observation, then of every hidden layer.
+            action_dim: Continuous dimensions, or number of choices.
+            discrete: True for choices.
+            activation: Between the layers.
+            observation_clip: Largest magnitude of a normalised observation; None for no limit.
+            generator: Source of the initial weights, on the CPU.
+        """
+        super().__init__()
+        self.activation: Activation = activation
+        limit = torch.finfo(torch.float32).max if observation_clip is None else observation_clip
+        self.normalizer = ObservationNormalizer(sizes[0], clip=limit)
+        self.actor = multilayer_perceptron(
+            (*sizes, action_dim),
+            activation=activation,
+            output_gain=ACTOR_GAIN,
+            generator=generator,
+        )
+        self.critic = multilayer_perceptron(
+            (*sizes, 1), activation=activation, output_gain=CRITIC_GAIN, generator=generator
+        )
+        self.log_std = None if discrete else nn.Parameter(torch.zeros(action_dim))
+
+    def policy(
+        self,
+        normalized: Float[Tensor, "*batch obs"],
+        mask: Bool[Tensor, "*batch act"] | None,
+    ) -> ActionDistribution:
+        """Return the distribution over actions.
+
+        Args:
+            normalized: Observations after `normalizer`.
+            mask: True where a dimension or choice is in use; None where all are.
+        """
+        output = self.actor(normalized)
+        if self.log_std is None:
+            return MaskedCategorical.from_logits(output, mask)
+        return DiagonalGaussian(output, self.log_std, mask)
+
+    def value(self, normalized: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch"]:
+        """Return the critic's estimate of the return.
+
+        Args:
+            normalized: Observations after `normalizer`.
+        """
+        estimate: Tensor = self.critic(normalized)
+        return estimate.squeeze(-1)
+
+    def actor_layers(self) -> list[nn.Linear]:
+        """Return the linear layers of the actor, first to last."""
+        return [layer for layer in self.actor if isinstance(layer, nn.Linear)]
+
+    def export_layers(self) -> PolicyLayers:
+        """Return copies of the actor's numbers."""
+        return PolicyLayers(
+            layers=[
+                (_to_numpy(layer.weight.T), _to_numpy(layer.bias)) for layer in self.actor_layers()
+            ],
+            activation=self.activation,
+            mean=_to_numpy(self.normalizer.shift),
+            std=_to_numpy(1.0 / self.normalizer.scale),
+            clip=self.normalizer.clip,
+        )
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32, order="C")

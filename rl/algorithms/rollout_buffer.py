@@ -1,0 +1,104 @@
+"""What was seen and done over some steps of all copies, in preallocated tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """A block of steps, written in place and reused for the next block."""
+
+    observation: Float[Tensor, "time env agent obs"]
+    action_mask: Bool[Tensor, "time env agent act"]
+    alive: Bool[Tensor, "time env agent"]
+    action: Shaped[Tensor, "time env agent ..."]
+    log_prob: Float[Tensor, "time env agent"]
+    reward: Float[Tensor, "time env agent"]
+    discount: Float[Tensor, "time env agent"]
+    """Zero where the episode terminated or the agent left it, gamma elsewhere."""
+    ended: Bool[Tensor, "time env agent"]
+    """True where the episode terminated or was truncated."""
+    value: Float[Tensor, "time env agent"]
+    next_value: Float[Tensor, "time env agent"]
+    """Value of the state each step led to; at a truncation, of the episode's own last one."""
+
+    @classmethod
+    def allocate(
+        cls,
+        num_steps: int,
+        observation: Float[Tensor, "env agent obs"],
+        action_mask: Bool[Tensor, "env agent act"],
+        *,
+        discrete: bool,
+    ) -> Rollout:
+        """Make an empty block.
+
+        Args:
+            num_steps: Steps per copy.
+            observation: One step's, for shape and device.
+            action_mask: One step's.
+            discrete: True if an action is a choice.
+        """
+        rows = (num_steps, *observation.shape[:2])
+        device = observation.device
+        numbers = (torch.zeros(rows, device=device) for _ in range(5))
+        log_prob, reward, discount, value, next_value = numbers
+        return cls(
+            observation=torch.zeros((*rows, observation.shape[-1]), device=device),
+            action_mask=torch.zeros(
+                (*rows, action_mask.shape[-1]), device=device, dtype=torch.bool
+            ),
+            alive=torch.zeros(rows, device=device, dtype=torch.bool),
+            action=torch.zeros(rows, device=device, dtype=torch.int64)
+            if discrete
+            else torch.zeros((*rows, action_mask.shape[-1]), device=device),
+            log_prob=log_prob,
+            reward=reward,
+            discount=discount,
+            ended=torch.zeros(rows, device=device, dtype=torch.bool),
+            value=value,
+            next_value=next_value,
+        )
+
+
+class Batch(NamedTuple):
+    """Rows to learn from; time, copy and agent no longer matter."""
+
+    observation: Float[Tensor, "batch obs"]
+    """Normalised."""
+    mask: Bool[Tensor, "batch act"]
+    action: Shaped[Tensor, "batch ..."]
+    log_prob: Float[Tensor, " batch"]
+    value: Float[Tensor, " batch"]
+    advantage: Float[Tensor, " batch"]
+    target: Float[Tensor, " batch"]
+
+    def rows(self, index: Tensor) -> Batch:
+        """Return some of the rows.
+
+        Args:
+            index: Which, as integers.
+        """
+        return Batch(*(column[index] for column in self))
+
+    def minibatches(self, count: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Split the rows at random; a single minibatch needs no shuffling.
+
+        Args:
+            count: How many parts; sizes differ by at most one row.
+            generator: Source of the order, on the device of the rows.
+        """
+        if count == 1:
+            yield self
+            return
+        rows = len(self.log_prob)
+        order = torch.randperm(rows, generator=generator, device=self.log_prob.device)
+        for index in order.tensor_split(min(count, rows)):
+            yield self.rows(index)

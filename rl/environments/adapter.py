@@ -1,0 +1,174 @@
+"""Foreign Gymnasium environments as batched environments of one agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rl.environments.base_environment import ActionSpec, AgentGroup, StepRecord
+from utils.errors import ConfigError
+from utils.seeding import derive_seed
+
+Numbers = NDArray[Any]
+MakeEnvironment = Callable[[], "gymnasium.Env[Any, Any]"]
+
+
+class GymnasiumAdapter:
+    """Steps copies of a Gymnasium environment one after the other.
+
+    Observation: a Box, flattened. Action: a Discrete, or a Box with finite bounds to which [-1, 1]
+    is stretched, clipped first. A foreign simulator cannot be saved: whoever resumes resets all
+    copies with a seed not used before.
+    """
+
+    resume = "approximate"
+
+    def __init__(self, make: str | MakeEnvironment, num_envs: int, *, seed: int = 0) -> None:
+        """Make the copies.
+
+        Args:
+            make: A registered id, or a function that makes one copy.
+            num_envs: How many.
+            seed: Of all their episodes, unless `reset` is given another.
+
+        Raises:
+            ConfigError: A space is of another kind.
+        """
+        make_one: Numbers = NDArray[Any]
+MakeEnvironment = (
+            (lambda: gymnasium.make(make)) if isinstance(make, str) else make
+        )
+        self._envs = SyncVectorEnv([make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        self._first_seed: int | None = seed
+        self.num_envs = num_envs
+        self.num_agents = 1
+        self.agent_ids = ("agent_0",)
+        self.observation_size = _observation_size(self._envs.single_observation_space)
+        self.state_size = self.observation_size
+        self.num_costs = 0
+        self.device = torch.device("cpu")
+        self._action_space = self._envs.single_action_space
+        self._first_choice = int(getattr(self._action_space, "start", 0))
+        action = _action_spec(self._action_space)
+        self.groups = (
+            AgentGroup(
+                name="agent",
+                members=(0,),
+                observation_size=self.observation_size,
+                action=action,
+            ),
+        )
+        self._mask = torch.ones(num_envs, 1, action.size, dtype=torch.bool)
+        self._alive = torch.ones(num_envs, 1, dtype=torch.bool)
+        self._no_cost = torch.zeros(num_envs, 1, 0)
+
+    def reset(self, seed: int | None = None) -> StepRecord:
+        """Begin a new episode in every copy.
+
+        Args:
+            seed: Begins the whole sequence anew; None goes on with it.
+        """
+        seed = self._first_seed if seed is None else seed
+        self._first_seed = None
+        copies = range(self.num_envs)
+        seeds: list[int | None] = [_seed_of_copy(seed, copy) for copy in copies]
+        observation, _ = self._envs.reset(seed=seeds)
+        first = self._to_tensor(observation)
+        nothing = np.zeros(self.num_envs)
+        return self._record(first, first, nothing, terminated=nothing > 0, truncated=nothing > 0)
+
+    def step(self, action: Tensor) -> StepRecord:
+        """Advance every copy by one step.
+
+        Args:
+            action: `[env, 1]` choices, or `[env, 1, act]` in [-1, 1].
+        """
+        observation, reward, terminated, truncated, infos = self._envs.step(self._to_native(action))
+        following = self._to_tensor(observation)
+        final = following
+        if "final_obs" in infos:
+            final = following.clone()
+            for copy in np.flatnonzero(infos["_final_obs"]):
+                final[copy, 0] = self._to_tensor(infos["final_obs"][copy][None])[0, 0]
+        return self._record(following, final, reward, terminated=terminated, truncated=truncated)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return nothing: a foreign simulator cannot be saved."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Accept nothing, for the same reason.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            ConfigError: It holds something, so another environment saved it.
+        """
+        if state:
+            raise ConfigError(f"{next(iter(state))} was saved by another kind of environment")
+
+    def close(self) -> None:
+        """Release what the copies hold."""
+        self._envs.close()
+
+    def _record(
+        self,
+        observation: Tensor,
+        final_observation: Tensor,
+        reward: Numbers,
+        *,
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+    ) -> StepRecord:
+        return StepRecord(
+            observation=observation,
+            action_mask=self._mask,
+            agent_alive=self._alive,
+            reward=torch.as_tensor(reward, dtype=torch.float32).unsqueeze(-1),
+            cost=self._no_cost,
+            terminated=torch.from_numpy(terminated),
+            truncated=torch.from_numpy(truncated),
+            final_observation=final_observation,
+            global_state=observation[:, 0],
+            metrics={},
+        )
+
+    def _to_tensor(self, observation: Numbers) -> Tensor:
+        rows = observation.reshape(len(observation), 1, -1)
+        return torch.tensor(rows, dtype=torch.float32)
+
+    def _to_native(self, action: Tensor) -> Numbers:
+        space = self._action_space
+        if isinstance(space, Box):
+            share = (action[:, 0].numpy().clip(-1.0, 1.0) + 1.0) / 2.0
+            share = share.reshape(-1, *space.shape)
+            return (space.low + share * (space.high - space.low)).astype(space.dtype)
+        return action[:, 0].numpy() + self._first_choice
+
+
+def _seed_of_copy(seed: int | None, copy: int) -> int | None:
+    return None if seed is None else derive_seed(seed, "gymnasium", copy) % 2**31
+
+
+def _observation_size(space: Space[Any]) -> int:
+    if isinstance(space, Box):
+        return int(np.prod(space.shape))
+    raise ConfigError(f"observation space {space} is no Box: flatten it with a Gymnasium wrapper")
+
+
+def _action_spec(space: Space[Any]) -> ActionSpec:
+    if isinstance(space, Discrete):
+        return ActionSpec(kind="discrete", size=int(space.n))
+    if isinstance(space, Box) and space.is_bounded("both"):
+        size = int(np.prod(space.shape))
+        return ActionSpec(kind="continuous", size=size, low=-1.0, high=1.0)
+    raise ConfigError(f"action space {space} is neither Discrete nor a Box with finite bounds")
