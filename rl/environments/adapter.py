@@ -42,8 +42,7 @@ class GymnasiumAdapter:
         Raises:
             ConfigError: A space is of another kind.
         """
-        make_one: Numbers = NDArray[Any]
-MakeEnvironment = (
+        make_one: MakeEnvironment = (
             (lambda: gymnasium.make(make)) if isinstance(make, str) else make
         )
         self._envs = SyncVectorEnv([make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
