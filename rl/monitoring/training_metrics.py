@@ -13,9 +13,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from utils.errors import ConfigError
 
 REPORTED_VALUES: dict[str, tuple[str, str]] = {
-    "episode_return": (
+    "return": (
         "rl_episode_return",
         "Mean undiscounted return of the episodes that ended since the last report",
+    ),
+    "episode_length": (
+        "rl_episode_length_steps",
+        "Mean length of the episodes that ended since the last report",
     ),
     "policy_loss": ("rl_policy_loss", "Loss of the policy in the last update"),
     "value_loss": ("rl_value_loss", "Loss of the critic in the last update"),
@@ -31,10 +35,6 @@ REPORTED_VALUES: dict[str, tuple[str, str]] = {
     ),
     "gradient_norm": ("rl_gradient_norm", "Norm of the gradient before it was clipped"),
     "learning_rate": ("rl_learning_rate", "Step size of the optimiser"),
-    "steps_per_second": (
-        "rl_env_steps_per_second",
-        "Environment steps per second of wall time, learning included",
-    ),
 }
 """What a trainer reports, and the family and help text under which it is exposed."""
 
@@ -50,6 +50,9 @@ EVALUATION_SCORES: dict[str, tuple[str, str]] = {
 }
 """Scores of an evaluation, and the family and help text under which they are exposed."""
 
+_NEGATED = {"entropy_loss"}
+"""Reported as losses, exposed as what they stand for."""
+
 _LABELS = ("environment", "algorithm", "run")
 
 
@@ -60,6 +63,14 @@ class RunLabels:
     environment: str
     algorithm: str
     run: str
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """How far a run was when it last reported steps."""
+
+    env_steps: int = 0
+    time: float | None = None
 
 
 class TrainingMetrics:
@@ -78,7 +89,7 @@ class TrainingMetrics:
         if max_runs < 1:
             raise ConfigError(f"max_runs={max_runs}: allow at least one run")
         self._max_runs = max_runs
-        self._steps_seen: dict[RunLabels, int] = {}
+        self._progress: dict[RunLabels, _Progress] = {}
         self._values = _gauges(registry, REPORTED_VALUES)
         self._scores = _gauges(registry, EVALUATION_SCORES)
         self._env_steps = Counter(
@@ -89,6 +100,12 @@ class TrainingMetrics:
         )
         self._episodes = Counter(
             "rl_episodes_total", "Episodes that ended in training", _LABELS, registry=registry
+        )
+        self._speed = Gauge(
+            "rl_env_steps_per_second",
+            "Environment steps per second of wall time between reports, learning included",
+            _LABELS,
+            registry=registry,
         )
         self._heartbeat = Gauge(
             "rl_heartbeat_timestamp_seconds",
@@ -107,31 +124,24 @@ class TrainingMetrics:
         )
 
     def observe(
-        self,
-        run: RunLabels,
-        values: Mapping[str, float],
-        *,
-        env_steps: int,
-        episodes: int = 0,
-        now: float,
+        self, run: RunLabels, values: Mapping[str, float], *, env_steps: int, now: float
     ) -> None:
         """Take a trainer's report.
 
         Args:
             run: Whose report it is.
-            values: Names of `REPORTED_VALUES`; others, such as reward terms, have no family.
+            values: Names of `REPORTED_VALUES`, and `episodes`, the number that ended since the last
+                report; others, such as reward terms, have no family.
             env_steps: Environment steps since the run began, continued over resumes.
-            episodes: Episodes that ended since the last report.
             now: Unix time in seconds.
         """
         self._beat(run, now)
+        identity = _identity(run)
         for name, gauge in self._values.items():
             if name in values:
-                gauge.labels(*_identity(run)).set(values[name])
-        new_steps = max(0, env_steps - self._steps_seen[run])
-        self._steps_seen[run] += new_steps
-        self._env_steps.labels(*_identity(run)).inc(new_steps)
-        self._episodes.labels(*_identity(run)).inc(episodes)
+                gauge.labels(*identity).set(-values[name] if name in _NEGATED else values[name])
+        self._episodes.labels(*identity).inc(values.get("episodes", 0))
+        self._advance(run, env_steps, now)
 
     def evaluated(self, run: RunLabels, scores: Mapping[str, float], *, now: float) -> None:
         """Take the result of an evaluation.
@@ -164,22 +174,31 @@ class TrainingMetrics:
         Args:
             run: Which run.
         """
-        if self._steps_seen.pop(run, None) is None:
+        if self._progress.pop(run, None) is None:
             return
         for family in self._families():
             family.remove(*_identity(run))
 
+    def _advance(self, run: RunLabels, env_steps: int, now: float) -> None:
+        last = self._progress[run]
+        new_steps = max(0, env_steps - last.env_steps)
+        self._env_steps.labels(*_identity(run)).inc(new_steps)
+        if last.time is not None and now > last.time:
+            self._speed.labels(*_identity(run)).set(new_steps / (now - last.time))
+        last.env_steps += new_steps
+        last.time = now
+
     def _beat(self, run: RunLabels, now: float) -> None:
         # Taken out and put back, so that the mapping is ordered by the last report.
-        self._steps_seen[run] = self._steps_seen.pop(run, 0)
+        self._progress[run] = self._progress.pop(run, _Progress())
         self._heartbeat.labels(*_identity(run)).set(now)
-        if len(self._steps_seen) > self._max_runs:
-            self.retire(next(iter(self._steps_seen)))
+        if len(self._progress) > self._max_runs:
+            self.retire(next(iter(self._progress)))
 
     def _families(self) -> Iterator[Gauge | Counter]:
         yield from self._values.values()
         yield from self._scores.values()
-        yield from (self._env_steps, self._episodes, self._heartbeat)
+        yield from (self._env_steps, self._episodes, self._speed, self._heartbeat)
         yield from (self._checkpoint_time, self._checkpoint_size)
 
 

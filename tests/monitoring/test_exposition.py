@@ -26,7 +26,8 @@ UNIT_OF_TYPE = {"counter": ("_total",), "histogram": ("_seconds", "_bytes")}
 def registry() -> CollectorRegistry:
     registry = make_registry()
     training = TrainingMetrics(registry)
-    training.observe(RUN, dict.fromkeys(REPORTED_VALUES, 0.5), env_steps=1, episodes=1, now=1.0)
+    for now in (1.0, 2.0):
+        training.observe(RUN, dict.fromkeys(REPORTED_VALUES, 0.5), env_steps=1, now=now)
     training.evaluated(RUN, dict.fromkeys(EVALUATION_SCORES, 1.0), now=1.0)
     training.checkpoint_written(RUN, size_bytes=1, now=1.0)
     serving = ServingMetrics(registry)

@@ -7,6 +7,7 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry
 
+from rl.algorithms.ppo_agent import STEP_METRICS
 from rl.monitoring.training_metrics import (
     EVALUATION_SCORES,
     REPORTED_VALUES,
@@ -35,15 +36,17 @@ def series_of(registry: CollectorRegistry, run: RunLabels) -> set[str]:
 
 
 def report_everything(metrics: TrainingMetrics, run: RunLabels) -> None:
-    metrics.observe(run, dict.fromkeys(REPORTED_VALUES, 0.5), env_steps=100, episodes=3, now=1000.0)
+    values = dict.fromkeys(REPORTED_VALUES, 0.5) | {"episodes": 3.0}
+    metrics.observe(run, {}, env_steps=50, now=999.0)
+    metrics.observe(run, values, env_steps=100, now=1000.0)
     metrics.evaluated(run, dict.fromkeys(EVALUATION_SCORES, 2.0), now=1001.0)
     metrics.checkpoint_written(run, size_bytes=4096, now=1002.0)
 
 
 def test_every_reported_value_is_exposed(registry):
     report_everything(TrainingMetrics(registry), RUN)
-    for family, _ in REPORTED_VALUES.values():
-        assert sample(registry, family) == 0.5
+    for name, (family, _) in REPORTED_VALUES.items():
+        assert sample(registry, family) == (-0.5 if name == "entropy_loss" else 0.5)
     for family, _ in EVALUATION_SCORES.values():
         assert sample(registry, family) == 2.0
     assert sample(registry, "rl_env_steps_total") == 100
@@ -72,13 +75,27 @@ def test_steps_repeated_after_a_resume_are_counted_once(registry):
     assert sample(registry, "rl_env_steps_total") == 260
 
 
+def test_speed_is_measured_between_reports(registry):
+    metrics = TrainingMetrics(registry)
+    metrics.observe(RUN, {}, env_steps=5_000, now=10.0)
+    assert sample(registry, "rl_env_steps_per_second") is None
+    metrics.observe(RUN, {}, env_steps=6_000, now=14.0)
+    metrics.observe(RUN, {}, env_steps=6_000, now=14.0)
+    assert sample(registry, "rl_env_steps_per_second") == 250.0
+
+
+def test_what_ppo_reports_has_a_family():
+    reported = {"explained_variance", "learning_rate", *STEP_METRICS}
+    assert reported <= set(REPORTED_VALUES)
+
+
 def test_retiring_removes_every_series_of_that_run_only(registry):
     metrics = TrainingMetrics(registry)
     report_everything(metrics, RUN)
     report_everything(metrics, OTHER)
     kept = series_of(registry, OTHER)
     metrics.retire(RUN)
-    metrics.retire(RUN)
+    metrics.retire(RUN)  # the second time there is nothing left to do
     assert series_of(registry, RUN) == set()
     assert series_of(registry, OTHER) == kept
 
