@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal, Protocol
 
 import torch
@@ -19,6 +21,34 @@ class EpisodeEndedError(QuartermasterError):
 
 class InvalidActionError(QuartermasterError, ValueError):
     """An action has the wrong shape or is not finite."""
+
+
+class AgentRole(Enum):
+    """What an agent is there for."""
+
+    COORDINATOR = "coordinator"
+    EXECUTOR = "executor"
+    ANALYZER = "analyzer"
+    MONITOR = "monitor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """One agent of an environment with the dict API."""
+
+    agent_id: str
+    role: AgentRole | str = AgentRole.EXECUTOR
+    """A role or its name in lower case."""
+
+    def __post_init__(self) -> None:
+        """Turn the name of a role into the role."""
+        if not self.agent_id:
+            raise ConfigError("give every agent an agent_id")
+        try:
+            object.__setattr__(self, "role", AgentRole(self.role))
+        except ValueError as error:
+            known = ", ".join(role.value for role in AgentRole)
+            raise ConfigError(f"role {self.role!r} of {self.agent_id!r}; known: {known}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +76,9 @@ class AgentGroup:
     """Positions on the agent axis."""
     observation_size: int
     action: ActionSpec
+    observation_low: float = -math.inf
+    """No observation of these agents is smaller."""
+    observation_high: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +99,8 @@ class StepRecord:
     global_state: Float[Tensor, "env state"]
     metrics: Mapping[str, Tensor]
     """Named figures of the step, `[env]` each."""
+    reward_terms: Mapping[str, Tensor] = field(default_factory=dict)
+    """Named parts that sum to the reward, `[env, agent]` each; empty where it has none."""
 
 
 class BatchedEnvironment(Protocol):
