@@ -55,5 +55,7 @@ class RetryPolicy:
             if number <= 1:
                 return now
             exponent -= 1
-        delay = min(self.first_delay_seconds * self.factor ** min(exponent, 60), self.max_delay_seconds)
+        delay = min(
+            self.first_delay_seconds * self.factor ** min(exponent, 60), self.max_delay_seconds
+        )
         return now + timedelta(seconds=delay)
