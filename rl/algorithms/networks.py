@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -66,6 +67,19 @@ def multilayer_perceptron(
         if index < last:
             layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)
+
+
+def join_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
+    """Move parameters into one vector, so that clipping and an optimiser's step are one operation.
+
+    Args:
+        parameters: On one device; they keep their values and become views of the vector.
+    """
+    vector = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    parts = vector.detach().split_with_sizes([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
+    return vector
 
 
 class ActorCritic(nn.Module):

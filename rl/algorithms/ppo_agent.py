@@ -16,6 +16,7 @@ from rl.algorithms.networks import (
     Activation,
     ActorCritic,
     PolicyLayers,
+    join_parameters,
 )
 from rl.algorithms.normalization import RewardScaler
 from rl.algorithms.policy_state import (
@@ -74,10 +75,9 @@ class PPOConfig:
         Raises:
             ConfigError: A field is out of range.
         """
-        fractions = ("gamma", "gae_lambda")
         positive = ("learning_rate", "epsilon_clip", "max_grad_norm", "ppo_epochs")
         optional = [n for n in ("value_clip", "target_kl") if getattr(self, n) is not None]
-        for name in fractions:
+        for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose a number in [0, 1]")
         for name in (*positive, *optional, "num_minibatches"):
@@ -129,8 +129,9 @@ class PPOAgent:
             nn.init.constant_(self.network.actor_layers()[-1].bias, config.initial_action_mean)
         self.network.to(self.device)
         self.parameters = list(self.network.parameters())
+        self._vector = join_parameters(self.parameters)
         self.optimizer = torch.optim.Adam(
-            self.parameters, lr=config.learning_rate, eps=1e-5, fused=True
+            [self._vector], lr=config.learning_rate, eps=1e-5, fused=True
         )
         self.reward_scaler = RewardScaler(config.gamma).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -216,7 +217,7 @@ class PPOAgent:
         )
         alive = rollout.alive
         if not alive.any():
-            raise ConfigError("no agent was alive in the whole rollout: check agent_alive")
+            raise ConfigError("no agent is alive in this rollout: check agent_alive")
         return Batch(
             observation=self.network.normalizer(rollout.observation[alive]),
             mask=rollout.action_mask[alive],
@@ -242,9 +243,9 @@ class PPOAgent:
         if self.config.entropy_coeff != 0.0:
             loss = loss + self.config.entropy_coeff * entropy_loss
 
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        gradients = torch.autograd.grad(loss, self.parameters)
+        self._vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
+        norm = nn.utils.clip_grad_norm_(self._vector, self.config.max_grad_norm)
         self.optimizer.step()
         with torch.no_grad():
             kl, clipped = losses.approximate_kl(log_ratio), losses.clip_fraction(log_ratio, epsilon)

@@ -150,8 +150,10 @@ class GymnasiumAdapter:
         if isinstance(space, Box):
             share = (action[:, 0].numpy().clip(-1.0, 1.0) + 1.0) / 2.0
             share = share.reshape(-1, *space.shape)
-            return (space.low + share * (space.high - space.low)).astype(space.dtype)
-        return action[:, 0].numpy() + self._first_choice
+            stretched: Numbers = space.low + share * (space.high - space.low)
+            return stretched.astype(space.dtype)
+        choice: Numbers = action[:, 0].numpy() + self._first_choice
+        return choice
 
 
 def _seed_of_copy(seed: int | None, copy: int) -> int | None:

@@ -1,0 +1,3 @@
+"""Tests of rl.algorithms."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests of rl.environments."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests of rl.training."""
+
+from __future__ import annotations
