@@ -17,6 +17,9 @@ SLACK_STEPS = (0, 1, 2, 4)
 """Waiting work is observed as the sums that are lost within so many further steps, and in all."""
 RECENT_STEPS = 3
 OBSERVATION_LIMIT = 10.0
+COVERAGE_SIZE = 2
+LARGEST_HEADROOM = 2.0
+TINY = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,11 @@ class AllocationDomain:
         self._static = as_array(
             np.concatenate([patience[:, None] / self.num_slacks, share / dominant], axis=1)
         )
+        self._impatient = as_array(patience == 1)
+        self._usage_twice = as_array(np.tile(usage, (2, 1)))
+        items = np.arange(2 * len(services))
+        self._earlier = as_array(items[None, :] < items[:, None]) > 0
+        self._density_limit = 1e6
         scale = max(service.priority for service in services) or 1.0
         self._priority_scale = scale
         self._price_scale = as_array([price or 1.0 for price in config.price])
@@ -204,6 +212,44 @@ class AllocationDomain:
         services = self.encode_services(view)
         flat = services.reshape((*services.shape[:-2], -1))
         return self._xp.concatenate([flat, self.encode_shared(view)], axis=-1)
+
+    def cover(self, action: Any, view: AllocationView) -> Any:
+        """Turn coverage per service into the shares of the capacities it takes.
+
+        Coverage says how much of a service's need to reserve for, so one number means the same at
+        any load. Where a resource is short, work that is lost unless served now goes first, and
+        within both classes the order is value per dominant share.
+
+        Args:
+            action: `[..., service * 2]`, clipped to [0, 1]: per service the share of the waiting
+                work that may still wait, then half the multiple of the recent demand.
+            view: What is known.
+
+        Returns:
+            `[..., service * resource]`: shares of each capacity that sum to at most one.
+        """
+        xp = self._xp
+        coverage = xp.clip(action, 0.0, 1.0)
+        coverage = coverage.reshape((*coverage.shape[:-1], self.num_services, COVERAGE_SIZE))
+        forecast = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
+        forecast = LARGEST_HEADROOM * coverage[..., 1] * forecast
+        expiring = view.backlog[..., 0]
+        patient = coverage[..., 0] * (view.backlog.sum(-1) - expiring)
+        urgent = expiring + self._impatient * forecast
+        rest = patient + (1.0 - self._impatient) * forecast
+        work = xp.concatenate([urgent, rest], axis=-1)
+        density = view.priority / self._dominant[:, 0]
+        bid = xp.concatenate([density + self._density_limit, density], axis=-1)
+        before = bid[..., None, :] > bid[..., :, None]
+        before = before | ((bid[..., None, :] == bid[..., :, None]) & self._earlier)
+        wanted = work[..., None] * self._usage_twice
+        ahead = (before * 1.0) @ wanted if xp is np else before.to(wanted.dtype) @ wanted
+        room = xp.clip(view.capacity[..., None, :] - ahead, 0.0, None)
+        fit = xp.clip((room / (wanted + TINY)).min(-1) if xp is np else (room / (wanted + TINY)).amin(-1), 0.0, 1.0)
+        granted = wanted * fit[..., None]
+        granted = granted[..., : self.num_services, :] + granted[..., self.num_services :, :]
+        share = granted / (view.capacity[..., None, :] + TINY)
+        return share.reshape((*share.shape[:-2], -1))
 
     def project(self, action: Any, capacity: Any) -> Any:
         """Turn a planner's action into the allocation that is held.

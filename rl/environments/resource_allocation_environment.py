@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from data.scenario import ScenarioBank
-from rl.domains.resource_allocation import AllocationConfig, AllocationDomain, AllocationView
+from rl.domains.resource_allocation import (
+    COVERAGE_SIZE,
+    OBSERVATION_LIMIT,
+    AllocationConfig,
+    AllocationDomain,
+    AllocationView,
+)
 from rl.environments.base_environment import (
     ActionSpec,
+    AgentConfig,
     AgentGroup,
     InvalidActionError,
     StepRecord,
 )
+from rl.environments.episodes import EpisodeDealer
+from rl.environments.faces import DictEnvironment
 from rl.environments.mechanisms import MECHANISMS
+from rl.environments.synthetic_services import (
+    DEFAULT_STEPS,
+    make_synthetic_services,
+    summarize_allocation,
+)
 from utils.errors import ConfigError
-from utils.seeding import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +42,12 @@ class EnvironmentConfig:
     num_envs: int = 64
     view: Literal["planner", "services"] = "planner"
     """One agent splits every capacity, or each service asks for itself."""
+    action: Literal["shares", "coverage"] = "shares"
+    """Actions are shares of the capacities, or coverage of waiting work and recent demand."""
+    reward: Literal["kpi", "losses"] = "kpi"
+    """Served value, or minus lost value; both less the holding cost. They differ by the value of
+    what arrived, which no action changes, and of what still waits; losses vary far less, so they
+    are what training learns from."""
     mechanism: Literal["proportional", "priority"] = "proportional"
     """How requests of services that exceed a capacity are resolved."""
     shuffle: bool = True
@@ -47,8 +66,9 @@ class BatchedResourceAllocation:
     """Copies of the shared-services world; all play one step at a time, episodes in lockstep.
 
     Observation: planner `[services * features + shared]`, services `[features + shared]` each; see
-    `AllocationDomain`. Action: share of each capacity asked for, in [0, 1]: planner
-    `[services * resources]`, services `[resources]` each. The allocation is fixed before the
+    `AllocationDomain`. Action, in [0, 1]: share of each capacity asked for, planner
+    `[services * resources]`, services `[resources]` each; or coverage of waiting work and recent
+    demand, two numbers per service. The allocation is fixed before the
     demand of the step is seen.
     Reward, per service or summed for the planner: `served_value` (priority times served work)
     plus `holding_cost` (minus price times idle units). Cost: work lost (SLA violations).
@@ -79,7 +99,8 @@ class BatchedResourceAllocation:
         self.agent_ids = ("planner",) if planner else names
         self.num_agents = len(self.agent_ids)
         domain = self.domain
-        asked = domain.num_resources * (domain.num_services if planner else 1)
+        per_service = COVERAGE_SIZE if options.action == "coverage" else domain.num_resources
+        asked = per_service * (domain.num_services if planner else 1)
         shared = domain.shared_features
         self.observation_size = (
             domain.observation_size if planner else domain.service_features + shared
@@ -91,8 +112,10 @@ class BatchedResourceAllocation:
             members=tuple(range(self.num_agents)),
             observation_size=self.observation_size,
             action=ActionSpec(kind="continuous", size=asked),
+            observation_low=0.0,
+            observation_high=OBSERVATION_LIMIT,
         )
-        self.groups = (group,)
+        self.groups: tuple[AgentGroup, ...] = (group,)
         self._check_bank()
         shape = (self.num_envs, self.num_agents)
         self._mask = torch.ones((*shape, asked), dtype=torch.bool, device=self.device)
@@ -100,7 +123,10 @@ class BatchedResourceAllocation:
         self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         self._backlog: Tensor
         self._allocation: Tensor
-        self._seed(seed)
+        self._dealer = EpisodeDealer(
+            bank, num_envs=self.num_envs, shuffle=options.shuffle, device=self.device
+        )
+        self._dealer.restart(seed)
         self._begin_episodes()
 
     def reset(self, seed: int | None = None) -> StepRecord:
@@ -110,7 +136,7 @@ class BatchedResourceAllocation:
             seed: Begins the sequence of episodes anew, including the bank's.
         """
         if seed is not None:
-            self._seed(seed)
+            self._dealer.restart(seed)
         self._begin_episodes()
         observation = self._observe()
         zeros = observation.new_zeros((self.num_envs, self.num_agents))
@@ -132,7 +158,7 @@ class BatchedResourceAllocation:
         if not torch.isfinite(action).all():
             raise InvalidActionError("action holds a value that is not finite")
         domain = self.domain
-        arrived = self._arriving[:, self._t]
+        arrived = self._episodes.arriving[:, self._t]
         pending = self._backlog + arrived[..., None] * domain.arrival_slot
         allocation = self._allocate(action, pending.sum(-1))
         rate = (allocation / domain.usage).amin(-1)
@@ -141,13 +167,15 @@ class BatchedResourceAllocation:
         left = pending - served
         served_work, lost = served.sum(-1), left[..., 0]
         idle = (allocation - served_work[..., None] * domain.usage).clamp(min=0.0)
-        value = self._priority * served_work
-        holding = -(self._price[:, None] * idle).sum(-1)
+        value = self._episodes.priority * served_work
+        holding = -(self._episodes.price[:, None] * idle).sum(-1)
         self._backlog = torch.cat([left[..., 1:], torch.zeros_like(left[..., :1])], dim=-1)
         self._allocation = allocation
         self._t += 1
+        lost_value = -self._episodes.priority * lost
         metrics = {
             "served_value": value.sum(-1),
+            "lost_value": lost_value.sum(-1),
             "holding_cost": holding.sum(-1),
             "arrived_work": arrived.sum(-1),
             "served_work": served_work.sum(-1),
@@ -155,10 +183,15 @@ class BatchedResourceAllocation:
             "waiting_work": self._backlog.sum((-1, -2)),
             "held_share": (allocation.sum(-2) / domain.nominal).mean(-1),
         }
-        reward, cost = value + holding, lost
+        name, gain = "lost_value", lost_value
+        if self.options.reward == "kpi":
+            name, gain = "served_value", value
+        terms = {name: gain, "holding_cost": holding}
+        reward, cost = gain + holding, lost
         if self.options.view == "planner":
             reward, cost = reward.sum(-1, keepdim=True), cost.sum(-1, keepdim=True)
-        return self._finish_step(reward, cost, metrics)
+            terms = {name: metrics[name][:, None] for name in terms}
+        return self._finish_step(reward, cost, metrics, terms)
 
     @property
     def view(self) -> AllocationView:
@@ -167,30 +200,27 @@ class BatchedResourceAllocation:
         last = min(t, self.config.max_steps - 1)
         return AllocationView(
             backlog=self._backlog,
-            recent_demand=self._demand[:, t : t + lookback].transpose(1, 2),
+            recent_demand=self._episodes.demand[:, t : t + lookback].transpose(1, 2),
             allocation=self._allocation,
-            capacity=self._capacity[:, last],
-            priority=self._priority,
-            price=self._price,
-            time_of_day=self._time_of_day[:, last],
+            capacity=self._episodes.capacity[:, last],
+            priority=self._episodes.priority,
+            price=self._episodes.price,
+            time_of_day=self._episodes.time_of_day[:, last],
         )
 
     @property
     def episode_index(self) -> Tensor:
         """Position in the bank of the episode each copy plays, `[env]`."""
-        return self._episode
+        return self._episodes.index
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that is needed to continue bit for bit."""
-        bank_hash = torch.tensor(list(bytes.fromhex(self.bank.hash)), dtype=torch.uint8)
-        counters = [self._t, self._played, self.bank.seed, self.bank.refresh_counter]
         return {
-            "episode": self._episode.clone(),
+            **self._dealer.state_dict(),
+            "time": torch.tensor(self._t),
+            "episode": self._episodes.index.clone(),
             "backlog": self._backlog.clone(),
             "allocation": self._allocation.clone(),
-            "counters": torch.tensor(counters, dtype=torch.int64),
-            "bank_hash": bank_hash,
-            "generator": self._generator.get_state().clone(),
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -202,16 +232,8 @@ class BatchedResourceAllocation:
         Raises:
             ScenarioError: The scenario source gives other episodes than it did.
         """
-        t, played, bank_seed, refreshes = (int(value) for value in state["counters"])
-        expected = bytes(state["bank_hash"].tolist()).hex()
-        if (bank_seed, refreshes, expected) != (
-            self.bank.seed, self.bank.refresh_counter, self.bank.hash,
-        ):  # fmt: skip
-            self.bank.restore(bank_seed, refreshes, expected)
-        self._load_bank()
-        self._generator.set_state(state["generator"].clone())
-        self._t, self._played = t, played
-        self._gather(state["episode"].to(self.device))
+        self._episodes = self._dealer.restore(state, state["episode"])
+        self._t = int(state["time"])
         self._backlog = state["backlog"].to(self.device)
         self._allocation = state["allocation"].to(self.device)
 
@@ -234,69 +256,36 @@ class BatchedResourceAllocation:
                 f"{self.config.lookback}"
             )
 
-    def _seed(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(derive_seed(seed, "environment"))
-        self._played = 0
-        if self.bank.refresh_counter:
-            self.bank.restart()
-        self._load_bank()
-
-    def _load_bank(self) -> None:
-        scenarios = self.bank.scenarios
-        self._rows = {
-            "demand": self._tensor(scenarios.demand),
-            "history": self._tensor(scenarios.history),
-            "capacity": self._tensor(scenarios.capacity),
-            "priority": self._tensor(scenarios.priority),
-            "price": self._tensor(scenarios.price),
-            "time_of_day": self._tensor(scenarios.time_of_day),
-        }
-
     def _begin_episodes(self) -> None:
-        bank = self.bank
-        if self.options.shuffle and self._played >= bank.config.refresh_every_episodes * (
-            bank.refresh_counter + 1
-        ):
-            bank.refresh()
-            self._load_bank()
-        held = bank.scenarios.num_episodes
-        if self.options.shuffle:
-            episode = torch.randint(held, (self.num_envs,), generator=self._generator)
-        else:
-            episode = (self._played + torch.arange(self.num_envs)) % held
-        self._played += self.num_envs
         self._t = 0
-        self._gather(episode.to(self.device))
+        self._episodes = self._dealer.deal()
         shape = (self.num_envs, self.domain.num_services)
         self._backlog = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
         self._allocation = torch.zeros((*shape, self.domain.num_resources), device=self.device)
 
-    def _gather(self, episode: Tensor) -> None:
-        rows = {name: values[episode] for name, values in self._rows.items()}
-        self._episode = episode
-        self._arriving = rows["demand"]
-        self._demand = torch.cat([rows["history"], rows["demand"]], dim=1)
-        self._capacity, self._time_of_day = rows["capacity"], rows["time_of_day"]
-        self._priority, self._price = rows["priority"], rows["price"]
-
     def _allocate(self, action: Tensor, pending: Tensor) -> Tensor:
-        capacity = self._capacity[:, self._t]
+        capacity = self._episodes.capacity[:, self._t]
+        if self.options.action == "coverage":
+            shares = self.domain.cover(action.flatten(1), self.view)
+            action = shares.reshape((self.num_envs, self.num_agents, -1))
         if self.options.view == "planner":
             allocation: Tensor = self.domain.project(action[:, 0], capacity)
             return allocation
         requests = action.clamp(0.0, 1.0) * capacity[:, None]
         usable = pending[..., None] * self.domain.usage
         mechanism = MECHANISMS[self.options.mechanism]
-        return mechanism(requests, usable, capacity, self._priority)
+        return mechanism(requests, usable, capacity, self._episodes.priority)
 
-    def _finish_step(self, reward: Tensor, cost: Tensor, metrics: dict[str, Tensor]) -> StepRecord:
-        final = self._observe()
-        if self._t < self.config.max_steps:
-            return self._record(final, final, reward, cost[..., None], metrics=metrics)
-        self._begin_episodes()
-        return self._record(
-            self._observe(), final, reward, cost[..., None], metrics=metrics, truncated=~self._never
-        )
+    def _finish_step(
+        self, reward: Tensor, cost: Tensor, metrics: dict[str, Tensor], terms: dict[str, Tensor]
+    ) -> StepRecord:
+        observation = final = self._observe()
+        truncated = self._never
+        if self._t == self.config.max_steps:
+            self._begin_episodes()
+            observation, truncated = self._observe(), ~self._never
+        record = self._record(observation, final, reward, cost[..., None], metrics=metrics)
+        return replace(record, truncated=truncated, reward_terms=terms)
 
     def _observe(self) -> Tensor:
         view = self.view
@@ -316,7 +305,6 @@ class BatchedResourceAllocation:
         cost: Tensor,
         *,
         metrics: dict[str, Tensor],
-        truncated: Tensor | None = None,
     ) -> StepRecord:
         state = (
             observation[:, 0] if self.options.view == "planner" else self.domain.encode(self.view)
@@ -328,8 +316,53 @@ class BatchedResourceAllocation:
             reward=reward,
             cost=cost,
             terminated=self._never,
-            truncated=self._never if truncated is None else truncated,
+            truncated=self._never,
             final_observation=final_observation,
             global_state=state,
             metrics=metrics,
         )
+
+
+class ResourceAllocationEnvironment(DictEnvironment):
+    """Services ask for shares of resources in synthetic episodes, spoken to in dicts.
+
+    Observation, action, reward, end and invariants: the services view of
+    `BatchedResourceAllocation`.
+    """
+
+    def __init__(
+        self,
+        agent_configs: Sequence[AgentConfig] | None = None,
+        *,
+        resource_types: Sequence[str] | None = None,
+        total_resources: Mapping[str, float] | None = None,
+        allocation_mechanism: Literal["proportional", "priority"] = "proportional",
+        max_steps: int = DEFAULT_STEPS,
+        seed: int | None = None,
+    ) -> None:
+        """Build the world; call `reset` before the first step.
+
+        Args:
+            agent_configs: One per service; None gives the four services of the preset.
+            resource_types: Names of the resources; None gives compute and memory.
+            total_resources: Units per resource; one left out has 20 per service.
+            allocation_mechanism: How requests that exceed a capacity are resolved.
+            max_steps: Steps of an episode.
+            seed: Of the episodes; None is zero.
+
+        Raises:
+            ConfigError: A setting is unknown or out of range.
+        """
+        config, bank = make_synthetic_services(
+            agent_configs,
+            resource_types=resource_types,
+            total_resources=total_resources,
+            max_steps=max_steps,
+            seed=seed or 0,
+        )
+        options = EnvironmentConfig(num_envs=1, view="services", mechanism=allocation_mechanism)
+        super().__init__(BatchedResourceAllocation(config, bank, options, seed or 0))
+
+    def get_allocation_metrics(self) -> dict[str, float]:
+        """Return what was served, lost, held and earned since the episode began."""
+        return summarize_allocation(self.get_performance_metrics())

@@ -1,0 +1,124 @@
+"""Which episode of a scenario bank each copy plays, and its rows on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from data.scenario import ScenarioBank
+from utils.seeding import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadEpisodes:
+    """What the outside world does to the episode of every copy."""
+
+    index: Int64[Tensor, " env"]
+    """Position in the bank."""
+    arriving: Float[Tensor, "env time service"]
+    demand: Float[Tensor, "env lookback+time service"]
+    """What arrives, after what arrived before the first step."""
+    capacity: Float[Tensor, "env time resource"]
+    priority: Float[Tensor, "env service"]
+    price: Float[Tensor, "env resource"]
+    time_of_day: Float[Tensor, "env time"]
+
+
+class EpisodeDealer:
+    """Deals the episodes of a bank to all copies at once, and draws the bank anew in time."""
+
+    def __init__(
+        self, bank: ScenarioBank, *, num_envs: int, shuffle: bool, device: torch.device
+    ) -> None:
+        """Keep the bank; call `restart` before the first deal.
+
+        Args:
+            bank: The episodes; refreshed from here.
+            num_envs: How many copies.
+            shuffle: Draw at random, or in the order of the bank.
+            device: Where the copies live.
+        """
+        self.bank = bank
+        self._num_envs, self._shuffle, self._device = num_envs, shuffle, device
+        self._generator = torch.Generator()
+        self._rows: dict[str, Tensor]
+
+    def restart(self, seed: int) -> None:
+        """Begin the sequence of episodes anew, including the bank's.
+
+        Args:
+            seed: Of the choice of episodes.
+        """
+        self._generator.manual_seed(derive_seed(seed, "environment"))
+        self._played = 0
+        if self.bank.refresh_counter:
+            self.bank.restart()
+        self._load_bank()
+
+    def deal(self) -> WorkloadEpisodes:
+        """Give every copy its next episode."""
+        bank = self.bank
+        if self._shuffle and self._played >= bank.config.refresh_every_episodes * (
+            bank.refresh_counter + 1
+        ):
+            bank.refresh()
+            self._load_bank()
+        held = bank.scenarios.num_episodes
+        if self._shuffle:
+            index = torch.randint(held, (self._num_envs,), generator=self._generator)
+        else:
+            index = (self._played + torch.arange(self._num_envs)) % held
+        self._played += self._num_envs
+        return self._gather(index.to(self._device))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all that decides which episodes come next."""
+        counters = [self._played, self.bank.seed, self.bank.refresh_counter]
+        return {
+            "dealt": torch.tensor(counters, dtype=torch.int64),
+            "bank_hash": torch.tensor(list(bytes.fromhex(self.bank.hash)), dtype=torch.uint8),
+            "generator": self._generator.get_state().clone(),
+        }
+
+    def restore(self, state: Mapping[str, Tensor], index: Tensor) -> WorkloadEpisodes:
+        """Continue from a state that `state_dict` returned.
+
+        Args:
+            state: The tensors.
+            index: The episode each copy was playing.
+
+        Raises:
+            ScenarioError: The scenario source gives other episodes than it did.
+        """
+        played, bank_seed, refreshes = (int(value) for value in state["dealt"])
+        expected = bytes(state["bank_hash"].tolist()).hex()
+        bank = self.bank
+        if (bank_seed, refreshes, expected) != (bank.seed, bank.refresh_counter, bank.hash):
+            bank.restore(bank_seed, refreshes, expected)
+        self._load_bank()
+        self._generator.set_state(state["generator"].cpu().clone())
+        self._played = played
+        return self._gather(index.to(self._device))
+
+    def _load_bank(self) -> None:
+        scenarios = self.bank.scenarios
+        self._rows = {
+            field.name: torch.as_tensor(getattr(scenarios, field.name), device=self._device)
+            for field in fields(scenarios)
+        }
+
+    def _gather(self, index: Tensor) -> WorkloadEpisodes:
+        rows = {name: values[index] for name, values in self._rows.items()}
+        return WorkloadEpisodes(
+            index=index,
+            arriving=rows["demand"],
+            demand=torch.cat([rows["history"], rows["demand"]], dim=1),
+            capacity=rows["capacity"],
+            priority=rows["priority"],
+            price=rows["price"],
+            time_of_day=rows["time_of_day"],
+        )
