@@ -22,7 +22,9 @@ from utils.errors import ConfigError, QuartermasterError
 from utils.persistence.files import write_atomically
 
 SCHEMA_VERSION = 1
-FILE_NAME = re.compile(r"step-(?P<step>\d+)\.fence-(?P<fence>\d+)\.(json|safetensors)")
+FILE_NAME = re.compile(
+    r"\.?step-(?P<step>\d+)\.fence-(?P<fence>\d+)\.(json|safetensors)(\..+\.tmp)?"
+)
 
 
 class CheckpointCorruptError(QuartermasterError):
@@ -159,7 +161,7 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
     def _own_files(self) -> Iterator[Path]:
-        """Return the files of this attempt and of those before it."""
+        """Return the files, half-written ones included, of this attempt and those before it."""
         for path in self.root.iterdir():
             if FILE_NAME.fullmatch(path.name) and _age(path)[0] <= self.fence:
                 yield path

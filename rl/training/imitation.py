@@ -49,6 +49,8 @@ def imitate(
     if agent.config.normalize_observations:
         network.normalizer.update(observation)
     normalized = network.normalizer(observation)
+    if action_mask is not None and log_std is not None:
+        action = action.masked_fill(~action_mask, 0.0)
     learnt = [parameter for parameter in agent.parameters if parameter is not log_std]
     optimizer = torch.optim.Adam(learnt, lr=learning_rate, fused=True)
     history = [torch.zeros(())]
