@@ -14,14 +14,15 @@ class ErrorClass(StrEnum):
 
     CONFIG = "config"  # a setting or the spec is wrong
     USER = "user"  # the task itself raised
-    STORAGE = "storage"  # disk full, not writable, database unusable
+    STORAGE = "storage"  # the task met a full or unwritable disk
+    DATABASE = "database"  # the database was locked, full or damaged
     INTERNAL = "internal"  # a fault on the supervisor's side
     CRASHED = "crashed"  # the process died without a word
     HUNG = "hung"  # no progress for too long
     LOST = "lost"  # the worker vanished
 
 
-RETRYABLE = {ErrorClass.CRASHED, ErrorClass.HUNG, ErrorClass.LOST}
+RETRYABLE = {ErrorClass.DATABASE, ErrorClass.CRASHED, ErrorClass.HUNG, ErrorClass.LOST}
 
 
 @dataclass(frozen=True, kw_only=True)
