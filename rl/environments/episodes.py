@@ -10,6 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from data.scenario import ScenarioBank
+from rl.domains.resource_allocation import AllocationConfig
+from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
 
@@ -26,6 +28,24 @@ class WorkloadEpisodes:
     priority: Float[Tensor, "env service"]
     price: Float[Tensor, "env resource"]
     time_of_day: Float[Tensor, "env time"]
+
+
+def check_bank(bank: ScenarioBank, config: AllocationConfig) -> None:
+    """Refuse a bank whose episodes do not fit the world.
+
+    Args:
+        bank: The episodes.
+        config: The world.
+
+    Raises:
+        ConfigError: Steps, services, resources or look-back differ.
+    """
+    scenarios = bank.scenarios
+    names = ("steps", "services", "resources", "look-back")
+    held = (*scenarios.demand.shape[1:], scenarios.capacity.shape[-1], scenarios.history.shape[1])
+    wanted = (config.max_steps, len(config.services), len(config.resources), config.lookback)
+    if held != wanted:
+        raise ConfigError(f"the bank holds {names} = {held}, the world has {wanted}")
 
 
 class EpisodeDealer:

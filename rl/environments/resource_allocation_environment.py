@@ -24,7 +24,7 @@ from rl.environments.base_environment import (
     InvalidActionError,
     StepRecord,
 )
-from rl.environments.episodes import EpisodeDealer
+from rl.environments.episodes import EpisodeDealer, check_bank
 from rl.environments.faces import DictEnvironment
 from rl.environments.mechanisms import MECHANISMS
 from rl.environments.synthetic_services import (
@@ -116,7 +116,7 @@ class BatchedResourceAllocation:
             observation_high=OBSERVATION_LIMIT,
         )
         self.groups: tuple[AgentGroup, ...] = (group,)
-        self._check_bank()
+        check_bank(bank, config)
         shape = (self.num_envs, self.num_agents)
         self._mask = torch.ones((*shape, asked), dtype=torch.bool, device=self.device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=self.device)
@@ -239,22 +239,6 @@ class BatchedResourceAllocation:
 
     def _tensor(self, values: object) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
-
-    def _check_bank(self) -> None:
-        demand = self.bank.scenarios.demand
-        wanted = (self.config.max_steps, self.domain.num_services)
-        resources = self.bank.scenarios.capacity.shape[-1]
-        lookback = self.bank.scenarios.history.shape[1]
-        if (
-            demand.shape[1:] != wanted
-            or resources != self.domain.num_resources
-            or lookback != self.config.lookback
-        ):
-            raise ConfigError(
-                f"the bank has {demand.shape[1:]} steps and services, {resources} resources and "
-                f"look-back {lookback}; the world has {wanted}, {self.domain.num_resources} and "
-                f"{self.config.lookback}"
-            )
 
     def _begin_episodes(self) -> None:
         self._t = 0
