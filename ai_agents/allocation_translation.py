@@ -1,0 +1,253 @@
+"""Between the words of a request and the arrays of the domain, and back with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_agents.allocation_schema import AllocationRequest, ServiceAllocation, ServiceState
+from ai_agents.base_agent import FieldProblem, RequestError
+from rl.artifacts import ValidRange
+from rl.deployment.guardrails import OutOfRange, find_out_of_range
+from rl.domains.resource_allocation import (
+    RECENT_STEPS,
+    AllocationConfig,
+    AllocationDomain,
+    AllocationView,
+)
+
+Array64 = NDArray[np.float64]
+ROUNDING = 1e-3
+"""Share of an amount that a reader would call nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """A request in the domain's arrays, double precision, services in the order of the config."""
+
+    view: AllocationView
+    outside: tuple[OutOfRange, ...]
+    """Fields outside the validated ranges."""
+    order: tuple[int, ...]
+    """Position in the config of each service of the request."""
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What an allocation is expected to do in the coming step."""
+
+    services: list[ServiceAllocation]
+    leftover: dict[str, float]
+    value: float
+
+
+class AllocationTranslator:
+    """Reads requests about one world and words the answers."""
+
+    def __init__(self, config: AllocationConfig, valid: tuple[ValidRange, ...]) -> None:
+        """Prepare the constants.
+
+        Args:
+            config: The world of the artifact.
+            valid: The validated ranges of its card.
+        """
+        self.config = config
+        self._valid = valid
+        self.domain = AllocationDomain(config)
+        self._index = {service.name: index for index, service in enumerate(config.services)}
+        self._nothing = (0.0,) * len(config.resources)
+        self._usage = np.asarray([service.usage for service in config.services])
+        self._arrival_slot = self.domain.arrival_slot.astype(np.float64)
+
+    def read(self, request: AllocationRequest) -> Situation:
+        """Match names and sizes, fill in what may be left out.
+
+        Args:
+            request: Well formed, but perhaps about another world.
+
+        Raises:
+            RequestError: Names or sizes do not fit; each problem names its field.
+        """
+        problems = [*self._service_problems(request), *self._resource_problems(request)]
+        if problems:
+            raise RequestError(problems)
+        order = tuple(self._index[state.name] for state in request.services)
+        states = sorted(request.services, key=lambda state: self._index[state.name])
+        view = AllocationView(
+            backlog=np.stack([_padded(s.waiting, self.domain.num_slacks) for s in states]),
+            recent_demand=np.stack([self._recent(s) for s in states]),
+            allocation=np.stack([self._amounts(s.holding, self._nothing) for s in states]),
+            capacity=self._amounts(request.capacity, self.config.capacity),
+            priority=np.asarray([self._priority(s) for s in states]),
+            price=self._amounts(request.price, self.config.price),
+            time_of_day=np.asarray(request.time_of_day),
+        )
+        outside = find_out_of_range(self._values(view, states), self._valid)
+        warnings = (*map(_range_warning, outside), *self._gap_warnings(request))
+        return Situation(view=view, outside=outside, order=order, warnings=warnings)
+
+    def outlook(self, allocation: Array64, situation: Situation) -> Outlook:
+        """Foresee the coming step as the environment would play it, and say what bounds each grant.
+
+        Args:
+            allocation: `[service, resource]`, within the capacities.
+            situation: What is known.
+        """
+        view, names = situation.view, self.config.resources
+        arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
+        pending = view.backlog + arriving[:, None] * self._arrival_slot
+        rates = allocation / self._usage
+        total = pending.sum(-1)
+        served = np.minimum(rates.min(-1), total)
+        lost = np.maximum(pending[:, 0] - served, 0.0)
+        leftover = np.maximum(view.capacity - allocation.sum(0), 0.0)
+        idle = np.maximum(allocation - served[:, None] * self._usage, 0.0)
+        is_short = leftover <= ROUNDING * view.capacity
+        grants = [
+            ServiceAllocation(
+                name=self.config.services[i].name,
+                allocation=dict(zip(names, allocation[i].tolist(), strict=True)),
+                expected_served_work=float(served[i]),
+                expected_lost_work=float(lost[i]),
+                reason=self._reason(rates[i], float(total[i]), is_short),
+            )
+            for i in situation.order
+        ]
+        return Outlook(
+            services=grants,
+            leftover=dict(zip(names, leftover.tolist(), strict=True)),
+            value=float(view.priority @ served - (idle * view.price).sum()),
+        )
+
+    def _reason(self, rates: Array64, total: float, is_short: NDArray[np.bool_]) -> str:
+        served = min(float(rates.min()), total)
+        if total - served <= ROUNDING * max(total, 1.0):
+            return f"Full need met: all {total:.1f} units of work expected."
+        resource = int(rates.argmin())
+        name = self.config.resources[resource]
+        part = f"Serves {served:.1f} of {total:.1f} units of work expected"
+        if is_short[resource]:
+            return f"{part}: {name} is short."
+        return f"{part}: the rest is held back, though some {name} is left over."
+
+    def _service_problems(self, request: AllocationRequest) -> list[FieldProblem]:
+        problems, seen = [], set()
+        for position, state in enumerate(request.services):
+            where = f"services[{position}]"
+            index = self._index.get(state.name)
+            if index is None:
+                known = ", ".join(self._index)
+                problems.append(_problem(f"{where}.name", f"unknown service; known: {known}"))
+                continue
+            if state.name in seen:
+                problems.append(_problem(f"{where}.name", f"{state.name} is named twice"))
+            seen.add(state.name)
+            problems += self._size_problems(where, state, self.config.services[index].patience)
+        missing = [name for name in self._index if name not in seen]
+        if missing:
+            problems.append(_problem("services", f"missing: {', '.join(missing)}"))
+        return problems
+
+    def _size_problems(self, where: str, state: ServiceState, patience: int) -> list[FieldProblem]:
+        problems = []
+        for name, values, most in (
+            ("waiting", state.waiting, patience),
+            ("recent_demand", state.recent_demand, self.config.lookback),
+        ):
+            if len(values) > most:
+                text = f"{len(values)} entries; {state.name} takes at most {most}"
+                problems.append(_problem(f"{where}.{name}", text))
+        return problems + self._unknown_resources(f"{where}.holding", state.holding)
+
+    def _resource_problems(self, request: AllocationRequest) -> list[FieldProblem]:
+        missing = [name for name in self.config.resources if name not in request.capacity]
+        return [
+            *(_problem(f"capacity.{name}", "missing") for name in missing),
+            *self._unknown_resources("capacity", request.capacity),
+            *self._unknown_resources("price", request.price),
+        ]
+
+    def _unknown_resources(self, where: str, named: Mapping[str, float]) -> list[FieldProblem]:
+        known = ", ".join(self.config.resources)
+        unknown = [name for name in named if name not in self.config.resources]
+        return [_problem(f"{where}.{n}", f"unknown resource; known: {known}") for n in unknown]
+
+    def _recent(self, state: ServiceState) -> Array64:
+        recent = np.asarray(state.recent_demand)
+        missing = self.config.lookback - len(recent)
+        return np.pad(recent, (missing, 0), constant_values=recent.mean())
+
+    def _amounts(self, named: Mapping[str, float], default: Sequence[float]) -> Array64:
+        pairs = zip(self.config.resources, default, strict=True)
+        return np.asarray([named.get(name, value) for name, value in pairs], np.float64)
+
+    def _priority(self, state: ServiceState) -> float:
+        trained = self.config.services[self._index[state.name]].priority
+        return trained if state.priority is None else state.priority
+
+    def _values(self, view: AllocationView, states: Sequence[ServiceState]) -> dict[str, Array64]:
+        values = {}
+        for index, name in enumerate(self.config.resources):
+            values[f"capacity.{name}"] = view.capacity[index : index + 1]
+            values[f"price.{name}"] = view.price[index : index + 1]
+            values[f"services.holding.{name}"] = view.allocation[:, index]
+        for index, state in enumerate(states):
+            prefix = f"services.{state.name}"
+            values[f"{prefix}.recent_demand"] = np.asarray(state.recent_demand)
+            values[f"{prefix}.priority"] = view.priority[index : index + 1]
+            values[f"{prefix}.waiting"] = view.backlog[index].sum(keepdims=True)
+        return values
+
+    def _gap_warnings(self, request: AllocationRequest) -> list[str]:
+        lookback = self.config.lookback
+        short = [s for s in request.services if len(s.recent_demand) < lookback]
+        return [
+            f"services.{s.name}.recent_demand: {len(s.recent_demand)} of {lookback} values given; "
+            "the earlier ones are taken as their mean"
+            for s in short
+        ]
+
+
+def stack_views(views: Sequence[AllocationView]) -> AllocationView:
+    """Put situations behind one another, in the precision of training.
+
+    Args:
+        views: Each without a batch axis.
+
+    Returns:
+        All with a leading batch axis, float32.
+    """
+    stacked = {
+        field.name: np.stack([getattr(view, field.name) for view in views]).astype(np.float32)
+        for field in fields(AllocationView)
+    }
+    return AllocationView(**stacked)
+
+
+def take_view(view: AllocationView, rows: NDArray[np.intp]) -> AllocationView:
+    """Return some situations of a batch.
+
+    Args:
+        view: With a leading batch axis.
+        rows: Which.
+    """
+    return AllocationView(**{f.name: getattr(view, f.name)[rows] for f in fields(AllocationView)})
+
+
+def _padded(values: Sequence[float], size: int) -> Array64:
+    padded = np.zeros(size)
+    padded[: len(values)] = values
+    return padded
+
+
+def _range_warning(found: OutOfRange) -> str:
+    valid = found.valid
+    return f"{found.field} = {found.value:g}: validated for {valid.low:g} to {valid.high:g} only"
+
+
+def _problem(field: str, problem: str) -> FieldProblem:
+    return FieldProblem(field=field, problem=problem)

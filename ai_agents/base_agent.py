@@ -1,0 +1,221 @@
+"""What every business agent offers: a typed request in, a typed decision out, always an answer.
+
+A policy that fails, is late or is asked about unknown ground is replaced by the domain's expert,
+and the decision says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rl.deployment.guardrails import FallbackReason
+from utils.errors import QuartermasterError
+from utils.logs import get_logger
+
+logger = get_logger(__name__)
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldProblem:
+    """What is wrong with one field of a request."""
+
+    field: str
+    """Its path, such as `services[1].recent_demand[0]`; `request` for the whole."""
+    problem: str
+
+
+class RequestError(QuartermasterError, ValueError):
+    """A request cannot be answered as it is; `problems` names each field and what is wrong."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        """Keep the problems.
+
+        Args:
+            problems: At least one; the first 20 are kept.
+        """
+        self.problems = tuple(problems[:MOST_PROBLEMS])
+        super().__init__("; ".join(f"{one.field}: {one.problem}" for one in self.problems))
+
+    def under(self, place: str) -> RequestError:
+        """Return the same problems of a request that is part of something larger.
+
+        Args:
+            place: Where the request lies in it, such as `[3]`.
+        """
+        return RequestError(
+            [FieldProblem(field=f"{place}.{p.field}", problem=p.problem) for p in self.problems]
+        )
+
+
+class AgentNotReadyError(QuartermasterError):
+    """The agent was not set up, or was closed; await setup() first."""
+
+
+class RequestModel(BaseModel):
+    """Base of requests: nothing unknown, nothing coerced, nothing infinite."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Decision(BaseModel):
+    """What every answer says about itself."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    agent: str = Field(description="Name of the agent that answered.")
+    version: str = Field(description="Which version of it.")
+    request_id: str = Field(description="The caller's name for the request.")
+    decided_by: str = Field(description="`policy`, or the name of the expert that stood in for it.")
+    fallback_used: bool = Field(description="Whether an expert answered in place of the policy.")
+    fallback_reason: FallbackReason | None = Field(description="Why, if so.")
+    duration_seconds: float = Field(
+        ge=0, description="From request to decision; for a batch, that of the whole batch."
+    )
+    warnings: list[str] = Field(description="What the caller should know about this answer.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvocationContext:
+    """What comes with a call besides the request."""
+
+    request_id: str
+    deadline_seconds: float | None = None
+    """Time the policy has, from the call on; with none it runs at once on the event loop, which is
+    fastest, with one it runs in a thread and the expert answers if it is late."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """Whether an agent can answer."""
+
+    status: Literal["starting", "ready", "degraded", "closed"]
+    """Degraded: it answers, but by its expert, because the policy failed last time."""
+    reason: str = ""
+
+
+RequestT = TypeVar("RequestT", bound=RequestModel)
+DecisionT = TypeVar("DecisionT", bound=Decision)
+ResultT = TypeVar("ResultT")
+
+
+class BusinessAgent(ABC, Generic[RequestT, DecisionT]):
+    """A frozen policy that people and programs call."""
+
+    name: str
+    version: str
+    request_type: type[RequestT]
+    decision_type: type[DecisionT]
+
+    @abstractmethod
+    async def setup(self) -> None:
+        """Load what is needed and warm up."""
+
+    @abstractmethod
+    async def invoke_batch(
+        self, requests: Sequence[RequestT], context: InvocationContext
+    ) -> list[DecisionT]:
+        """Answer several requests by one forward pass.
+
+        Args:
+            requests: At least one.
+            context: Of the call.
+
+        Raises:
+            RequestError: A request does not fit the agent; none is answered.
+            AgentNotReadyError: The agent was not set up, or was closed.
+        """
+
+    @abstractmethod
+    async def health(self) -> Health:
+        """Tell whether the agent can answer."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Answer no more requests."""
+
+    async def invoke(self, request: RequestT, context: InvocationContext) -> DecisionT:
+        """Answer one request.
+
+        Args:
+            request: As `parse` returned it.
+            context: Of the call.
+
+        Raises:
+            RequestError: The request does not fit the agent.
+            AgentNotReadyError: The agent was not set up, or was closed.
+        """
+        return (await self.invoke_batch([request], context))[0]
+
+    def parse(self, payload: bytes | str | Mapping[str, Any]) -> RequestT:
+        """Read a request from outside.
+
+        Args:
+            payload: JSON text, or the object it holds.
+
+        Raises:
+            RequestError: It is malformed; each problem names its field.
+        """
+        try:
+            if isinstance(payload, (bytes, str)):
+                return self.request_type.model_validate_json(payload)
+            return self.request_type.model_validate(payload)
+        except ValidationError as error:
+            raise RequestError(_problems_of(error)) from error
+
+    async def __aenter__(self) -> Self:
+        """Set up."""
+        await self.setup()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+
+async def attempt(
+    policy: Callable[[], ResultT], deadline_seconds: float | None
+) -> ResultT | FallbackReason:
+    """Ask the policy, or say why it has no answer.
+
+    Args:
+        policy: Computes the answer; must not touch anything that others write.
+        deadline_seconds: How long it may take; it then goes on unheard in its thread.
+    """
+    try:
+        if deadline_seconds is None:
+            return policy()
+        with anyio.move_on_after(deadline_seconds):
+            return await anyio.to_thread.run_sync(policy, abandon_on_cancel=True)
+    except Exception as error:  # noqa: BLE001  whatever breaks, the caller gets an answer
+        logger.warning("policy_failed", error=f"{type(error).__name__}: {error}")
+        return FallbackReason.ERROR
+    return FallbackReason.DEADLINE
+
+
+def field_path(location: Sequence[str | int]) -> str:
+    """Write a field's place as people do, such as `services[1].name`.
+
+    Args:
+        location: Names and positions from the outside in; empty for the whole request.
+    """
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.removeprefix(".") or "request"
+
+
+def _problems_of(error: ValidationError) -> list[FieldProblem]:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [FieldProblem(field=field_path(one["loc"]), problem=one["msg"]) for one in found]

@@ -1,0 +1,210 @@
+"""Which agents there are, which version is champion, and each of them set up once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import anyio
+
+from ai_agents.cards import AgentCard, describe
+from ai_agents.registry_store import ArtifactRecord, RegistryStore
+from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from rl.artifacts import PolicyArtifact
+from rl.deployment.exporters import RESOURCE_ALLOCATION
+from utils.clock import Clock, SystemClock
+from utils.config import to_json
+from utils.errors import ConfigError, QuartermasterError
+from utils.persistence.errors import ArtifactCorruptError
+
+CHAMPION = "champion"
+
+
+class UnknownAgentError(QuartermasterError, LookupError):
+    """No agent of this name is registered, or it has no such alias; the message lists what is."""
+
+
+class UnknownVersionError(QuartermasterError, LookupError):
+    """The agent has no such version; the message lists those it has."""
+
+
+AgentFactory = Callable[[PolicyArtifact, str, str], ResourceAllocationAgent]
+"""Makes an agent from an artifact, its name and its version."""
+
+
+def make_resource_allocation_agent(
+    artifact: PolicyArtifact, name: str, version: str
+) -> ResourceAllocationAgent:
+    """Make the agent of the resource allocation domain.
+
+    Args:
+        artifact: The policy.
+        name: The agent's.
+        version: What decisions call this policy.
+    """
+    return ResourceAllocationAgent(artifact, name=name, version=version)
+
+
+FACTORIES: Mapping[str, AgentFactory] = {RESOURCE_ALLOCATION: make_resource_allocation_agent}
+
+
+class AgentRegistry:
+    """Finds agents by name and keeps those in use set up."""
+
+    def __init__(
+        self,
+        store: RegistryStore,
+        *,
+        factories: Mapping[str, AgentFactory] = FACTORIES,
+        clock: Clock | None = None,
+        alias_seconds: float = 1.0,
+    ) -> None:
+        """Start with nothing loaded.
+
+        Args:
+            store: The truth about versions and aliases.
+            factories: Makers of agents by domain.
+            clock: Measures the age of what was read.
+            alias_seconds: How long an alias may be followed without asking the store, which other
+                processes write too.
+        """
+        self._store = store
+        self._factories = factories
+        self._clock = clock or SystemClock()
+        self._alias_seconds = alias_seconds
+        self._aliases: dict[tuple[str, str], tuple[ArtifactRecord, float]] = {}
+        self._agents: dict[tuple[str, int], ResourceAllocationAgent] = {}
+        self._lock = anyio.Lock()
+
+    async def register(self, content: bytes, *, run_id: str | None = None) -> ArtifactRecord:
+        """Take an artifact in as the next version of the agent on its card.
+
+        Args:
+            content: The artifact.
+            run_id: The run it came from, if the store knows runs.
+
+        Raises:
+            ArtifactCorruptError: It is not a whole artifact.
+            ConfigError: No agent can be made of it.
+        """
+        artifact = PolicyArtifact.from_bytes(content)
+        self._make(artifact, artifact.card.agent, "new")
+        return await self._store.add_version(
+            artifact.card.agent, content, card=to_json(artifact.card), run_id=run_id
+        )
+
+    async def promote(
+        self, agent: str, version: int, *, alias: str = CHAMPION, reason: str = ""
+    ) -> None:
+        """Let callers of an alias meet another version; followed at once in this process.
+
+        Args:
+            agent: Its name.
+            version: An existing version; it is set up first, so that a bad one changes nothing.
+            alias: Which alias moves.
+            reason: For the history.
+
+        Raises:
+            UnknownAgentError: There is no such agent.
+            UnknownVersionError: It has no such version.
+        """
+        await self._ready(await self._find_version(agent, version))
+        await self._store.set_alias(agent, alias, version, reason=reason)
+        self._aliases.pop((agent, alias), None)
+
+    async def resolve(
+        self, name: str, *, alias: str = CHAMPION, version: int | None = None
+    ) -> ResourceAllocationAgent:
+        """Return an agent that is set up.
+
+        Args:
+            name: Of the agent.
+            alias: Which of its versions, by what it is for.
+            version: Which of its versions, by number; the alias is then not looked at.
+
+        Raises:
+            UnknownAgentError: There is no such agent, or nothing has this alias.
+            UnknownVersionError: It has no such version.
+            ArtifactCorruptError: Its artifact is damaged.
+        """
+        if version is not None:
+            known = self._agents.get((name, version))
+            return known or await self._ready(await self._find_version(name, version))
+        return await self._ready(await self._follow(name, alias))
+
+    async def cards(self, *, alias: str = CHAMPION) -> list[AgentCard]:
+        """Return the cards of all agents that have an alias, by name.
+
+        Args:
+            alias: Which of their versions.
+        """
+        names = await self._store.list_agents()
+        named = [name for name in names if alias in await self._store.aliases(name)]
+        return [describe(await self.resolve(name, alias=alias)) for name in named]
+
+    async def aclose(self) -> None:
+        """Close all agents."""
+        for agent in self._agents.values():
+            await agent.aclose()
+        self._agents.clear()
+        self._aliases.clear()
+
+    async def _follow(self, name: str, alias: str) -> ArtifactRecord:
+        now = self._clock.monotonic()
+        record, read_at = self._aliases.get((name, alias), (None, now))
+        if record is not None and now - read_at < self._alias_seconds:
+            return record
+        aliases = await self._store.aliases(name)
+        if alias not in aliases:
+            await self._refuse(name, f"{name} has no {alias}; it has: {_listed(aliases)}")
+        record = await self._find_version(name, aliases[alias])
+        self._aliases[name, alias] = (record, now)
+        return record
+
+    async def _find_version(self, name: str, version: int) -> ArtifactRecord:
+        versions = {record.version: record for record in await self._store.list_versions(name)}
+        if not versions:
+            await self._refuse(name, "")
+        if version not in versions:
+            raise UnknownVersionError(
+                f"{name} has no version {version}; it has: {_listed(versions)}"
+            )
+        return versions[version]
+
+    async def _refuse(self, name: str, otherwise: str) -> NoReturn:
+        agents = await self._store.list_agents()
+        if name in agents:
+            raise UnknownAgentError(f"{otherwise}; promote a version first")
+        raise UnknownAgentError(f"no agent {name!r}; registered: {_listed(agents)}")
+
+    async def _ready(self, record: ArtifactRecord) -> ResourceAllocationAgent:
+        key = (record.agent, record.version)
+        if key not in self._agents:
+            async with self._lock:
+                if key not in self._agents:
+                    self._agents[key] = await self._set_up(record)
+        return self._agents[key]
+
+    async def _set_up(self, record: ArtifactRecord) -> ResourceAllocationAgent:
+        content = await self._store.load(record.sha256)
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise ArtifactCorruptError(
+                f"artifact {record.sha256} of {record.agent} {record.version} has other bytes "
+                "than were registered: restore it, or promote another version"
+            )
+        artifact = PolicyArtifact.from_bytes(content)
+        agent = self._make(artifact, record.agent, str(record.version))
+        await agent.setup()
+        return agent
+
+    def _make(self, artifact: PolicyArtifact, name: str, version: str) -> ResourceAllocationAgent:
+        if artifact.domain not in self._factories:
+            raise ConfigError(
+                f"no agent for domain {artifact.domain!r}; known: {_listed(self._factories)}"
+            )
+        return self._factories[artifact.domain](artifact, name, version)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name) for name in names) or "none"

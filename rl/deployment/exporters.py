@@ -1,0 +1,145 @@
+"""From a trained agent's plain arrays to a policy artifact; no torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.scenario import WorkloadScenarios
+from rl.artifacts import (
+    ActionSpec,
+    Array,
+    Layer,
+    Normalizer,
+    PolicyArtifact,
+    PolicyCard,
+    ValidRange,
+)
+from rl.domains.resource_allocation import AllocationConfig, AllocationDomain
+from utils.config import to_json
+from utils.errors import ConfigError
+
+RESOURCE_ALLOCATION = "resource_allocation"
+
+
+class PolicyLayers(Protocol):
+    """What an agent's `export_layers()` returns, as NumPy arrays."""
+
+    @property
+    def layers(self) -> Sequence[tuple[Array, Array]]:
+        """Weight `[in, out]` and bias `[out]`, first to last."""
+        ...
+
+    @property
+    def activation(self) -> Literal["tanh", "relu"]:
+        """After every layer but the last."""
+        ...
+
+    @property
+    def mean(self) -> Array:
+        """Subtracted from the observation."""
+        ...
+
+    @property
+    def std(self) -> Array:
+        """Divides what is left."""
+        ...
+
+    @property
+    def clip(self) -> float:
+        """Largest magnitude let through to the first layer."""
+        ...
+
+
+class ExportableAgent(Protocol):
+    """Anything that can give its deterministic policy away."""
+
+    def export_layers(self) -> PolicyLayers:
+        """Return the policy as plain arrays."""
+        ...
+
+
+def export_allocation_planner(
+    agent: ExportableAgent, config: AllocationConfig, card: PolicyCard
+) -> PolicyArtifact:
+    """Make the artifact of a planner of shared services.
+
+    Args:
+        agent: The trained learner.
+        config: The world it was trained in.
+        card: What is known about it.
+
+    Raises:
+        ConfigError: The network does not observe or act as a planner of this world does.
+    """
+    exported = agent.export_layers()
+    domain = AllocationDomain(config)
+    observed = exported.layers[0][0].shape[0]
+    if observed != domain.observation_size:
+        raise ConfigError(
+            f"the policy observes {observed} numbers, a planner of this world "
+            f"{domain.observation_size}: export it with the config it was trained with"
+        )
+    return PolicyArtifact(
+        layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
+        activation=exported.activation,
+        normalizer=Normalizer(exported.mean, exported.std, exported.clip),
+        action=ActionSpec(kind="continuous", size=domain.num_services * domain.num_resources),
+        domain=RESOURCE_ALLOCATION,
+        domain_config=json.dumps(to_json(config), sort_keys=True),
+        card=card,
+    )
+
+
+def validated_ranges(
+    config: AllocationConfig, scenarios: Sequence[WorkloadScenarios]
+) -> tuple[ValidRange, ...]:
+    """Measure between which request values scenarios lie.
+
+    Waiting work depends on what the policy does; its range ends at the most that these scenarios
+    can pile up. What is held ends at the largest capacity.
+
+    Args:
+        config: The world.
+        scenarios: All sets the policy was trained or evaluated on.
+    """
+    ranges = []
+    for index, name in enumerate(config.resources):
+        capacity = _pooled([s.capacity[..., index] for s in scenarios])
+        price = _pooled([s.price[..., index] for s in scenarios])
+        ranges += [_range(f"capacity.{name}", capacity), _range(f"price.{name}", price)]
+        held = ValidRange(field=f"services.holding.{name}", low=0.0, high=float(capacity.max()))
+        ranges.append(held)
+    for index, service in enumerate(config.services):
+        demand = [
+            np.concatenate([s.history[..., index], s.demand[..., index]], axis=1) for s in scenarios
+        ]
+        priority = _pooled([s.priority[..., index] for s in scenarios])
+        most = max(_largest_pile(one, service.patience - 1) for one in demand)
+        prefix = f"services.{service.name}"
+        ranges += [
+            _range(f"{prefix}.recent_demand", _pooled(demand)),
+            _range(f"{prefix}.priority", priority),
+            ValidRange(field=f"{prefix}.waiting", low=0.0, high=most),
+        ]
+    return tuple(ranges)
+
+
+def _pooled(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _range(field: str, values: NDArray[np.float32]) -> ValidRange:
+    return ValidRange(field=field, low=float(values.min()), high=float(values.max()))
+
+
+def _largest_pile(demand: NDArray[np.float32], steps: int) -> float:
+    """Return the largest sum of so many consecutive steps of `[episode, time]`."""
+    if steps == 0:
+        return 0.0
+    total = np.pad(demand.astype(np.float64).cumsum(1), ((0, 0), (1, 0)))
+    return float((total[:, steps:] - total[:, :-steps]).max())
