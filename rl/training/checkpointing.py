@@ -121,7 +121,7 @@ class CheckpointFolder:
                 f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
                 "are untouched. Make room or correct the folder, then resume"
             ) from error
-        self._forget_old()
+        self._forget_old(but=stem)
         return CheckpointRecord(
             path=str(path),
             sha256=sha256,
@@ -154,8 +154,8 @@ class CheckpointFolder:
         """Return the manifests, newest first."""
         return sorted(self.root.glob("step-*.fence-*.json"), key=_age, reverse=True)
 
-    def _forget_old(self) -> None:
-        kept = {path.stem for path in self._manifests()[: self.keep_last]}
+    def _forget_old(self, *, but: str) -> None:
+        kept = {but, *(path.stem for path in self._manifests()[: self.keep_last])}
         for path in self._own_files():
             if path.stem not in kept:
                 path.unlink(missing_ok=True)

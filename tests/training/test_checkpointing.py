@@ -122,8 +122,11 @@ def test_a_higher_fence_is_newer_whatever_the_step(tmp_path):
 def test_only_the_newest_stay_and_a_stale_attempt_removes_nothing_newer(tmp_path):
     ahead = CheckpointFolder(tmp_path, fence=4)
     kept = [ahead.write(step, TENSORS, {}) for step in (10, 20, 30)][1:]
+    under_way = tmp_path / "step-000000000040.fence-4.safetensors"
+    under_way.write_bytes(b"its manifest comes in a moment")
     stale = CheckpointFolder(tmp_path, fence=3)
-    stale.write(1000, TENSORS, {})
+    kept.append(stale.write(1000, TENSORS, {}))
+    assert under_way.exists()
     for record in kept:
         load_checkpoint(record.path, record.sha256)
     assert not (tmp_path / "step-000000000010.fence-4.json").exists()
