@@ -39,13 +39,14 @@ def hindsight_bound(scenarios: WorkloadScenarios, config: AllocationConfig) -> S
         BoundError: The solver found no optimum for an episode.
     """
     steps = scenarios.demand.shape[1]
-    service, arrival, served = _service_windows(config, steps)
-    constraints = _constraints(config, steps, service, arrival, served)
+    variables = _service_windows(config, steps)
+    value = -scenarios.priority[:, variables[0]].astype(np.float64)
+    constraints = _constraints(config, steps, variables)
     bounds = np.empty(scenarios.num_episodes)
     for episode in range(scenarios.num_episodes):
         limits = [scenarios.capacity[episode].ravel(), scenarios.demand[episode].T.ravel()]
         solution = linprog(
-            -scenarios.priority[episode, service].astype(np.float64),
+            value[episode],
             A_ub=constraints,
             b_ub=np.concatenate(limits).astype(np.float64),
             method="highs-ds",
@@ -66,9 +67,10 @@ def _service_windows(config: AllocationConfig, steps: int) -> tuple[Indices, Ind
 
 
 def _constraints(
-    config: AllocationConfig, steps: int, service: Indices, arrival: Indices, served: Indices
+    config: AllocationConfig, steps: int, windows: tuple[Indices, Indices, Indices]
 ) -> csr_array:
     """Return one row per step and resource, then one per service and arrival."""
+    service, arrival, served = windows
     usage = np.asarray([item.usage for item in config.services])
     num_services, num_resources = usage.shape
     variables = np.arange(len(service))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from utils.errors import ConfigError
 
 Scores = NDArray[np.float64]
 Kind = Literal["random", "expert", "agent", "bound"]
-BOUND = "bound"
+BOUND: Final = "bound"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,9 +170,7 @@ def score_play(
     )
 
 
-def play(
-    config: AllocationConfig, scenarios: WorkloadScenarios, decide: Decider
-) -> EpisodeScores:
+def play(config: AllocationConfig, scenarios: WorkloadScenarios, decide: Decider) -> EpisodeScores:
     """Play every episode once and return its scores.
 
     Args:
