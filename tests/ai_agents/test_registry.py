@@ -1,0 +1,179 @@
+"""Agents are found by name, loaded once, and followed when the champion changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from ai_agents.base_agent import InvocationContext
+from ai_agents.cards import describe
+from ai_agents.registry import AgentRegistry, UnknownAgentError, UnknownVersionError
+from ai_agents.registry_store import InMemoryRegistryStore
+from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from tests.serving import make_artifact
+from utils.clock import ManualClock
+from utils.errors import ConfigError
+from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
+
+pytestmark = pytest.mark.anyio
+NAME = "resource_allocator"
+
+
+class CountingStore(InMemoryRegistryStore):
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=ManualClock())
+        self.loads = 0
+        self.alias_reads = 0
+
+    async def load(self, sha256):
+        self.loads += 1
+        await anyio.lowlevel.checkpoint()
+        return await super().load(sha256)
+
+    async def aliases(self, agent):
+        self.alias_reads += 1
+        return await super().aliases(agent)
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    return CountingStore()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def registry(store, clock) -> AgentRegistry:
+    return AgentRegistry(store, clock=clock, alias_seconds=1.0)
+
+
+async def test_a_champion_is_set_up_once(registry, store):
+    record = await registry.register(make_artifact().to_bytes(), run_id="run-1")
+    assert (record.agent, record.version, record.run_id) == (NAME, 1, "run-1")
+    await registry.promote(NAME, 1, reason="first")
+    agents = []
+
+    async def resolve():
+        agents.append(await registry.resolve(NAME))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(resolve)
+    assert len(set(map(id, agents))) == 1
+    assert store.loads == 1
+    assert (await agents[0].health()).status == "ready"
+    assert store.history == [(NAME, "champion", 1, "first")]
+
+
+async def test_decisions_carry_the_version_of_the_registry(registry):
+    await registry.register(make_artifact().to_bytes())
+    await registry.promote(NAME, 1)
+    agent = await registry.resolve(NAME)
+    decision = await agent.invoke(agent.example_request(), InvocationContext(request_id="r"))
+    assert decision.version == "1"
+
+
+async def test_a_promotion_here_is_followed_at_once(registry):
+    for seed in (1, 2):
+        await registry.register(make_artifact(seed).to_bytes())
+    await registry.promote(NAME, 1)
+    assert (await registry.resolve(NAME)).version == "1"
+    await registry.promote(NAME, 2)
+    assert (await registry.resolve(NAME)).version == "2"
+    assert (await registry.resolve(NAME, version=1)).version == "1"
+
+
+async def test_a_promotion_elsewhere_is_followed_soon(registry, store, clock):
+    for seed in (1, 2):
+        await registry.register(make_artifact(seed).to_bytes())
+    await registry.promote(NAME, 1)
+    await registry.resolve(NAME)
+    reads = store.alias_reads
+    await store.set_alias(NAME, "champion", 2, reason="another process")
+    clock.advance(0.5)
+    assert (await registry.resolve(NAME)).version == "1"
+    assert store.alias_reads == reads
+    clock.advance(0.5)
+    assert (await registry.resolve(NAME)).version == "2"
+
+
+async def test_the_same_bytes_are_the_same_version(registry):
+    first = await registry.register(make_artifact().to_bytes())
+    again = await registry.register(make_artifact().to_bytes())
+    assert first == again
+
+
+async def test_unknown_names_list_the_known_ones(registry):
+    with pytest.raises(UnknownAgentError, match="'trader'; registered: none"):
+        await registry.resolve("trader")
+    await registry.register(make_artifact().to_bytes())
+    with pytest.raises(UnknownAgentError, match=f"'trader'; registered: {NAME}"):
+        await registry.resolve("trader")
+    with pytest.raises(UnknownAgentError, match="no champion; it has: none; promote"):
+        await registry.resolve(NAME)
+    with pytest.raises(UnknownAgentError):
+        await registry.promote("trader", 1)
+    with pytest.raises(UnknownVersionError, match="no version 7; it has: 1"):
+        await registry.resolve(NAME, version=7)
+    with pytest.raises(UnknownVersionError):
+        await registry.promote(NAME, 7)
+
+
+async def test_a_damaged_artifact_is_neither_registered_nor_served(registry, store):
+    good = make_artifact().to_bytes()
+    with pytest.raises(ArtifactCorruptError):
+        await registry.register(good[:-1])
+    assert await store.list_agents() == []
+    record = await registry.register(good)
+    store._contents[record.sha256] = make_artifact(1).to_bytes()
+    with pytest.raises(ArtifactCorruptError, match="other bytes than were registered"):
+        await registry.promote(NAME, 1)
+    assert await store.aliases(NAME) == {}
+    del store._contents[record.sha256]
+    with pytest.raises(ArtifactMissingError):
+        await registry.resolve(NAME, version=1)
+
+
+async def test_a_domain_without_an_agent_is_refused(registry):
+    with pytest.raises(ConfigError, match="no agent for domain 'trading'"):
+        await registry.register(replace(make_artifact(), domain="trading").to_bytes())
+
+
+async def test_cards_are_of_champions_and_complete(registry):
+    assert await registry.cards() == []
+    await registry.register(make_artifact().to_bytes())
+    assert await registry.cards() == []
+    await registry.promote(NAME, 1)
+    (card,) = await registry.cards()
+    assert (card.name, card.version) == (NAME, "1")
+    assert card.artifact_sha256 == make_artifact().sha256
+    assert card.gap_closed_fraction == pytest.approx(0.25)
+    assert card.fallback_expert == "urgent_value"
+    assert card.model["evaluation"]["kpi_low"] == 98.0
+    services = card.request_schema["$defs"]["ServiceState"]["properties"]
+    assert all("description" in one for one in services.values())
+    assert card.request_schema["additionalProperties"] is False
+    agent = await registry.resolve(NAME)
+    request = agent.parse(card.examples[0])
+    assert not (await agent.invoke(request, InvocationContext(request_id="r"))).fallback_used
+
+
+async def test_closing_closes_every_agent(registry):
+    await registry.register(make_artifact().to_bytes())
+    await registry.promote(NAME, 1)
+    agent = await registry.resolve(NAME)
+    await registry.aclose()
+    assert (await agent.health()).status == "closed"
+    assert (await (await registry.resolve(NAME)).health()).status == "ready"
+
+
+def test_a_card_can_be_written_without_a_registry():
+    card = describe(ResourceAllocationAgent(make_artifact()))
+    assert card.model_validate_json(card.model_dump_json()) == card
