@@ -49,7 +49,7 @@ class GymnasiumAdapter:
         self._first_seed: int | None = seed
         self.num_envs = num_envs
         self.num_agents = 1
-        self.agent_ids = ("agent_0",)
+        self.agent_ids: tuple[str, ...] = ("agent_0",)
         self.observation_size = _observation_size(self._envs.single_observation_space)
         self.state_size = self.observation_size
         self.num_costs = 0
@@ -57,7 +57,7 @@ class GymnasiumAdapter:
         self._action_space = self._envs.single_action_space
         self._first_choice = int(getattr(self._action_space, "start", 0))
         action = _action_spec(self._action_space)
-        self.groups = (
+        self.groups: tuple[AgentGroup, ...] = (
             AgentGroup(
                 name="agent",
                 members=(0,),
