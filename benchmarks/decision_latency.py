@@ -1,0 +1,176 @@
+"""Time from a request to its decision, in process: p50 and p99.
+
+Run `OMP_NUM_THREADS=1 python -m benchmarks.decision_latency`: a table, and JSON in
+var/benchmarks/decision_latency.json. The policy is untrained: weights do not change the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import numpy as np
+
+from ai_agents.allocation_schema import EXAMPLE_REQUEST
+from ai_agents.base_agent import InvocationContext
+from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from rl.artifacts import (
+    ActionSpec,
+    Baseline,
+    Evaluation,
+    Layer,
+    Normalizer,
+    PolicyArtifact,
+    PolicyCard,
+)
+from rl.deployment.exporters import RESOURCE_ALLOCATION
+from rl.deployment.policy_runtime import PolicyRuntime
+from rl.domains.resource_allocation import AllocationDomain
+from rl.domains.shared_services import shared_services
+from utils.config import to_json
+
+HIDDEN = (64, 64)
+BATCH = 64
+WARM_UP = 200
+INSTANT = InvocationContext(request_id="benchmark")
+UNHURRIED = InvocationContext(request_id="benchmark", deadline_seconds=60.0)
+
+
+def untrained_artifact() -> PolicyArtifact:
+    """Return a policy of the demo's size with random weights, validated for everything."""
+    config = shared_services(4).allocation
+    domain = AllocationDomain(config)
+    generator = np.random.default_rng(0)
+    sizes = (domain.observation_size, *HIDDEN, domain.num_services * domain.num_resources)
+
+    def draw(*shape: int) -> np.ndarray:
+        return (0.1 * generator.standard_normal(shape)).astype(np.float32)
+
+    layers = [Layer(draw(i, o), draw(o)) for i, o in itertools.pairwise(sizes)]
+    card = PolicyCard(
+        agent="benchmark",
+        run_id="none",
+        checkpoint_sha256="",
+        commit="",
+        data="none: untrained",
+        evaluation=Evaluation(scenarios="none", num_episodes=0, kpi=0, kpi_low=0, kpi_high=0),
+        baseline=Baseline(expert="urgent_value", parameters=(), kpi=0),
+        validated_for=(),
+        limits=("Untrained.",),
+        created_at="",
+    )
+    return PolicyArtifact(
+        layers=tuple(layers),
+        activation="tanh",
+        normalizer=Normalizer(draw(sizes[0]), np.ones(sizes[0], np.float32), 10.0),
+        action=ActionSpec(kind="continuous", size=sizes[-1]),
+        domain=RESOURCE_ALLOCATION,
+        domain_config=json.dumps(to_json(config)),
+        card=card,
+    )
+
+
+async def measure(call: Callable[[], Awaitable[object]], repeats: int) -> dict[str, float]:
+    """Time single calls after a warm-up.
+
+    Args:
+        call: What is timed.
+        repeats: How often.
+    """
+    for _ in range(WARM_UP):
+        await call()
+    seconds = np.empty(repeats)
+    for index in range(repeats):
+        started = time.perf_counter()
+        await call()
+        seconds[index] = time.perf_counter() - started
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return {"p50_seconds": float(p50), "p99_seconds": float(p99)}
+
+
+def forward_of(runtime: PolicyRuntime, rows: int) -> Callable[[], Awaitable[object]]:
+    """Return the bare forward pass of a batch.
+
+    Args:
+        runtime: The policy.
+        rows: Size of the batch.
+    """
+    observation = np.ones((rows, runtime.observation_size), np.float32)
+
+    async def call() -> object:
+        return runtime.act(observation)
+
+    return call
+
+
+async def run(repeats: int) -> dict[str, dict[str, float]]:
+    """Time every way to a decision.
+
+    Args:
+        repeats: Calls per way.
+    """
+    artifact = untrained_artifact()
+    runtime = PolicyRuntime(artifact)
+    async with ResourceAllocationAgent(artifact) as agent:
+        compared = agent.parse(EXAMPLE_REQUEST)
+        request = compared.model_copy(update={"compare": False})
+        requests = [request] * BATCH
+        text = request.model_dump_json()
+
+        async def from_text() -> object:
+            return (await agent.invoke(agent.parse(text), INSTANT)).model_dump_json()
+
+        ways: dict[str, Callable[[], Awaitable[object]]] = {
+            "forward, batch 1": forward_of(runtime, 1),
+            f"forward, batch {BATCH}": forward_of(runtime, BATCH),
+            "invoke": lambda: agent.invoke(request, INSTANT),
+            "invoke with the expert beside": lambda: agent.invoke(compared, INSTANT),
+            "invoke with a deadline": lambda: agent.invoke(request, UNHURRIED),
+            "invoke, JSON text to JSON text": from_text,
+            f"invoke_batch of {BATCH}": lambda: agent.invoke_batch(requests, INSTANT),
+        }
+        return {name: await measure(call, repeats) for name, call in ways.items()}
+
+
+def main() -> None:
+    """Measure, print a table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--output", type=Path, default=Path("var/benchmarks/decision_latency.json"))
+    arguments = parser.parse_args()
+    results = anyio.run(run, arguments.repeats)
+    print(f"{'':32} {'p50 us':>8} {'p99 us':>8}")
+    for name, result in results.items():
+        p50, p99 = (1e6 * result[key] for key in ("p50_seconds", "p99_seconds"))
+        print(f"{name:32} {p50:8.1f} {p99:8.1f}")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = {
+        "command": "python -m benchmarks.decision_latency",
+        "commit": commit.stdout.strip() or None,
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "hidden_dims": HIDDEN,
+        "repeats": arguments.repeats,
+        "results": results,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(report, indent=1))
+    print(f"written to {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
