@@ -36,8 +36,13 @@ class TunedExpert:
     """Mean KPI on the scenarios it was tuned on."""
 
 
-def tune_experts(scenarios: WorkloadScenarios, config: AllocationConfig) -> dict[str, TunedExpert]:
-    """Find the best parameters of every expert.
+def tune_experts(
+    scenarios: WorkloadScenarios,
+    config: AllocationConfig,
+    *,
+    names: Sequence[str] = tuple(EXPERTS),
+) -> dict[str, TunedExpert]:
+    """Find the best parameters of experts.
 
     A coarse grid on a quarter of the scenarios, then from the best of its three finalists a climb
     over neighbours on all of them, in two step sizes. Deterministic.
@@ -45,8 +50,9 @@ def tune_experts(scenarios: WorkloadScenarios, config: AllocationConfig) -> dict
     Args:
         scenarios: Training scenarios; more make better experts.
         config: The world.
+        names: Which experts.
     """
-    return {name: _tune(name, expert, scenarios, config) for name, expert in EXPERTS.items()}
+    return {name: _tune(name, EXPERTS[name], scenarios, config) for name in names}
 
 
 def _tune(
