@@ -78,15 +78,15 @@ class AllocationTranslator:
         order = tuple(self._index[state.name] for state in request.services)
         states = sorted(request.services, key=lambda state: self._index[state.name])
         view = AllocationView(
-            backlog=np.stack([_padded(s.waiting, self.domain.num_slacks) for s in states]),
-            recent_demand=np.stack([self._recent(s) for s in states]),
-            allocation=np.stack([self._amounts(s.holding, self._nothing) for s in states]),
-            capacity=self._amounts(request.capacity, self.config.capacity),
+            backlog=np.asarray([_filled(s.waiting, self.domain.num_slacks) for s in states]),
+            recent_demand=np.asarray([self._recent(s.recent_demand) for s in states]),
+            allocation=np.asarray([self._amounts(s.holding, self._nothing) for s in states]),
+            capacity=np.asarray(self._amounts(request.capacity, self.config.capacity)),
             priority=np.asarray([self._priority(s) for s in states]),
-            price=self._amounts(request.price, self.config.price),
+            price=np.asarray(self._amounts(request.price, self.config.price)),
             time_of_day=np.asarray(request.time_of_day),
         )
-        outside = find_out_of_range(self._values(view, states), self._valid)
+        outside = find_out_of_range(self._values(request), self._valid)
         warnings = (*map(_range_warning, outside), *self._gap_warnings(request))
         return Situation(view=view, outside=outside, order=order, warnings=warnings)
 
@@ -106,14 +106,19 @@ class AllocationTranslator:
         lost = np.maximum(pending[:, 0] - served, 0.0)
         leftover = np.maximum(view.capacity - allocation.sum(0), 0.0)
         idle = np.maximum(allocation - served[:, None] * self._usage, 0.0)
-        is_short = leftover <= ROUNDING * view.capacity
+        is_short = (leftover <= ROUNDING * view.capacity).tolist()
+        work = np.stack([served, total, lost], axis=1).tolist()
+        binding = rates.argmin(-1).tolist()
+        amounts = allocation.tolist()
         grants = [
             ServiceAllocation(
                 name=self.config.services[i].name,
-                allocation=dict(zip(names, allocation[i].tolist(), strict=True)),
-                expected_served_work=float(served[i]),
-                expected_lost_work=float(lost[i]),
-                reason=self._reason(rates[i], float(total[i]), is_short),
+                allocation=dict(zip(names, amounts[i], strict=True)),
+                expected_served_work=work[i][0],
+                expected_lost_work=work[i][2],
+                reason=_reason(
+                    work[i][0], work[i][1], names[binding[i]], is_short=is_short[binding[i]]
+                ),
             )
             for i in situation.order
         ]
@@ -122,17 +127,6 @@ class AllocationTranslator:
             leftover=dict(zip(names, leftover.tolist(), strict=True)),
             value=float(view.priority @ served - (idle * view.price).sum()),
         )
-
-    def _reason(self, rates: Array64, total: float, is_short: NDArray[np.bool_]) -> str:
-        served = min(float(rates.min()), total)
-        if total - served <= ROUNDING * max(total, 1.0):
-            return f"Full need met: all {total:.1f} units of work expected."
-        resource = int(rates.argmin())
-        name = self.config.resources[resource]
-        part = f"Serves {served:.1f} of {total:.1f} units of work expected"
-        if is_short[resource]:
-            return f"{part}: {name} is short."
-        return f"{part}: the rest is held back, though some {name} is left over."
 
     def _service_problems(self, request: AllocationRequest) -> list[FieldProblem]:
         problems, seen = [], set()
@@ -176,30 +170,32 @@ class AllocationTranslator:
         unknown = [name for name in named if name not in self.config.resources]
         return [_problem(f"{where}.{n}", f"unknown resource; known: {known}") for n in unknown]
 
-    def _recent(self, state: ServiceState) -> Array64:
-        recent = np.asarray(state.recent_demand)
-        missing = self.config.lookback - len(recent)
-        return np.pad(recent, (missing, 0), constant_values=recent.mean())
+    def _recent(self, known: Sequence[float]) -> list[float]:
+        missing = self.config.lookback - len(known)
+        return [sum(known) / len(known)] * missing + list(known)
 
-    def _amounts(self, named: Mapping[str, float], default: Sequence[float]) -> Array64:
+    def _amounts(self, named: Mapping[str, float], default: Sequence[float]) -> list[float]:
         pairs = zip(self.config.resources, default, strict=True)
-        return np.asarray([named.get(name, value) for name, value in pairs], np.float64)
+        return [float(named.get(name, value)) for name, value in pairs]
 
     def _priority(self, state: ServiceState) -> float:
         trained = self.config.services[self._index[state.name]].priority
         return trained if state.priority is None else state.priority
 
-    def _values(self, view: AllocationView, states: Sequence[ServiceState]) -> dict[str, Array64]:
-        values = {}
-        for index, name in enumerate(self.config.resources):
-            values[f"capacity.{name}"] = view.capacity[index : index + 1]
-            values[f"price.{name}"] = view.price[index : index + 1]
-            values[f"services.holding.{name}"] = view.allocation[:, index]
-        for index, state in enumerate(states):
+    def _values(self, request: AllocationRequest) -> dict[str, list[float]]:
+        """Return the numbers of a request by field, as the card's validated ranges name them."""
+        price = self._amounts(request.price, self.config.price)
+        values = {f"capacity.{name}": [amount] for name, amount in request.capacity.items()}
+        for name, cost in zip(self.config.resources, price, strict=True):
+            values[f"price.{name}"] = [cost]
+            values[f"services.holding.{name}"] = [
+                state.holding.get(name, 0.0) for state in request.services
+            ]
+        for state in request.services:
             prefix = f"services.{state.name}"
-            values[f"{prefix}.recent_demand"] = np.asarray(state.recent_demand)
-            values[f"{prefix}.priority"] = view.priority[index : index + 1]
-            values[f"{prefix}.waiting"] = view.backlog[index].sum(keepdims=True)
+            values[f"{prefix}.recent_demand"] = state.recent_demand
+            values[f"{prefix}.priority"] = [self._priority(state)]
+            values[f"{prefix}.waiting"] = [sum(state.waiting)]
         return values
 
     def _gap_warnings(self, request: AllocationRequest) -> list[str]:
@@ -238,10 +234,17 @@ def take_view(view: AllocationView, rows: NDArray[np.intp]) -> AllocationView:
     return AllocationView(**{f.name: getattr(view, f.name)[rows] for f in fields(AllocationView)})
 
 
-def _padded(values: Sequence[float], size: int) -> Array64:
-    padded = np.zeros(size)
-    padded[: len(values)] = values
-    return padded
+def _reason(served: float, total: float, resource: str, *, is_short: bool) -> str:
+    if total - served <= ROUNDING * max(total, 1.0):
+        return f"Full need met: all {total:.1f} units of work expected."
+    part = f"Serves {served:.1f} of {total:.1f} units of work expected"
+    if is_short:
+        return f"{part}: {resource} is short."
+    return f"{part}: the rest is held back, though some {resource} is left over."
+
+
+def _filled(values: Sequence[float], size: int) -> list[float]:
+    return [*values, *[0.0] * (size - len(values))]
 
 
 def _range_warning(found: OutOfRange) -> str:

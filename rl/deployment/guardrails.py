@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -114,7 +114,7 @@ def overbooked(
 
 
 def find_out_of_range(
-    values: Mapping[str, NDArray[np.floating[Any]]], valid: tuple[ValidRange, ...]
+    values: Mapping[str, Sequence[float]], valid: tuple[ValidRange, ...]
 ) -> tuple[OutOfRange, ...]:
     """Name the request fields that hold a value outside the validated ranges.
 
@@ -128,9 +128,9 @@ def find_out_of_range(
     found = []
     for one in valid:
         numbers = values.get(one.field)
-        if numbers is None or numbers.size == 0:
+        if not numbers:
             continue
-        low, high = float(numbers.min()), float(numbers.max())
+        low, high = min(numbers), max(numbers)
         slack = RANGE_TOLERANCE * max(abs(one.low), abs(one.high))
         if high > one.high + slack:
             found.append(OutOfRange(field=one.field, value=high, valid=one))

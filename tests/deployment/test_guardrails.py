@@ -74,10 +74,11 @@ def test_overbooked_names_the_resource():
 def test_out_of_range_names_field_and_worst_value():
     valid = tuple(ValidRange(field=name, low=1.0, high=2.0) for name in ("a", "b", "c", "d"))
     values = {
-        "a": np.asarray([1.0, 2.000001]),
-        "b": np.asarray([1.5, 7.0, 3.0]),
-        "c": np.asarray([0.5, 1.0]),
-        "e": np.asarray([99.0]),
+        "a": [1.0, 2.000001],
+        "b": [1.5, 7.0, 3.0],
+        "c": [0.5, 1.0],
+        "d": [],
+        "e": [99.0],
     }
     found = find_out_of_range(values, valid)
     assert [(one.field, one.value) for one in found] == [("b", 7.0), ("c", 0.5)]
