@@ -102,6 +102,7 @@ class ProcessChild:
         self._decoder = FrameDecoder()
         self._frames: deque[dict[str, Any]] = deque()
         self._pid = process.pid or 0
+        self._sending = anyio.Lock()
 
     @classmethod
     async def start(cls, order: ChildOrder) -> ProcessChild:
@@ -141,9 +142,10 @@ class ProcessChild:
             type_: What it says.
             fields: Plain JSON.
         """
-        _, packed = self._encoder.encode(type_, fields)
-        with contextlib.suppress(anyio.BrokenResourceError):
-            await self._stream.send(packed)
+        async with self._sending:
+            _, packed = self._encoder.encode(type_, fields)
+            with contextlib.suppress(anyio.BrokenResourceError):
+                await self._stream.send(packed)
 
     async def wait(self) -> int:
         """Wait for the end and return the exit code, minus the signal if one ended it."""

@@ -29,11 +29,17 @@ class AttemptRecords:
     def __init__(self, job: Job, sink: FrameSink, leases: SqlLeases) -> None:
         self.job = job
         self.progress: tuple[int, int] | None = None
+        self._told_progress: tuple[int | None, int | None] | None = None
         self._sink = sink
         self._leases = leases
         self._ledger = leases.ledger
         self._checkpoints = SqlCheckpoints(leases.ledger)
         self._rows: list[tuple[int, dict[str, float]]] = []
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the child has come further than the job row tells."""
+        return self.progress is not None and self.progress != self._told_progress
 
     async def find_resume(self) -> Checkpoint | None:
         """Return where the attempt starts; None at the very beginning."""
@@ -105,6 +111,7 @@ class AttemptRecords:
         job = await self._leases.heartbeat(
             self.job.id, self.job.fence, lease_seconds=lease_seconds, progress=self.progress
         )
+        self._told_progress = (job.progress_done, job.progress_total)
         return job.desired
 
     async def succeed(self, result: Mapping[str, Any], lease_seconds: float) -> None:

@@ -238,13 +238,14 @@ class AttemptSupervisor:
         while True:
             now = self._clock.monotonic()
             try:
-                if now >= next_beat:
+                is_flush_due = now >= next_flush
+                if now >= next_beat or (is_flush_due and self._records.has_news):
                     desired = await self._records.beat(config.lease_seconds)
                     next_beat = now + config.lease_seconds / 3
                     trusted_until = now + config.lease_seconds
                 else:
                     desired = await self._leases.check(self._job.id, self._job.fence)
-                if now >= next_flush:
+                if is_flush_due:
                     await self._records.flush()
                     next_flush = now + config.flush_seconds
             except DatabaseError as error:
