@@ -1,0 +1,3 @@
+"""State of other layers' ports, kept in our database."""
+
+from __future__ import annotations

@@ -1,0 +1,165 @@
+"""The registry's port on our database: versions and aliases as rows, artifacts by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from ai_agents.registry_store import ArtifactRecord
+from utils.errors import ConfigError
+from utils.persistence.experiments import run
+from utils.persistence.registry import alias_history, artifact, model_alias, model_version
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from utils.clock import Clock
+    from utils.persistence.artifact_store import ArtifactStore
+    from utils.persistence.engine import Database
+
+POLICY = "policy"
+
+
+class SqlRegistryStore:
+    """Versions of agents that every process of this database sees."""
+
+    def __init__(self, database: Database, artifacts: ArtifactStore, clock: Clock) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._clock = clock
+
+    async def list_agents(self) -> list[str]:
+        """Return all names, sorted."""
+        query = select(model_version.c.agent).distinct().order_by(model_version.c.agent)
+        async with self._database.read() as connection:
+            return list(await connection.scalars(query))
+
+    async def list_versions(self, agent: str) -> list[ArtifactRecord]:
+        """Return the versions of an agent, oldest first; none if it is unknown.
+
+        Args:
+            agent: Its name.
+        """
+        async with self._database.read() as connection:
+            return await _versions(connection, agent)
+
+    async def aliases(self, agent: str) -> dict[str, int]:
+        """Return which version each alias of an agent means.
+
+        Args:
+            agent: Its name.
+        """
+        query = select(model_alias.c.alias, model_alias.c.version)
+        query = query.where(model_alias.c.agent == agent).order_by(model_alias.c.alias)
+        async with self._database.read() as connection:
+            return {row.alias: row.version for row in await connection.execute(query)}
+
+    async def load(self, sha256: str) -> bytes:
+        """Return an artifact.
+
+        Args:
+            sha256: Its address.
+
+        Raises:
+            ArtifactMissingError: It is not there.
+            ArtifactCorruptError: It is not what was stored.
+        """
+        return await anyio.to_thread.run_sync(self._artifacts.get, sha256)
+
+    async def add_version(
+        self, agent: str, content: bytes, *, card: Mapping[str, Any], run_id: str | None
+    ) -> ArtifactRecord:
+        """Keep an artifact as the next version; the same bytes again are the version they were.
+
+        Args:
+            agent: Whose version.
+            content: The artifact.
+            card: Its card, to be found without reading the artifact.
+            run_id: The run it came from, if this database knows it.
+
+        Raises:
+            ConfigError: This database knows no such run.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        await anyio.to_thread.run_sync(self._artifacts.put, content)  # before a row names it
+        async with self._database.write() as connection:
+            for known in await _versions(connection, agent):
+                if known.sha256 == sha256:
+                    return known
+            await _check_run(connection, run_id)
+            created_at = self._clock.now()
+            row = {"sha256": sha256, "kind": POLICY, "size_bytes": len(content), "run_id": run_id}
+            kept = upsert(artifact).values(**row, card=dict(card), created_at=created_at)
+            await connection.execute(kept.on_conflict_do_nothing())
+            record = ArtifactRecord(
+                agent=agent,
+                version=await _next_version(connection, agent),
+                sha256=sha256,
+                run_id=run_id,
+                created_at=created_at,
+            )
+            await connection.execute(insert(model_version), _to_row(record))
+        return record
+
+    async def set_alias(self, agent: str, alias: str, version: int, *, reason: str) -> None:
+        """Let an alias mean a version from now on, and remember why.
+
+        Args:
+            agent: Its name.
+            alias: Such as `champion`.
+            version: An existing version.
+            reason: For the history.
+        """
+        changed_at = self._clock.now()
+        row = {"agent": agent, "alias": alias, "version": version, "changed_at": changed_at}
+        moved = upsert(model_alias).values(**row)
+        moved = moved.on_conflict_do_update(
+            index_elements=["agent", "alias"], set_={"version": version, "changed_at": changed_at}
+        )
+        before = select(model_alias.c.version).filter_by(agent=agent, alias=alias)
+        async with self._database.write() as connection:
+            previous = await connection.scalar(before)
+            await connection.execute(moved)
+            line = {**row, "previous_version": previous, "reason": reason}
+            await connection.execute(insert(alias_history), line)
+
+
+async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRecord]:
+    query = (
+        select(
+            model_version.c.agent,
+            model_version.c.version,
+            model_version.c.artifact_sha256.label("sha256"),
+            model_version.c.run_id,
+            model_version.c.created_at,
+        )
+        .where(model_version.c.agent == agent)
+        .order_by(model_version.c.version)
+    )
+    return [ArtifactRecord(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _next_version(connection: AsyncConnection, agent: str) -> int:
+    query = select(func.max(model_version.c.version)).where(model_version.c.agent == agent)
+    return (await connection.scalar(query) or 0) + 1
+
+
+async def _check_run(connection: AsyncConnection, run_id: str | None) -> None:
+    known = run_id is None or await connection.scalar(select(run.c.id).where(run.c.id == run_id))
+    if not known:
+        raise ConfigError(f"no run {run_id} in this database: leave run_id out")
+
+
+def _to_row(record: ArtifactRecord) -> dict[str, Any]:
+    return {
+        "agent": record.agent,
+        "version": record.version,
+        "artifact_sha256": record.sha256,
+        "run_id": record.run_id,
+        "created_at": record.created_at,
+    }
