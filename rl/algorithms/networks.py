@@ -154,15 +154,27 @@ class ActorCritic(nn.Module):
 
     def export_layers(self) -> PolicyLayers:
         """Return copies of the actor's numbers."""
-        return PolicyLayers(
-            layers=[
-                (_to_numpy(layer.weight.T), _to_numpy(layer.bias)) for layer in self.actor_layers()
-            ],
-            activation=self.activation,
-            mean=_to_numpy(self.normalizer.shift),
-            std=_to_numpy(1.0 / self.normalizer.scale),
-            clip=self.normalizer.clip,
-        )
+        return export_policy(self.actor, self.activation, self.normalizer)
+
+
+def export_policy(
+    actor: nn.Sequential, activation: Activation, normalizer: ObservationNormalizer
+) -> PolicyLayers:
+    """Return copies of a policy's numbers.
+
+    Args:
+        actor: What `multilayer_perceptron` made.
+        activation: Between its layers.
+        normalizer: Of what it observes.
+    """
+    linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
+    return PolicyLayers(
+        layers=[(_to_numpy(layer.weight.T), _to_numpy(layer.bias)) for layer in linear],
+        activation=activation,
+        mean=_to_numpy(normalizer.shift),
+        std=_to_numpy(1.0 / normalizer.scale),
+        clip=normalizer.clip,
+    )
 
 
 def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ The same lines run in training (torch), evaluation and serving (NumPy).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,10 @@ SLACK_STEPS = (0, 1, 2, 4)
 """Waiting work is observed as the sums that are lost within so many further steps, and in all."""
 RECENT_STEPS = 3
 OBSERVATION_LIMIT = 10.0
-COVERAGE_SIZE = 2
+COVERAGE_SIZE = 3
+LARGEST_BID = 4.0
+URGENT_BID = 8.0
+BID_SOFTNESS = 0.05
 LARGEST_HEADROOM = 2.0
 TINY = 1e-6
 
@@ -136,9 +140,7 @@ class AllocationDomain:
         )
         self._impatient = as_array(patience == 1)
         self._usage_twice = as_array(np.tile(usage, (2, 1)))
-        items = np.arange(2 * len(services))
-        self._earlier = as_array(items[None, :] < items[:, None]) > 0
-        self._density_limit = 1e6
+        self._others = as_array(1.0 - np.eye(2 * len(services)))
         scale = max(service.priority for service in services) or 1.0
         self._priority_scale = scale
         self._price_scale = as_array([price or 1.0 for price in config.price])
@@ -214,39 +216,43 @@ class AllocationDomain:
         return self._xp.concatenate([flat, self.encode_shared(view)], axis=-1)
 
     def cover(self, action: Any, view: AllocationView) -> Any:
-        """Turn coverage per service into the shares of the capacities it takes.
+        """Turn coverage and bids per service into the shares of the capacities they take.
 
         Coverage says how much of a service's need to reserve for, so one number means the same at
-        any load. Where a resource is short, work that is lost unless served now goes first, and
-        within both classes the order is value per dominant share.
+        any load. Where a resource is short, needs are filled in order of their bids: value per
+        dominant share, times `LARGEST_BID` to the power of the bid in [-1, 1], times `URGENT_BID`
+        for work that is lost unless served now. The order is smooth, so that it has a gradient.
 
         Args:
-            action: `[..., service * 2]`, clipped to [0, 1]: per service the share of the waiting
-                work that may still wait, then half the multiple of the recent demand.
+            action: `[..., service * 3]`, clipped to [0, 1]: per service the share of the waiting
+                work that may still wait, half the multiple of the recent demand, and the bid.
             view: What is known.
 
         Returns:
-            `[..., service * resource]`: shares of each capacity that sum to at most one.
+            `[..., service * resource]`: shares of each capacity.
         """
         xp = self._xp
-        coverage = xp.clip(action, 0.0, 1.0)
-        coverage = coverage.reshape((*coverage.shape[:-1], self.num_services, COVERAGE_SIZE))
+        numbers = xp.clip(action, 0.0, 1.0)
+        numbers = numbers.reshape((*numbers.shape[:-1], self.num_services, COVERAGE_SIZE))
         forecast = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
-        forecast = LARGEST_HEADROOM * coverage[..., 1] * forecast
+        forecast = LARGEST_HEADROOM * numbers[..., 1] * forecast
         expiring = view.backlog[..., 0]
-        patient = coverage[..., 0] * (view.backlog.sum(-1) - expiring)
+        patient = numbers[..., 0] * (view.backlog.sum(-1) - expiring)
         urgent = expiring + self._impatient * forecast
         rest = patient + (1.0 - self._impatient) * forecast
         work = xp.concatenate([urgent, rest], axis=-1)
-        density = view.priority / self._dominant[:, 0]
-        bid = xp.concatenate([density + self._density_limit, density], axis=-1)
-        before = bid[..., None, :] > bid[..., :, None]
-        before = before | ((bid[..., None, :] == bid[..., :, None]) & self._earlier)
+        bid = xp.log(view.priority / self._dominant[:, 0] + TINY)
+        bid = bid + (2.0 * numbers[..., 2] - 1.0) * math.log(LARGEST_BID)
+        bid = xp.concatenate([bid + math.log(URGENT_BID), bid], axis=-1)
+        lead = xp.clip((bid[..., None, :] - bid[..., :, None]) / BID_SOFTNESS, -30.0, 30.0)
+        before = self._others / (1.0 + xp.exp(-lead))
         wanted = work[..., None] * self._usage_twice
-        ahead = (before * 1.0) @ wanted if xp is np else before.to(wanted.dtype) @ wanted
-        room = xp.clip(view.capacity[..., None, :] - ahead, 0.0, None)
-        fit = xp.clip((room / (wanted + TINY)).min(-1) if xp is np else (room / (wanted + TINY)).amin(-1), 0.0, 1.0)
-        granted = wanted * fit[..., None]
+        room = xp.clip(view.capacity[..., None, :] - before @ wanted, 0.0, None)
+        fit = xp.clip(room / (wanted + TINY), 0.0, 1.0)
+        least = fit[..., 0]
+        for resource in range(1, self.num_resources):
+            least = xp.minimum(least, fit[..., resource])
+        granted = wanted * least[..., None]
         granted = granted[..., : self.num_services, :] + granted[..., self.num_services :, :]
         share = granted / (view.capacity[..., None, :] + TINY)
         return share.reshape((*share.shape[:-2], -1))

@@ -68,13 +68,16 @@ class BatchedResourceAllocation:
     Observation: planner `[services * features + shared]`, services `[features + shared]` each; see
     `AllocationDomain`. Action, in [0, 1]: share of each capacity asked for, planner
     `[services * resources]`, services `[resources]` each; or coverage of waiting work and recent
-    demand, two numbers per service. The allocation is fixed before the
-    demand of the step is seen.
+    demand and a bid, three numbers per service. The allocation is fixed before the demand of the
+    step is seen.
     Reward, per service or summed for the planner: `served_value` (priority times served work)
     plus `holding_cost` (minus price times idle units). Cost: work lost (SLA violations).
     End: terminated never; truncated after `config.max_steps`.
     Invariants: allocations sum to at most the capacity; arrived = served + waiting + lost.
+    Differentiable: steps are out of place, rewards have a slope in the actions almost everywhere.
     """
+
+    is_differentiable = True
 
     def __init__(
         self, config: AllocationConfig, bank: ScenarioBank, options: EnvironmentConfig, seed: int

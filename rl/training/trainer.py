@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
-from rl.algorithms.ppo_agent import PPOAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.checkpointing import Checkpoint, CheckpointFolder
+from rl.training.learners import Policy, make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
-from rl.training.rollout import Collector, RolloutSummary
+from rl.training.rollout import RolloutSummary
 from utils.config import to_json
 from utils.errors import ConfigError
 
-Evaluate = Callable[[PPOAgent], Mapping[str, float]]
+Evaluate = Callable[[Policy], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class TrainOutcome:
     """None if training ran to its end."""
     best_score: float | None
     best_policy: TensorDict | None
-    """For `PPOAgent.load_policy_state`; None if nothing was evaluated."""
+    """For `load_policy_state` of the agent; None if nothing was evaluated."""
     checkpoint: CheckpointRecord | None
     """The last one written or resumed from."""
 
@@ -71,7 +71,7 @@ class Trainer:
         self,
         config: TrainerConfig,
         environment: BatchedEnvironment,
-        agent: PPOAgent,
+        agent: Policy,
         recorder: Recorder,
         *,
         checkpoints: CheckpointFolder | None = None,
@@ -93,7 +93,7 @@ class Trainer:
         self._recorder = recorder
         self._checkpoints = checkpoints
         self._evaluate = evaluate
-        self._collector = Collector(
+        self._learner = make_learner(
             environment, agent, rollout_steps=config.rollout_steps, seed=config.seed
         )
         self._updates = 0
@@ -104,7 +104,7 @@ class Trainer:
     @property
     def env_steps(self) -> int:
         """Transitions so far, over all copies."""
-        return self._collector.env_steps
+        return self._learner.env_steps
 
     def train(self) -> TrainOutcome:
         """Train to the end, or until the recorder asks to stop.
@@ -146,7 +146,7 @@ class Trainer:
         tensors, fields = checkpoint.tensors, checkpoint.fields
         self._environment.load_state_dict(under_prefix("environment", tensors))
         self._agent.load_state_dict(under_prefix("agent", tensors))
-        self._collector.load_state_dict(under_prefix("collector", tensors))
+        self._learner.load_state_dict(under_prefix("learner", tensors))
         self._updates = fields["updates"]
         self._best_score = fields["best_score"]
         self._best_policy = under_prefix("best_policy", tensors) or None
@@ -154,9 +154,7 @@ class Trainer:
 
     def _update(self) -> None:
         total = self._config.total_env_steps
-        rollout, summary = self._collector.collect()
-        progress = min(self.env_steps / total, 1.0)
-        learning = self._agent.update(rollout, progress=progress)
+        summary, learning = self._learner.learn(total)
         self._updates += 1
         figures = _figures(summary) | {name: float(value) for name, value in learning.items()}
         finite = {name: value for name, value in figures.items() if math.isfinite(value)}
@@ -186,14 +184,14 @@ class Trainer:
         tensors = {
             **with_prefix("environment", self._environment.state_dict()),
             **with_prefix("agent", self._agent.state_dict()),
-            **with_prefix("collector", self._collector.state_dict()),
+            **with_prefix("learner", self._learner.state_dict()),
             **with_prefix("best_policy", self._best_policy or {}),
         }
         fields = {
             "updates": self._updates,
             "best_score": self._best_score,
             "trainer": to_json(self._config),
-            "agent": to_json(self._agent.config),
+            "agent": type(self._agent).__name__,
         }
         record = self._checkpoints.write(self.env_steps, tensors, fields)
         self._last_checkpoint = record

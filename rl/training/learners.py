@@ -1,0 +1,218 @@
+"""How each kind of agent turns an environment into one improvement; the trainer knows no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.heads import ActionSample
+from rl.algorithms.policy_state import TensorDict, take_tensor
+from rl.algorithms.ppo_agent import PPOAgent
+from rl.environments.base_environment import BatchedEnvironment, StepRecord
+from rl.training.rollout import Collector, RolloutSummary
+from utils.errors import ConfigError
+
+
+class Policy(Protocol):
+    """What evaluation and export need of an agent."""
+
+    def act(
+        self, observation: Tensor, action_mask: Tensor | None, *, deterministic: bool
+    ) -> ActionSample:
+        """Choose an action for every agent of every copy."""
+        ...
+
+    def policy_state(self) -> TensorDict:
+        """Return copies of all that acting needs."""
+        ...
+
+    def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
+        """Act from now on as the saved policy did."""
+        ...
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of everything that learning needs to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state."""
+        ...
+
+
+class Learner(Protocol):
+    """An agent and its environment, improved step by step."""
+
+    @property
+    def env_steps(self) -> int:
+        """Transitions so far, over all copies."""
+        ...
+
+    def learn(self, total_env_steps: int) -> tuple[RolloutSummary, TensorDict]:
+        """Play some steps and improve once; returns what happened and the learning figures."""
+        ...
+
+    def state_dict(self) -> TensorDict:
+        """Return what is needed beside the agent's and the environment's own states."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state."""
+        ...
+
+
+class RolloutLearner:
+    """On-policy: collect a block of steps, then update from it."""
+
+    def __init__(
+        self, environment: BatchedEnvironment, agent: PPOAgent, *, rollout_steps: int, seed: int
+    ) -> None:
+        """Reset the environment.
+
+        Args:
+            environment: Stepped by nobody else.
+            agent: Learns.
+            rollout_steps: Steps per copy and update.
+            seed: Of the environment's episodes.
+        """
+        self._ppo = agent
+        self._collector = Collector(environment, agent, rollout_steps=rollout_steps, seed=seed)
+
+    @property
+    def env_steps(self) -> int:
+        """Transitions so far, over all copies."""
+        return self._collector.env_steps
+
+    def learn(self, total_env_steps: int) -> tuple[RolloutSummary, TensorDict]:
+        """Collect one block and update.
+
+        Args:
+            total_env_steps: Where training ends, for settings that decay.
+        """
+        rollout, summary = self._collector.collect()
+        progress = min(self.env_steps / total_env_steps, 1.0)
+        return summary, self._ppo.update(rollout, progress=progress)
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of what is needed to go on in the middle of an episode."""
+        return self._collector.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: What `state_dict` returned.
+        """
+        self._collector.load_state_dict(state)
+
+
+class EpisodeLearner:
+    """Analytic: play one whole episode in every copy with gradients, then update."""
+
+    def __init__(self, environment: BatchedEnvironment, agent: APGAgent, *, seed: int) -> None:
+        """Reset the environment.
+
+        Args:
+            environment: Differentiable, with episodes that all copies begin and end together.
+            agent: Learns.
+            seed: Of the environment's episodes.
+
+        Raises:
+            ConfigError: The environment has no gradient.
+        """
+        if not getattr(environment, "is_differentiable", False):
+            raise ConfigError(
+                "analytic policy gradients need a differentiable environment such as "
+                "resource_allocation; choose algorithm=ppo for this one"
+            )
+        self.env_steps = 0
+        self._apg = agent
+        self._environment = environment
+        self._range = environment.groups[0].action
+        self._record: StepRecord = environment.reset(seed)
+
+    def learn(self, total_env_steps: int) -> tuple[RolloutSummary, TensorDict]:
+        """Play one episode in every copy and update.
+
+        Args:
+            total_env_steps: Where training ends, for settings that decay.
+        """
+        rewards, overshoots, seen = [], [], []
+        metrics: list[Mapping[str, Tensor]] = []
+        ended = False
+        while not ended:
+            observation = self._record.observation
+            action = self._apg.decide(observation)
+            self._record = self._environment.step(action)
+            beyond = action - action.clamp(self._range.low, self._range.high)
+            overshoots.append(beyond.square().mean())
+            rewards.append(self._record.reward.sum(-1))
+            seen.append(observation.detach().flatten(0, -2))
+            metrics.append(self._record.metrics)
+            ended = bool((self._record.terminated | self._record.truncated).all())
+        returns = torch.stack(rewards).sum(0)
+        steps = len(rewards) * self._environment.num_envs
+        self.env_steps += steps
+        learning = self._apg.update(
+            returns,
+            torch.stack(overshoots).mean(),
+            torch.cat(seen),
+            progress=min(self.env_steps / total_env_steps, 1.0),
+        )
+        summary = RolloutSummary(
+            env_steps=steps,
+            episodes=self._environment.num_envs,
+            mean_return=float(returns.detach().mean()),
+            mean_length=float(len(rewards)),
+            metrics={
+                name: float(torch.stack([step[name].detach() for step in metrics]).mean())
+                for name in metrics[0]
+            },
+        )
+        return summary, learning
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of what is needed to begin the next episode."""
+        return {
+            "observation": self._record.observation.detach().clone(),
+            "env_steps": torch.tensor(self.env_steps),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state; the environment's own is loaded before, by its owner.
+
+        Args:
+            state: What `state_dict` returned.
+        """
+        observation = take_tensor(state, "observation", self._record.observation)
+        self._record = _with_observation(self._record, observation)
+        self.env_steps = int(take_tensor(state, "env_steps"))
+
+
+def _with_observation(record: StepRecord, observation: Tensor) -> StepRecord:
+    return replace(record, observation=observation.to(record.observation.device, copy=True))
+
+
+def make_learner(
+    environment: BatchedEnvironment, agent: Policy, *, rollout_steps: int, seed: int
+) -> Learner:
+    """Pair an agent with the way it learns.
+
+    Args:
+        environment: Stepped by nobody else.
+        agent: PPO or analytic policy gradient.
+        rollout_steps: Steps per copy and update, for agents that learn from blocks.
+        seed: Of the environment's episodes.
+
+    Raises:
+        ConfigError: The agent cannot learn in this environment.
+    """
+    if isinstance(agent, APGAgent):
+        return EpisodeLearner(environment, agent, seed=seed)
+    if isinstance(agent, PPOAgent):
+        return RolloutLearner(environment, agent, rollout_steps=rollout_steps, seed=seed)
+    raise ConfigError(f"no learner for {type(agent).__name__}")
