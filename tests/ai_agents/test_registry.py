@@ -54,14 +54,15 @@ def registry(store, clock) -> AgentRegistry:
     return AgentRegistry(store, clock=clock, alias_seconds=1.0)
 
 
-async def test_a_champion_is_set_up_once(registry, store):
+async def test_a_champion_is_set_up_once(registry, store, clock):
     record = await registry.register(make_artifact().to_bytes(), run_id="run-1")
     assert (record.agent, record.version, record.run_id) == (NAME, 1, "run-1")
     await registry.promote(NAME, 1, reason="first")
-    agents = []
+    assert store.history == [(NAME, "champion", 1, "first")]
+    restarted, store.loads, agents = AgentRegistry(store, clock=clock), 0, []
 
     async def resolve():
-        agents.append(await registry.resolve(NAME))
+        agents.append(await restarted.resolve(NAME))
 
     async with anyio.create_task_group() as group:
         for _ in range(5):
@@ -69,7 +70,6 @@ async def test_a_champion_is_set_up_once(registry, store):
     assert len(set(map(id, agents))) == 1
     assert store.loads == 1
     assert (await agents[0].health()).status == "ready"
-    assert store.history == [(NAME, "champion", 1, "first")]
 
 
 async def test_decisions_carry_the_version_of_the_registry(registry):

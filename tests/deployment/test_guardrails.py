@@ -52,6 +52,21 @@ def test_the_bare_projection_does_exceed_a_capacity_by_rounding():
     assert (project_safely(DOMAIN, action, capacity).sum(1) <= capacity).all()
 
 
+def test_sums_do_not_depend_on_their_order():
+    generator = np.random.default_rng(1)
+    share = generator.dirichlet(np.ones(4), size=2000)
+    capacity = generator.uniform(1.0, 100.0, (2000, 1))
+    fitted = fit_to_capacity(share[..., None] * capacity[:, None], capacity)[..., 0]
+    sums = np.stack(
+        [
+            ((fitted[:, a] + fitted[:, b]) + fitted[:, c]) + fitted[:, d]
+            for a, b, c, d in itertools.permutations(range(4))
+        ]
+    )
+    assert (sums == sums[0]).all()
+    assert (sums <= capacity[:, 0]).all()
+
+
 @pytest.mark.parametrize("capacity", [0.0, 5e-324, 1e-310, 1e-30, 1.0, 0.1, 1e300])
 def test_extreme_capacities(capacity):
     limit = np.asarray([capacity])
