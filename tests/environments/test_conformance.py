@@ -11,6 +11,7 @@ import torch
 from data.scenario import BankConfig, ScenarioBank
 from data.workload import SyntheticWorkload
 from rl.domains.shared_services import shared_services
+from rl.environments.adapter import GymnasiumAdapter
 from rl.environments.base_environment import AgentGroup
 from rl.environments.conformance import ConformanceError, check_environment
 from rl.environments.resource_allocation_environment import (
@@ -46,6 +47,18 @@ def examine(environment=BatchedResourceAllocation, **options):
 )
 def test_shared_services_conform(view, mechanism, action):
     examine(view=view, mechanism=mechanism, action=action)
+
+
+@pytest.mark.parametrize(
+    ("name", "max_steps", "num_steps"), [("CartPole-v1", None, 60), ("Pendulum-v1", 200, 210)]
+)
+def test_foreign_environments_conform_but_for_resuming(name, max_steps, num_steps):
+    check_environment(
+        lambda: GymnasiumAdapter(name, 2),
+        num_steps=num_steps,
+        max_steps=max_steps,
+        exact_resume=False,
+    )
 
 
 class TruncationAsTermination(BatchedResourceAllocation):
