@@ -1,6 +1,7 @@
 """Real demand: the NAB cloud series as services, the Azure LLM trace as a source of bursts.
 
-Files are read from a folder and never copied; `locate_traces` says which, `SOURCES` where to get them.
+Files are read from a folder and never copied; `locate_traces` says which, `SOURCES` where to get
+them.
 """
 
 from __future__ import annotations
@@ -133,7 +134,9 @@ def load_burst_profiles(folder: Path) -> tuple[Array, Array]:
     needed = (AZURE_TRAIN_MINUTES + AZURE_HELD_OUT_MINUTES) * per_minute
     if bins[-1] + 1 < needed:
         raise TraceError(f"{path} covers {bins[-1] + 1} of {needed} bins; get it again: {SOURCES}")
-    counts = np.bincount(bins, minlength=needed)[:needed].astype(np.float32)
+    if (np.diff(seconds) < 0).any():
+        raise TraceError(f"{path} is not in time order; get it again: {SOURCES}")
+    counts = np.bincount(bins[bins < needed], minlength=needed).astype(np.float32)
     train, held_out = np.split(counts, [AZURE_TRAIN_MINUTES * per_minute])
     return train / train.mean(), held_out / held_out.mean()
 
@@ -216,6 +219,8 @@ def _load_nab(path: Path) -> tuple[int, np.ndarray]:
     values = np.asarray([value for _, value in rows])
     if not np.isfinite(values).all() or (values < 0).any() or (np.diff(slots) < 0).any():
         raise TraceError(f"{path} holds negative or non-finite readings, or is not in time order")
+    if np.diff(slots).max() > STEPS_PER_DAY:
+        raise TraceError(f"{path} lacks more than a day; get it again: {SOURCES}")
     grid = np.arange(slots[0], slots[-1] + 1)
     return int(slots[0]), values[np.searchsorted(slots, grid, side="right") - 1]
 
@@ -226,15 +231,18 @@ def _read_rows(path: Path, first_column: str) -> list[tuple[datetime, float]]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise TraceError(f"cannot read {path}: {error.strerror}; get it: {SOURCES}") from error
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{path} is not text; get it again: {SOURCES}") from error
     rows = list(csv.reader(text.splitlines()))
-    if not rows or rows[0][0] != first_column:
+    if len(rows) < 2 or rows[0][:1] != [first_column]:
         raise TraceError(f"{path} is not the published file; get it again: {SOURCES}")
     if len({len(row) for row in rows}) != 1:
         raise TraceError(f"{path} is cut short or damaged; get it again: {SOURCES}")
     parsed = []
     for number, row in enumerate(rows[1:], start=2):
         try:
-            parsed.append((datetime.fromisoformat(row[0][:26]), float(row[1])))
+            stamp = datetime.fromisoformat(row[0][:26]).replace(tzinfo=None)
+            parsed.append((stamp, float(row[1])))
         except (IndexError, ValueError) as error:
             raise TraceError(f"{path}, line {number}: {row!r} is not a reading") from error
     return parsed
