@@ -47,9 +47,9 @@ class SqlCheckpoints:
         now = self._ledger.clock.now()
         row = {**asdict(record), "job_id": job.id, "fence": job.fence, "created_at": now}
         values = insert(checkpoint).values(**row, state="ready")
-        await connection.execute(values.on_conflict_do_nothing())
-        payload = {"step": record.step, "sha256": record.sha256}
-        await self._ledger.announce(connection, job.id, "checkpoint_committed", payload)
+        if (await connection.execute(values.on_conflict_do_nothing())).rowcount:
+            payload = {"step": record.step, "sha256": record.sha256}
+            await self._ledger.announce(connection, job.id, "checkpoint_committed", payload)
 
     async def newest(self, job_id: str) -> Checkpoint | None:
         """Return the newest checkpoint whose file still has its hash; older ones stand in for it.

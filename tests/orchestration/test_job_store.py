@@ -174,6 +174,8 @@ async def test_newest_whole_checkpoint_is_chosen(engine, tmp_path):
         async with engine.leases.fenced(job.id, job.fence) as connection:
             await engine.checkpoints.commit(connection, job, records[-1])
             await engine.checkpoints.commit(connection, job, records[-1])  # a resend is harmless
+    told = [event.type for event in await engine.store.events(job_id=job.id)]
+    assert told.count("checkpoint_committed") == 2
     assert await engine.checkpoints.newest(job.id) == records[1]
     (tmp_path / "20.1").write_bytes(b"state")
     assert await engine.checkpoints.newest(job.id) == records[0]
