@@ -1,0 +1,161 @@
+"""A training run as a job: the child's side, which speaks in frames and knows no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from rl.training.allocation_card import AGENT_NAME
+from rl.training.allocation_training import ResumePoint, train_allocation
+from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
+from rl.training.training_config import TrainingConfig
+from utils.config import from_json, to_json
+from utils.persistence.artifact_store import DirectoryArtifactStore
+
+STOP_REASONS = {
+    "pause": StopReason.PAUSE,
+    "preempt": StopReason.PREEMPT,
+    "cancel": StopReason.CANCEL,
+    "orphaned": StopReason.PREEMPT,
+}
+
+
+class JobContext(Protocol):
+    """What the supervisor gives a child."""
+
+    @property
+    def fence(self) -> int:
+        """The lease under which everything is reported."""
+        ...
+
+    @property
+    def resume(self) -> Mapping[str, Any] | None:
+        """The newest committed checkpoint (path, sha256), or None."""
+        ...
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Report figures."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Report how far the work is."""
+        ...
+
+    def checkpoint(self, path: Path, sha256: str, step: int, size_bytes: int) -> None:
+        """Report a checkpoint; returns once its row is committed."""
+        ...
+
+    def emit(self, type_: str, payload: Mapping[str, Any]) -> None:
+        """Report anything else."""
+        ...
+
+    def should_stop(self) -> str | None:
+        """Return why to stop, or None."""
+        ...
+
+
+class FrameRecorder:
+    """A recorder that turns what a trainer says into frames."""
+
+    def __init__(self, context: JobContext) -> None:
+        """Keep the way to the supervisor.
+
+        Args:
+            context: Of the attempt.
+        """
+        self._context = context
+
+    def metrics(self, env_steps: int, values: Mapping[str, float]) -> None:
+        """Send figures.
+
+        Args:
+            env_steps: Transitions so far.
+            values: By name.
+        """
+        self._context.metrics(env_steps, values)
+
+    def progress(self, env_steps: int, total_env_steps: int) -> None:
+        """Send progress.
+
+        Args:
+            env_steps: Transitions so far.
+            total_env_steps: Transitions wanted.
+        """
+        self._context.progress(env_steps, total_env_steps)
+
+    def checkpoint_written(self, checkpoint: CheckpointRecord) -> None:
+        """Send a checkpoint and wait until its row is committed.
+
+        Args:
+            checkpoint: Already safe on disk.
+        """
+        self._context.checkpoint(
+            Path(checkpoint.path),
+            checkpoint.sha256,
+            checkpoint.env_steps,
+            checkpoint.size_bytes,
+        )
+
+    def evaluated(self, evaluation: EvaluationRecord) -> None:
+        """Send scores.
+
+        Args:
+            evaluation: What was measured.
+        """
+        payload = {"env_steps": evaluation.env_steps, "scores": dict(evaluation.scores)}
+        self._context.emit("evaluated", payload)
+
+    def stage_changed(self, env_steps: int, stage: str) -> None:
+        """Send the name of the stage.
+
+        Args:
+            env_steps: Transitions so far.
+            stage: Its name.
+        """
+        self._context.emit("stage_changed", {"env_steps": env_steps, "stage": stage})
+
+    def should_stop(self) -> StopReason | None:
+        """Ask the supervisor; one that is gone counts as preemption."""
+        reason = self._context.should_stop()
+        return None if reason is None else STOP_REASONS[reason]
+
+
+def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
+    """Run one attempt of a training job.
+
+    Args:
+        spec: `config`, `run_id`, `artifact_root` and `run_root`.
+        context: Of the attempt.
+
+    Returns:
+        What the supervisor commits with the success; empty figures if the run was stopped.
+
+    Raises:
+        ConfigError: The config does not fit.
+    """
+    run_id = str(spec["run_id"])
+    config = from_json(TrainingConfig, spec["config"], "config.")
+    resume = context.resume
+    result = train_allocation(
+        config,
+        FrameRecorder(context),
+        folder=Path(spec["run_root"]) / run_id,
+        artifacts=DirectoryArtifactStore(Path(spec["artifact_root"])),
+        run_id=run_id,
+        fence=context.fence,
+        resume=None
+        if resume is None
+        else ResumePoint(path=str(resume["path"]), sha256=str(resume["sha256"])),
+    )
+    return {
+        "agent": AGENT_NAME,
+        "env_steps": result.env_steps,
+        "updates": result.updates,
+        "best_score": result.best_score,
+        "artifact_sha256": result.artifact_sha256,
+        "artifact_bytes": result.artifact_bytes,
+        "card": None if result.card is None else to_json(result.card),
+        "table": None if result.table is None else to_json(result.table),
+        "report": result.report,
+    }
