@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import get_type_hints
+from typing import cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,11 @@ from ai_agents.base_agent import (
     attempt,
 )
 from rl.artifacts import Baseline, PolicyArtifact
-from rl.deployment.exporters import RESOURCE_ALLOCATION
+from rl.deployment.exporters import (
+    RESOURCE_ALLOCATION,
+    AllocationAction,
+    planner_action_size,
+)
 from rl.deployment.guardrails import (
     FallbackReason,
     finite_rows,
@@ -40,12 +44,13 @@ from rl.deployment.guardrails import (
 )
 from rl.deployment.policy_runtime import PolicyRuntime
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
-from rl.domains.resource_allocation import AllocationConfig, AllocationView
+from rl.domains.resource_allocation import AllocationConfig, AllocationDomain, AllocationView
 from utils.clock import Clock, SystemClock
 from utils.config import from_json
 from utils.errors import ConfigError
 
 Action = NDArray[np.float32]
+ACTIONS: tuple[str, ...] = get_args(AllocationAction)
 
 
 class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecision]):
@@ -93,8 +98,7 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
         self._translator = AllocationTranslator(self.config, artifact.card.validated_for)
         self._domain = self._translator.domain
         self._runtime = PolicyRuntime(artifact)
-        if self._runtime.observation_size != self._domain.observation_size:
-            raise ConfigError("the artifact's network does not observe its own world; export again")
+        _check_network(artifact, self._domain)
         self._health = Health(status="starting")
 
     async def setup(self) -> None:
@@ -171,7 +175,8 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
         self, view: AllocationView, situations: Sequence[Situation], deadline: float | None
     ) -> tuple[Action, list[FallbackReason | None]]:
         """Return actions, and for each row why it must not be used, if so."""
-        action = np.zeros((len(situations), self._runtime.action.size), np.float32)
+        size = self._domain.num_services * self._domain.num_resources
+        action = np.zeros((len(situations), size), np.float32)
         reasons: list[FallbackReason | None] = [
             FallbackReason.OUTSIDE_VALIDATED_RANGE if situation.outside else None
             for situation in situations
@@ -180,16 +185,25 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
         if inside.size == 0:
             return action, reasons
         known = take_view(view, inside)
-        answer = await attempt(lambda: self._runtime.output(self._domain.encode(known)), deadline)
+        answer = await attempt(lambda: self._plan(known), deadline)
         if isinstance(answer, FallbackReason):
             failed = dict.fromkeys(inside.tolist(), answer)
         else:
-            action[inside] = self._runtime.choose(answer)
-            failed = dict.fromkeys(inside[~finite_rows(answer)].tolist(), FallbackReason.NOT_FINITE)
+            action[inside], is_finite = answer
+            failed = dict.fromkeys(inside[~is_finite].tolist(), FallbackReason.NOT_FINITE)
         for row, reason in failed.items():
             reasons[row] = reason
         self._note_health(next(iter(failed.values()), None))
         return action, reasons
+
+    def _plan(self, view: AllocationView) -> tuple[Action, NDArray[np.bool_]]:
+        """Return the shares that the policy wants, and which of them can be used."""
+        output = self._runtime.output(self._domain.encode(view))
+        chosen = self._runtime.choose(output)
+        is_coverage = self.artifact.action.meaning == "coverage"
+        wanted = self._domain.cover(chosen, view) if is_coverage else chosen
+        shares = np.asarray(wanted, np.float32)
+        return shares, finite_rows(output) & finite_rows(shares)
 
     def _ask_expert(self, view: AllocationView) -> Action:
         return EXPERTS[self.expert_name](view, self.config, self._parameters)
@@ -245,6 +259,15 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
     def _outlook(self, action: Action, situation: Situation) -> Outlook:
         allocation = project_safely(self._domain, action, situation.view.capacity)
         return self._translator.outlook(allocation, situation)
+
+
+def _check_network(artifact: PolicyArtifact, domain: AllocationDomain) -> None:
+    action = artifact.action
+    if action.kind != "continuous" or action.meaning not in ACTIONS:
+        raise ConfigError(f"{action}: this agent knows continuous {' and '.join(ACTIONS)}")
+    size = planner_action_size(domain, cast("AllocationAction", action.meaning))
+    if (artifact.observation_size, action.size) != (domain.observation_size, size):
+        raise ConfigError("the artifact's network does not fit its own world; export it again")
 
 
 def _tuned_parameters(baseline: Baseline) -> ExpertParameters:

@@ -71,7 +71,7 @@ def untrained_artifact() -> PolicyArtifact:
         layers=tuple(layers),
         activation="tanh",
         normalizer=Normalizer(draw(sizes[0]), np.ones(sizes[0], np.float32), 10.0),
-        action=ActionSpec(kind="continuous", size=sizes[-1]),
+        action=ActionSpec(kind="continuous", size=sizes[-1], meaning="shares"),
         domain=RESOURCE_ALLOCATION,
         domain_config=json.dumps(to_json(config)),
         card=card,

@@ -53,6 +53,8 @@ class ActionSpec:
     size: int
     low: float = 0.0
     high: float = 1.0
+    meaning: str = ""
+    """What the domain makes of the numbers, in its own words, if it knows several ways."""
 
     def __post_init__(self) -> None:
         """Refuse an empty action."""

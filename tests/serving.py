@@ -18,6 +18,7 @@ from rl.artifacts import (
     PolicyCard,
     ValidRange,
 )
+from rl.deployment.exporters import AllocationAction, planner_action_size
 from rl.domains.resource_allocation import AllocationConfig, AllocationDomain
 from rl.domains.shared_services import shared_services
 from utils.config import to_json
@@ -65,11 +66,16 @@ def make_card(config: AllocationConfig = WORLD, expert: str = "urgent_value") ->
 
 
 def make_artifact(
-    seed: int = 0, *, config: AllocationConfig = WORLD, scale: float = 0.3, bias: float = 0.2
+    seed: int = 0,
+    *,
+    config: AllocationConfig = WORLD,
+    scale: float = 0.3,
+    bias: float = 0.2,
+    action: AllocationAction = "shares",
 ) -> PolicyArtifact:
     generator = np.random.default_rng(seed)
     domain = AllocationDomain(config)
-    sizes = [domain.observation_size, 16, 16, domain.num_services * domain.num_resources]
+    sizes = [domain.observation_size, 16, 16, planner_action_size(domain, action)]
 
     def draw(*shape: int) -> np.ndarray:
         return (generator.standard_normal(shape) * scale).astype(np.float32)
@@ -81,7 +87,7 @@ def make_artifact(
         layers=tuple(layers),
         activation="tanh",
         normalizer=Normalizer(draw(sizes[0]), std, 10.0),
-        action=ActionSpec(kind="continuous", size=sizes[-1]),
+        action=ActionSpec(kind="continuous", size=sizes[-1], meaning=action),
         domain="resource_allocation",
         domain_config=json.dumps(to_json(config), sort_keys=True),
         card=make_card(config),

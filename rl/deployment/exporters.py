@@ -19,11 +19,13 @@ from rl.artifacts import (
     PolicyCard,
     ValidRange,
 )
-from rl.domains.resource_allocation import AllocationConfig, AllocationDomain
+from rl.domains.resource_allocation import COVERAGE_SIZE, AllocationConfig, AllocationDomain
 from utils.config import to_json
 from utils.errors import ConfigError
 
 RESOURCE_ALLOCATION = "resource_allocation"
+AllocationAction = Literal["shares", "coverage"]
+"""Shares of the capacities, or coverage of needs; see `AllocationDomain`."""
 
 
 class PolicyLayers(Protocol):
@@ -64,7 +66,11 @@ class ExportableAgent(Protocol):
 
 
 def export_allocation_planner(
-    agent: ExportableAgent, config: AllocationConfig, card: PolicyCard
+    agent: ExportableAgent,
+    config: AllocationConfig,
+    card: PolicyCard,
+    *,
+    action: AllocationAction = "shares",
 ) -> PolicyArtifact:
     """Make the artifact of a planner of shared services.
 
@@ -72,6 +78,7 @@ def export_allocation_planner(
         agent: The trained learner.
         config: The world it was trained in.
         card: What is known about it.
+        action: What its actions mean; as in the environment's options.
 
     Raises:
         ConfigError: The network does not observe or act as a planner of this world does.
@@ -88,11 +95,24 @@ def export_allocation_planner(
         layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
         activation=exported.activation,
         normalizer=Normalizer(exported.mean, exported.std, exported.clip),
-        action=ActionSpec(kind="continuous", size=domain.num_services * domain.num_resources),
+        action=ActionSpec(
+            kind="continuous", size=planner_action_size(domain, action), meaning=action
+        ),
         domain=RESOURCE_ALLOCATION,
         domain_config=json.dumps(to_json(config), sort_keys=True),
         card=card,
     )
+
+
+def planner_action_size(domain: AllocationDomain, action: AllocationAction) -> int:
+    """Return how many numbers a planner's action has.
+
+    Args:
+        domain: The world.
+        action: What the numbers mean.
+    """
+    per_service = COVERAGE_SIZE if action == "coverage" else domain.num_resources
+    return per_service * domain.num_services
 
 
 def validated_ranges(

@@ -80,6 +80,19 @@ async def test_the_policy_acts_as_in_training():
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+async def test_coverage_is_turned_into_shares_as_in_training():
+    artifact = make_artifact(action="coverage", bias=0.5)
+    agent = await ready(artifact)
+    decision = await agent.invoke(EXAMPLE, CONTEXT)
+    domain = AllocationDomain(WORLD)
+    view = stack_views([agent._translator.read(EXAMPLE).view])
+    shares = domain.cover(agent._runtime.act(domain.encode(view)), view)
+    expected = domain.project(shares, view.capacity)[0]
+    got = [list(allocation.values()) for allocation in grants(decision)]
+    assert decision.decided_by == "policy"
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
 async def test_the_order_of_services_does_not_matter():
     agent = await ready()
     mirrored = copy.deepcopy(EXAMPLE_REQUEST)
@@ -256,6 +269,8 @@ async def test_its_own_example_is_answered_by_the_policy():
     [
         replace(make_artifact(), domain="trading"),
         replace(make_artifact(), card=make_card(expert="oracle")),
+        replace(make_artifact(), action=replace(make_artifact().action, meaning="bids")),
+        replace(make_artifact(), action=replace(make_artifact().action, meaning="coverage")),
         make_artifact().with_card(
             replace(
                 make_card(),
@@ -301,8 +316,10 @@ def requests(draw) -> AllocationRequest:
 
 TRUSTING = make_artifact().with_card(replace(make_card(), validated_for=()))
 
+COVERING = make_artifact(action="coverage", bias=0.5).with_card(TRUSTING.card)
 
-@pytest.mark.parametrize("artifact", [make_artifact(), TRUSTING, broken_artifact()])
+
+@pytest.mark.parametrize("artifact", [make_artifact(), TRUSTING, COVERING, broken_artifact()])
 @given(request=requests())
 @settings(max_examples=60)
 def test_every_answer_is_finite_and_within_capacity(artifact, request):

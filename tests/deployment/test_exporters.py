@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from data.workload import SyntheticWorkload
+from rl.algorithms.apg_agent import APGAgent, APGConfig
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.artifacts import PolicyArtifact
 from rl.deployment.exporters import export_allocation_planner, validated_ranges
+from rl.deployment.policy_runtime import PolicyRuntime
 from rl.domains.resource_allocation import AllocationDomain
 from rl.domains.shared_services import shared_services
 from tests.serving import WORLD, make_card
@@ -17,8 +20,10 @@ from utils.errors import ConfigError
 PRESET = shared_services(4)
 
 
-def make_agent(observation_size: int) -> PPOAgent:
-    return PPOAgent("p", observation_size, 8, PPOConfig(hidden_dims=(8,)), discrete=False, seed=0)
+def make_agent(observation_size: int, action_size: int = 8) -> PPOAgent:
+    return PPOAgent(
+        "p", observation_size, action_size, PPOConfig(hidden_dims=(8,)), discrete=False, seed=0
+    )
 
 
 def test_a_ppo_agent_becomes_an_artifact():
@@ -26,6 +31,18 @@ def test_a_ppo_agent_becomes_an_artifact():
     artifact = export_allocation_planner(agent, WORLD, make_card())
     again = PolicyArtifact.from_bytes(artifact.to_bytes())
     assert (again.domain, again.action.size, len(again.layers)) == ("resource_allocation", 8, 2)
+
+
+def test_an_apg_agent_that_covers_needs_becomes_an_artifact():
+    size = AllocationDomain(WORLD).observation_size
+    agent = APGAgent("p", size, 12, APGConfig(hidden_dims=(8,)), seed=0)
+    observation = torch.randn(20, 1, size)
+    artifact = export_allocation_planner(agent, WORLD, make_card(), action="coverage")
+    expected = agent.act(observation, None).action[:, 0].clamp(0.0, 1.0)
+    got = PolicyRuntime(artifact).act(observation[:, 0].numpy())
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    with pytest.raises(ConfigError, match="gives 12 numbers"):
+        export_allocation_planner(agent, WORLD, make_card(), action="shares")
 
 
 def test_another_world_is_refused():
