@@ -54,7 +54,7 @@ class Chaos:
 
     async def until(self, condition, seconds=30):
         with anyio.fail_after(seconds):
-            while not (value := await condition()):
+            while not (value := await condition()):  # noqa: ASYNC110  # others change it
                 await anyio.sleep(0.02)
         return value
 

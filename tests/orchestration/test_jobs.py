@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -133,9 +134,10 @@ events = st.one_of(
 def test_no_sequence_of_events_breaks_the_promises(sequence, follow_fence):
     job = make_job(max_attempts=2, max_lost=2)
     now = NOW
-    for event in sequence:
-        if follow_fence and hasattr(event, "fence"):
-            event = type(event)(**{**vars(event), "fence": job.fence})
+    for drawn in sequence:
+        event = drawn
+        if follow_fence and hasattr(drawn, "fence"):
+            event = replace(drawn, fence=job.fence)
         now += timedelta(seconds=10)
         try:
             after, effects = decide(job, event, now)

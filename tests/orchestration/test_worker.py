@@ -12,8 +12,8 @@ from sqlalchemy import select
 from orchestration.executors.binding import NullSink, TaskBinding, TaskDefinition
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
-from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.leases import SqlLeases
+from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Desired, JobState
 from orchestration.retry import RetryPolicy
@@ -25,9 +25,7 @@ from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import attempt
 
 pytestmark = pytest.mark.anyio
-QUICK = AttemptConfig(
-    lease_seconds=3, poll_seconds=0.02, flush_seconds=0.1, stop_grace_seconds=5
-)
+QUICK = AttemptConfig(lease_seconds=3, poll_seconds=0.02, flush_seconds=0.1, stop_grace_seconds=5)
 
 
 class RecordingSink(NullSink):
@@ -40,6 +38,13 @@ class RecordingSink(NullSink):
 
     async def finished(self, connection, job, result):
         self.finished_results.append(result)
+
+
+async def poll(condition):
+    with anyio.fail_after(20):
+        while not (value := await condition()):  # noqa: ASYNC110  # another process changes it
+            await anyio.sleep(0.02)
+    return value
 
 
 class House:
@@ -58,9 +63,7 @@ class House:
         kinds += ["exit_badly", "count_rows", "be_orphaned"]
         registry = {
             kind: TaskBinding(
-                definition=TaskDefinition(
-                    kind=kind, target=f"tests.orchestration.targets:{kind}"
-                ),
+                definition=TaskDefinition(kind=kind, target=f"tests.orchestration.targets:{kind}"),
                 sink=sink or self.sink,
             )
             for kind in kinds
@@ -79,19 +82,18 @@ class House:
             group.cancel_scope.cancel()
 
     async def until(self, job, *states):
-        with anyio.fail_after(20):
-            while (now := await self.store.get(job.id)).state not in states:
-                await anyio.sleep(0.02)
-        return now
+        async def there():
+            now = await self.store.get(job.id)
+            return now if now.state in states else None
 
-    async def until_event(self, job, type_):
-        with anyio.fail_after(20):
-            while True:
-                events = await self.store.events(job_id=job.id)
-                found = [event for event in events if event.type == type_]
-                if found:
-                    return found[-1]
-                await anyio.sleep(0.02)
+        return await poll(there)
+
+    async def until_event(self, job, type_, **payload):
+        async def told():
+            payloads = await self.payloads(job, type_)
+            return [told for told in payloads if payload.items() <= told.items()]
+
+        return await poll(told)
 
     async def payloads(self, job, type_):
         events = await self.store.events(job_id=job.id)
@@ -139,8 +141,7 @@ async def test_killed_child_is_tried_again_from_its_checkpoint(house):
 async def test_corrupt_newest_checkpoint_falls_back_to_the_one_before(house, tmp_path):
     job = await house.store.submit("add_up", {"steps": 5, "hold": {"3": str(tmp_path / "go")}})
     async with house.working():
-        while (await house.until_event(job, "checkpoint_committed")).payload["step"] < 3:
-            await anyio.sleep(0.01)
+        await house.until_event(job, "checkpoint_committed", step=3)
         await house.store.request(job.id, Desired.PAUSE)
         await house.until(job, JobState.PAUSED)
         for path in (house.work_root / job.id).glob("3.*"):
@@ -182,8 +183,7 @@ async def test_child_without_progress_counts_as_hung(house):
 async def test_stopped_worker_gives_its_jobs_back_without_spending_an_attempt(house, tmp_path):
     job = await house.store.submit("add_up", {"steps": 4, "hold": {"2": str(tmp_path / "go")}})
     async with house.working():
-        while len(await house.payloads(job, "step_done")) < 2:
-            await anyio.sleep(0.01)
+        await house.until_event(job, "step_done", step=2)
     queued = await house.store.get(job.id)
     assert (queued.state, queued.attempt, queued.lost) == (JobState.QUEUED, 0, 0)
     (tmp_path / "go").touch()

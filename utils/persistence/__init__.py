@@ -1,3 +1,3 @@
-"""The database and the files: engine, tables, migrations, atomic writes, content-addressed store."""
+"""The database and the files: engine, tables, migrations, atomic writes, artifacts by hash."""
 
 from __future__ import annotations

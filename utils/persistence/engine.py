@@ -8,6 +8,7 @@ a cancelled commit would leave unknown what happened. So await only the connecti
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.exc import DatabaseError as DriverError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -100,13 +100,12 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except DBAPIError as error:
-        if not isinstance(error, DriverError):
-            raise
-        advice = _advice(str(error.orig).lower())
+    except (DBAPIError, sqlite3.Error) as error:
+        complaint = str(error.orig if isinstance(error, DBAPIError) else error)
+        advice = _advice(complaint.lower())
         if advice is None:
             raise
-        raise DatabaseError(f"{path}: {error.orig}. {advice}") from error
+        raise DatabaseError(f"{path}: {complaint}. {advice}") from error
 
 
 def _advice(complaint: str) -> str | None:
