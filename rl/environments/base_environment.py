@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -103,6 +103,7 @@ class StepRecord:
     """Named parts that sum to the reward, `[env, agent]` each; empty where it has none."""
 
 
+@runtime_checkable
 class BatchedEnvironment(Protocol):
     """Many copies of one world, stepped as one program."""
 

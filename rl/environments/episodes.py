@@ -22,7 +22,7 @@ class WorkloadEpisodes:
     index: Int64[Tensor, " env"]
     """Position in the bank."""
     arriving: Float[Tensor, "env time service"]
-    demand: Float[Tensor, "env lookback+time service"]
+    demand: Float[Tensor, "env past_and_time service"]
     """What arrives, after what arrived before the first step."""
     capacity: Float[Tensor, "env time resource"]
     priority: Float[Tensor, "env service"]
