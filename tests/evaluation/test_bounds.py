@@ -46,7 +46,10 @@ def test_bound_equals_brute_force_over_whole_units(tiny_world):
 @pytest.mark.parametrize(("patience", "value"), [(1, 10.0), (2, 20.0), (3, 30.0)])
 def test_work_earns_only_while_it_can_wait(patience, value):
     config = AllocationConfig(
-        services=(ServiceSpec(name="only", priority=1.0, patience=patience, usage=(1.0, 2.0)),),
+        services=(
+            ServiceSpec(name="asked", priority=1.0, patience=patience, usage=(1.0, 2.0)),
+            ServiceSpec(name="silent", priority=1.0, patience=4, usage=(1.0, 1.0)),
+        ),
         resources=("compute", "memory"),
         capacity=(10.0, 20.0),
         price=(0.0, 0.0),
@@ -54,10 +57,10 @@ def test_work_earns_only_while_it_can_wait(patience, value):
         lookback=3,
     )
     scenarios = WorkloadScenarios(
-        history=np.zeros((1, 3, 1), np.float32),
-        demand=np.asarray([[[100], [0], [0], [0]]], np.float32),
+        history=np.zeros((1, 3, 2), np.float32),
+        demand=np.asarray([[[100, 0], [0, 0], [0, 0], [0, 0]]], np.float32),
         capacity=np.full((1, 4, 2), (10, 20), np.float32),
-        priority=np.ones((1, 1), np.float32),
+        priority=np.ones((1, 2), np.float32),
         price=np.zeros((1, 2), np.float32),
         time_of_day=np.zeros((1, 4), np.float32),
     )

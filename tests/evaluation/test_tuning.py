@@ -43,6 +43,20 @@ def test_nothing_arbitrary_is_better(tuned, preset, parameters):
         assert play(config, scenarios, decide).kpi.mean() <= result.score * (1 + 1e-6)
 
 
+def test_no_small_step_from_the_found_parameters_is_better(tuned, preset):
+    config, scenarios = preset
+    for name, result in tuned.items():
+        found = result.parameters
+        steps = [replace(found, headroom=found.headroom + step) for step in (-0.03, 0.03)]
+        steps += [
+            replace(found, urgency=min(1.0, max(0.0, found.urgency + step)))
+            for step in (-0.05, 0.05)
+        ]
+        for parameters in steps:
+            decide = expert_decider(EXPERTS[name], config, parameters)
+            assert play(config, scenarios, decide).kpi.mean() <= result.score * (1 + 1e-6)
+
+
 def test_tuning_twice_gives_the_same(tuned, preset):
     config, scenarios = preset
     again = tune_experts(scenarios, config, names=FAST)
