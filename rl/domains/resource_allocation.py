@@ -21,7 +21,7 @@ OBSERVATION_LIMIT = 10.0
 COVERAGE_SIZE = 3
 LARGEST_BID = 4.0
 URGENT_BID = 8.0
-BID_SOFTNESS = 0.05
+BID_SOFTNESS = 0.1
 LARGEST_HEADROOM = 2.0
 TINY = 1e-6
 
@@ -152,8 +152,8 @@ class AllocationDomain:
 
     @property
     def shared_features(self) -> int:
-        """Numbers observed once: capacities, prices, time of day."""
-        return 2 * self.num_resources + 2
+        """Numbers observed once: load, capacities, prices, time of day."""
+        return 4 * self.num_resources + 2
 
     @property
     def observation_size(self) -> int:
@@ -189,12 +189,17 @@ class AllocationDomain:
             view: What is known.
 
         Returns:
-            `[..., feature]`: capacities and prices over their nominal values, time of day as a
-            point on a circle moved into [0, 1]; all in [0, 10].
+            `[..., feature]`: load (all waiting work and recent demand) and expiring work over the
+            capacities, capacities and prices over their nominal values, time of day as a point
+            on a circle moved into [0, 1]; all in [0, 10].
         """
         xp = self._xp
         angle = view.time_of_day[..., None] * (2 * np.pi)
+        need = view.backlog.sum(-1) + view.recent_demand[..., -RECENT_STEPS:].mean(-1)
+        capacity = view.capacity + TINY
         parts = [
+            (need @ self.usage) / capacity,
+            (view.backlog[..., 0] @ self.usage) / capacity,
             view.capacity / self.nominal,
             view.price / self._price_scale,
             0.5 + 0.5 * xp.sin(angle),
