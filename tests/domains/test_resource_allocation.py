@@ -142,7 +142,9 @@ def test_observation_by_hand():
     assert [now[has], later[has]] == pytest.approx([0.5, 0.4])
     assert now[is_] == pytest.approx([0.5, 1 / 3, 1.0])
     assert later[is_] == pytest.approx([1.0, 1.0, 1.0])
-    assert domain.encode_shared(view) == pytest.approx([0.8, 0.5, 1.0, 0.5])
+    load, expiring = (2 * 1 + (6 + 5 / 3) * 2) / 8, 1 * 2 / 8
+    shared = [load, expiring, 0.8, 0.5, 1.0, 0.5]
+    assert domain.encode_shared(view) == pytest.approx(shared, rel=1e-5)
     assert domain.encode(view) == pytest.approx([*now, *later, *domain.encode_shared(view)])
 
 
