@@ -21,7 +21,7 @@ from utils.clock import Clock, new_id
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
 
-HELD_OUT = "held_out"
+VALIDATION = "validation"
 MetricRow = tuple[int, Mapping[str, float]]
 """A step and the values measured there."""
 
@@ -197,7 +197,7 @@ async def add_evaluation(
     scores: Mapping[str, Any],
     *,
     clock: Clock,
-    name: str = HELD_OUT,
+    name: str = VALIDATION,
 ) -> None:
     """Write the scores of a policy; known ones stay.
 

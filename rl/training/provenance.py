@@ -1,0 +1,49 @@
+"""What a run's numbers depend on beside its configuration: the code and the packages."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGES = ("numpy", "torch", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where numbers come from."""
+
+    code_commit: str
+    """Empty outside a git checkout."""
+    versions: Mapping[str, str]
+
+
+@functools.cache
+def read_provenance() -> Provenance:
+    """Ask git and the installed packages; the answer of the first call stands for the process."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES if _is_installed(name)}
+    return Provenance(
+        code_commit=_commit(), versions={"python": platform.python_version(), **versions}
+    )
+
+
+def _is_installed(package: str) -> bool:
+    return next(iter(importlib.metadata.distributions(name=package)), None) is not None
+
+
+def _commit() -> str:
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607  # the user's own git
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
