@@ -154,7 +154,7 @@ def train_allocation(
         config, world, experts[table.best_expert], table, run_id=run_id, outcome=outcome
     )
     artifact = export_allocation_planner(
-        agent, world.preset.allocation, card, action_form=ACTION_FORM
+        agent, world.preset.allocation, card, action=ACTION_FORM
     )
     content = artifact.to_bytes()
     return TrainingResult(

@@ -1,0 +1,108 @@
+"""Does the agent allocate better than tuned experts, on real days it has never seen?
+
+Run `python -m benchmarks.allocation_quality`: trains one agent per seed with the demo's settings,
+lets the exported policies (NumPy) play every held-out window beside random, the tuned experts and
+the hindsight bound, prints the table and writes benchmarks/results/allocation_quality.json and .md.
+About two minutes a seed on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from rl.artifacts import PolicyArtifact
+from rl.deployment.policy_runtime import PolicyRuntime
+from rl.evaluation.evaluator import Decider, policy_decider
+from rl.evaluation.report import conclude, format_table
+from rl.evaluation.tuning import TunedExpert
+from rl.training.allocation_card import current_commit
+from rl.training.allocation_training import ACTION_FORM, compare_on_held_out, train_allocation
+from rl.training.allocation_world import AllocationWorld, build_world
+from rl.training.recorder import EvaluationRecord, NullRecorder
+from rl.training.training_config import TrainingConfig
+from utils.config import from_json, to_json
+from utils.persistence.artifact_store import DirectoryArtifactStore
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class PrintingRecorder(NullRecorder):
+    """Shows how far a seed is."""
+
+    def evaluated(self, evaluation: EvaluationRecord) -> None:
+        """Print one line.
+
+        Args:
+            evaluation: On the validation windows.
+        """
+        scores = evaluation.scores
+        print(
+            f"  {evaluation.env_steps:>9,} steps: KPI {scores['kpi']:,.0f} on validation windows, "
+            f"expert {scores['expert']:,.0f}, bound {scores['bound']:,.0f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Train every seed, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--episodes", type=int, default=TrainingConfig().total_episodes)
+    parser.add_argument("--algorithm", default="apg", choices=["apg", "ppo"])
+    parser.add_argument("--var", type=Path, default=Path("var/benchmarks/allocation_quality"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    base = TrainingConfig(total_episodes=options.episodes, algorithm=options.algorithm)
+    world = build_world(base)
+    deciders, seconds = [], []
+    for seed in range(options.seeds):
+        print(f"seed {seed}", flush=True)
+        started = time.process_time()
+        folder = options.var / f"{options.algorithm}-{options.episodes}-seed-{seed}"
+        deciders.append(_train(replace(base, seed=seed), folder, world))
+        seconds.append(time.process_time() - started)
+    experts = _read_experts(folder)
+    table = compare_on_held_out(world, experts, {options.algorithm: tuple(deciders)})
+    text = f"{format_table(table)}\n\n{conclude(table)}"
+    print(text)
+    content = {
+        "command": "python -m benchmarks.allocation_quality",
+        "commit": current_commit(),
+        "machine": platform.platform(),
+        "torch": torch.__version__,
+        "seeds": list(range(options.seeds)),
+        "cpu_seconds_per_seed": [round(value, 1) for value in seconds],
+        "config": to_json(base),
+        "table": to_json(table),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    name = "allocation_quality" + ("" if options.algorithm == "apg" else f"_{options.algorithm}")
+    (options.results / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    (options.results / f"{name}.md").write_text(text + "\n")
+
+
+def _train(config: TrainingConfig, folder: Path, world: AllocationWorld) -> Decider:
+    artifacts = DirectoryArtifactStore(folder / "artifacts")
+    result = train_allocation(
+        config, PrintingRecorder(), folder=folder, artifacts=artifacts, run_id=folder.name
+    )
+    if result.artifact_sha256 is None:
+        raise SystemExit("training was stopped")
+    runtime = PolicyRuntime(PolicyArtifact.from_bytes(artifacts.get(result.artifact_sha256)))
+    return policy_decider(runtime.act, world.preset.allocation, action=ACTION_FORM)
+
+
+def _read_experts(folder: Path) -> dict[str, TunedExpert]:
+    found = json.loads((folder / "experts.json").read_text())
+    return {item["name"]: from_json(TunedExpert, item) for item in found}
+
+
+if __name__ == "__main__":
+    main()
