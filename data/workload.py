@@ -77,11 +77,15 @@ class WorldConfig:
     failures: FailureConfig = FailureConfig()
     jitter: float = 0.0
     """Priorities and prices of an episode are multiplied by U(1 - jitter, 1 + jitter)."""
+    demand_jitter: float = 0.0
+    """The same for the demand of each service, so that tomorrow's level is not taken for granted."""
 
     def __post_init__(self) -> None:
         """Refuse empty or negative worlds."""
-        if min(self.max_steps, self.lookback) < 1 or not 0 <= self.jitter < 1:
-            raise ConfigError("max_steps and lookback must be at least 1, jitter in [0, 1)")
+        if min(self.max_steps, self.lookback) < 1 or not (
+            0 <= self.jitter < 1 and 0 <= self.demand_jitter < 1
+        ):
+            raise ConfigError("max_steps and lookback must be at least 1, jitters in [0, 1)")
         if not (self.priority and self.capacity) or len(self.price) != len(self.capacity):
             raise ConfigError("a world needs services, resources and one price per resource")
         if min(self.priority + self.price) < 0 or min(self.capacity) <= 0:
@@ -186,15 +190,18 @@ def finish_scenarios(
         generator: The only source of chance.
     """
     episodes = len(demand)
-    lookback, jitter = world.lookback, world.jitter
+    lookback = world.lookback
+
+    def factors(jitter: float, count: int) -> np.ndarray:
+        return generator.uniform(1 - jitter, 1 + jitter, (episodes, count))
 
     def varied(base: tuple[float, ...]) -> Array:
-        factors = generator.uniform(1 - jitter, 1 + jitter, (episodes, len(base)))
-        return (np.asarray(base) * factors).astype(np.float32)
+        return (np.asarray(base) * factors(world.jitter, len(base))).astype(np.float32)
 
     capacity = [
         nominal * _draw_availability(episodes, world, generator) for nominal in world.capacity
     ]
+    demand = demand * factors(world.demand_jitter, demand.shape[-1])[:, None]
     return WorkloadScenarios(
         history=demand[:, :lookback].astype(np.float32),
         demand=demand[:, lookback:].astype(np.float32),
