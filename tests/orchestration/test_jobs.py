@@ -93,6 +93,12 @@ def test_stop_and_loss_cost_no_attempt():
     assert (lost.attempt, lost.lost) == (0, 1)
 
 
+@pytest.mark.parametrize("desired", [Desired.RUN, Desired.PAUSE])
+def test_nothing_takes_a_cancel_back(desired):
+    asked = running(state=JobState.CANCELLING, desired=Desired.CANCEL)
+    assert decide(asked, Requested(desired=desired), NOW) == (asked, ())
+
+
 def test_end_closes_the_attempt_and_tells():
     job, effects = decide(running(), HOPELESS, NOW)
     assert job.finished_at == NOW
@@ -130,7 +136,7 @@ events = st.one_of(
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.lists(events, max_size=30), st.booleans())
+@given(st.lists(events, min_size=10, max_size=40), st.booleans())
 def test_no_sequence_of_events_breaks_the_promises(sequence, follow_fence):
     job = make_job(max_attempts=2, max_lost=2)
     now = NOW
