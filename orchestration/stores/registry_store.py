@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ai_agents.registry_store import ArtifactRecord
 from utils.errors import ConfigError
 from utils.persistence.experiments import run
-from utils.persistence.registry import alias_history, artifact, model_alias, model_version
+from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.registry import alias_history, model_alias, model_version
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from utils.clock import Clock
     from utils.persistence.artifact_store import ArtifactStore
     from utils.persistence.engine import Database
-
-POLICY = "policy"
 
 
 class SqlRegistryStore:
@@ -85,26 +83,13 @@ class SqlRegistryStore:
         Raises:
             ConfigError: This database knows no such run.
         """
-        sha256 = hashlib.sha256(content).hexdigest()
-        await anyio.to_thread.run_sync(self._artifacts.put, content)  # before a row names it
+        sha256 = await anyio.to_thread.run_sync(self._artifacts.put, content)  # before its row
+        new = NewArtifact(sha256=sha256, size_bytes=len(content), card=card, run_id=run_id)
         async with self._database.write() as connection:
-            for known in await _versions(connection, agent):
-                if known.sha256 == sha256:
-                    return known
             await _check_run(connection, run_id)
-            created_at = self._clock.now()
-            row = {"sha256": sha256, "kind": POLICY, "size_bytes": len(content), "run_id": run_id}
-            kept = upsert(artifact).values(**row, card=dict(card), created_at=created_at)
-            await connection.execute(kept.on_conflict_do_nothing())
-            record = ArtifactRecord(
-                agent=agent,
-                version=await _next_version(connection, agent),
-                sha256=sha256,
-                run_id=run_id,
-                created_at=created_at,
-            )
-            await connection.execute(insert(model_version), _to_row(record))
-        return record
+            version = await register_model(connection, agent, new, clock=self._clock)
+            versions = await _versions(connection, agent)
+        return next(record for record in versions if record.version == version)
 
     async def set_alias(self, agent: str, alias: str, version: int, *, reason: str) -> None:
         """Let an alias mean a version from now on, and remember why.
@@ -144,22 +129,7 @@ async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRec
     return [ArtifactRecord(**row) for row in (await connection.execute(query)).mappings()]
 
 
-async def _next_version(connection: AsyncConnection, agent: str) -> int:
-    query = select(func.max(model_version.c.version)).where(model_version.c.agent == agent)
-    return (await connection.scalar(query) or 0) + 1
-
-
 async def _check_run(connection: AsyncConnection, run_id: str | None) -> None:
     known = run_id is None or await connection.scalar(select(run.c.id).where(run.c.id == run_id))
     if not known:
         raise ConfigError(f"no run {run_id} in this database: leave run_id out")
-
-
-def _to_row(record: ArtifactRecord) -> dict[str, Any]:
-    return {
-        "agent": record.agent,
-        "version": record.version,
-        "artifact_sha256": record.sha256,
-        "run_id": record.run_id,
-        "created_at": record.created_at,
-    }

@@ -1,0 +1,224 @@
+"""The composition root: the only place that builds engines, stores, registries and endpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from ai_agents.registry import AgentRegistry
+from orchestration import tasks
+from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.parts import ApiParts
+from orchestration.endpoints.rest import ApiServer, make_api
+from orchestration.executors.process import ProcessExecutor
+from orchestration.executors.supervisor import AttemptConfig
+from orchestration.job_store.ledger import JobLedger
+from orchestration.job_store.store import SqlJobStore
+from orchestration.orchestrator import Orchestrator, Parts
+from orchestration.stores.registry_store import SqlRegistryStore
+from orchestration.worker import Worker, WorkerConfig
+from rl.monitoring.serving_metrics import ServingMetrics
+from rl.monitoring.training_metrics import TrainingMetrics
+from rl.training.training_events import MetricsExporter, TrainingEvents
+from utils.clock import Clock, SystemClock
+from utils.errors import ConfigError
+from utils.observability import make_registry
+from utils.persistence.artifact_store import DirectoryArtifactStore
+from utils.persistence.engine import Database, open_database
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+T = TypeVar("T")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where one process keeps its state and listens."""
+
+    var: Path = Path("var")
+    """Folder of everything that is generated: database, artifacts, runs."""
+    host: str = "127.0.0.1"
+    port: int = 8321
+    """0 takes any free one."""
+    attempt: AttemptConfig = field(default_factory=AttemptConfig)
+    """How training children are watched."""
+
+    def __post_init__(self) -> None:
+        """Refuse addresses that others can reach.
+
+        Raises:
+            ConfigError: The host is not loopback, or the port is none.
+        """
+        if not _is_loopback(self.host):
+            raise ConfigError(
+                f"host={self.host}: only loopback addresses such as 127.0.0.1 are served, because "
+                "the API has no access tokens yet; reach it from elsewhere through an SSH tunnel"
+            )
+        if not 0 <= self.port < 65_536:
+            raise ConfigError(f"port={self.port}: choose 0 to 65535")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """Everything that runs in one process, put together."""
+
+    settings: Settings
+    orchestrator: Orchestrator
+    metrics: CollectorRegistry
+    training_events: TrainingEvents
+    """What the jobs of this process's worker report, for displays."""
+    database: Database
+    job_metrics: JobMetrics
+    worker: Worker | None
+
+    async def run(self) -> None:
+        """Do the work in the background until cancelled; running jobs are then saved and queued."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.job_metrics.run)
+            if self.worker is not None:
+                group.start_soon(self.worker.run)
+
+
+@contextlib.asynccontextmanager
+async def open_application(
+    settings: Settings, *, with_worker: bool, clock: Clock | None = None
+) -> AsyncIterator[Application]:
+    """Build an application; what it needs in the background runs in its `run`.
+
+    Args:
+        settings: Where it keeps its state.
+        with_worker: Whether it carries jobs itself. Jobs of dead workers of this machine are taken
+            over at once.
+        clock: Tells the time.
+
+    Raises:
+        DatabaseError: The database cannot be used as it is.
+    """
+    database = await open_database(settings.var / "quartermaster.sqlite")
+    try:
+        application, registry = _build(
+            settings, database, clock or SystemClock(), with_worker=with_worker
+        )
+        yield application
+        await registry.aclose()
+    finally:
+        await database.aclose()
+
+
+async def run_with(application: Application, work: Callable[[], Awaitable[T]]) -> T | None:
+    """Work while the application runs in the background; both stop at SIGINT or SIGTERM.
+
+    Args:
+        application: Stopped when the work is done.
+        work: Cancelled by a signal; after the first one signals have their usual effect again.
+
+    Returns:
+        What the work returned, or None if a signal came first.
+    """
+    returned: T | None = None
+    failure: Exception | None = None
+
+    async def foreground() -> None:
+        nonlocal returned, failure
+        try:
+            returned = await work()
+        except Exception as error:  # noqa: BLE001  raised again below, outside the group
+            failure = error
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+            group.start_soon(application.run)
+            group.start_soon(foreground)
+            await anext(aiter(signals))
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return returned
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Serve API and metrics and carry jobs, until SIGINT or SIGTERM.
+
+    Args:
+        settings: Where to listen and keep state.
+        announce: Told the address once connections are accepted.
+
+    Raises:
+        ConfigError: The port is taken.
+        DatabaseError: The database cannot be used as it is.
+    """
+    async with open_application(settings, with_worker=True) as application:
+        parts = ApiParts(
+            orchestrator=application.orchestrator,
+            metrics=application.metrics,
+            database=application.database,
+        )
+        server = ApiServer(make_api(parts), host=settings.host, port=settings.port)
+        announce(server.url)
+        await run_with(application, server.run)
+
+
+def _build(
+    settings: Settings, database: Database, clock: Clock, *, with_worker: bool
+) -> tuple[Application, AgentRegistry]:
+    metrics = make_registry()
+    events = TrainingEvents()
+    events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
+    ledger = JobLedger(database, clock, observer=tasks.RunStateObserver(clock, events=events))
+    artifacts = DirectoryArtifactStore(settings.var / "artifacts")
+    registry_store = SqlRegistryStore(database, artifacts, clock)
+    registry = AgentRegistry(registry_store, clock=clock)
+    worker = _make_worker(settings, ledger, events) if with_worker else None
+    parts = Parts(
+        database=database,
+        store=SqlJobStore(ledger),
+        registry=registry,
+        registry_store=registry_store,
+        serving_metrics=ServingMetrics(metrics),
+        clock=clock,
+        output_dir=settings.var,
+        wake=_do_nothing if worker is None else worker.wake,
+    )
+    application = Application(
+        settings=settings,
+        orchestrator=Orchestrator(parts),
+        metrics=metrics,
+        training_events=events,
+        database=database,
+        job_metrics=JobMetrics(metrics, database, clock),
+        worker=worker,
+    )
+    return application, registry
+
+
+def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) -> Worker:
+    return Worker(
+        ledger,
+        ProcessExecutor(preload=["torch", "numpy"]),
+        tasks.make_registry(ledger.clock, events=events),
+        work_root=settings.var / "work",
+        config=WorkerConfig(attempt=settings.attempt),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _do_nothing() -> None:
+    """No worker of this process waits for jobs."""

@@ -1,0 +1,3 @@
+"""The command line: commands, tables and the live display."""
+
+from __future__ import annotations

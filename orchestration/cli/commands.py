@@ -1,0 +1,349 @@
+"""`python -m orchestration`: train, follow, promote and ask agents; no server is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import anyio
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from ai_agents.registry import CHAMPION
+from orchestration import app as root
+from orchestration.app import Application, Settings, open_application, run_with
+from orchestration.cli import tables, training
+from orchestration.endpoints.training_routes import view
+from orchestration.jobs import Job, JobState
+from orchestration.orchestrator import Orchestrator
+from utils.clock import SystemClock
+from utils.errors import ConfigError, QuartermasterError
+from utils.logs import configure_logs
+from utils.persistence.run_queries import RunDetails
+
+T = TypeVar("T")
+USER_ERROR, INTERRUPTED = 2, 130
+EXAMPLES = """
+Settings of `submit train` are written name=value; those left out have their defaults.
+
+  python -m orchestration submit train env=resource_allocation algorithm=apg --watch
+  python -m orchestration submit train total_episodes=6400 seed=1
+  python -m orchestration worker        (carries what was submitted; `serve` does too)
+  python -m orchestration runs
+  python -m orchestration show latest
+  python -m orchestration promote resource_allocator latest --alias champion
+  python -m orchestration invoke resource_allocator request.json
+"""
+
+
+class _Group(TyperGroup):
+    """Says in one line what a user can do about an error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Args:
+            ctx: As typer made it.
+        """
+        try:
+            return super().invoke(ctx)
+        except QuartermasterError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(USER_ERROR) from error
+
+
+cli = typer.Typer(
+    cls=_Group,
+    name="python -m orchestration",
+    help="Train allocation agents, follow the runs, promote and ask the agents.",
+    epilog="A RUN is the id of a run or its job, the end of one, or `latest`. State is kept in "
+    "the folder --var; every command opens its database itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, its end, or `latest`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@cli.callback()
+def set_up(
+    context: typer.Context,
+    var: Annotated[Path, typer.Option(help="Folder of database, artifacts and runs.")] = Path(
+        "var"
+    ),
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+) -> None:
+    """Train allocation agents, follow the runs, promote and ask the agents."""
+    context.obj = var
+    configure_logs(level=log_level)
+
+
+@cli.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Loopback only; there are no tokens yet.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8321,
+) -> None:
+    """Serve the API and /metrics, and carry jobs, until Ctrl-C."""
+    console = Console()
+
+    def announce(url: str) -> None:
+        console.print(f"Serving on {url}  (API: /openapi.json, metrics: /metrics)", soft_wrap=True)
+
+    settings = Settings(var=context.obj, host=host, port=port)
+    anyio.run(functools.partial(root.serve, settings, announce=announce))
+    console.print("Stopped; running jobs are saved and go on with the next worker.")
+
+
+@cli.command()
+def worker(context: typer.Context) -> None:
+    """Carry submitted jobs, without the API, until Ctrl-C."""
+
+    async def work(application: Application) -> None:
+        Console().print("Working; Ctrl-C saves running jobs and stops.")
+        await run_with(application, anyio.sleep_forever)
+
+    _run(context, work, with_worker=True)
+
+
+@cli.command()
+def submit(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to do: train.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="What to train.")
+    ] = None,
+    *,
+    watch: Annotated[bool, typer.Option(help="Carry it in this process and look on.")] = False,
+    fresh: Annotated[
+        bool, typer.Option(help="Start anew instead of going on with the same settings' job.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a training run; the unfinished one of the same settings goes on instead.
+
+    Without --watch it waits for a worker (`worker` or `serve`). With it, Ctrl-C saves the work, and
+    the same command goes on from there.
+    """
+    if kind != "train":
+        raise ConfigError(f"kind {kind!r}: only `train` is known")
+    config = training.read_settings(settings or [])
+    console = Console(stderr=as_json)
+
+    async def queue(application: Application) -> Job | None:
+        orchestrator = application.orchestrator
+        job, found = await training.submit_or_continue(orchestrator, config, fresh=fresh)
+        if not as_json:
+            words = "Found unfinished" if found else "Queued"
+            console.print(
+                f"{words}: job {tables.short(job.id)}. It waits for a worker: start one with "
+                "`python -m orchestration worker`, or look on with --watch.",
+                soft_wrap=True,
+            )
+        return job
+
+    async def carry(application: Application) -> Job | None:
+        return await training.train_watched(application, config, fresh=fresh, console=console)
+
+    if watch:
+        with _logs_to(context.obj / "orchestration.log"):
+            job = _run(context, carry, with_worker=True)
+    else:
+        job = _run(context, queue)
+    if job is None:
+        console.print("Saved. The same command goes on from there.")
+        raise typer.Exit(INTERRUPTED)
+    if as_json:
+        _print_json(view(job).model_dump(mode="json"))
+    elif watch:
+        _tell_end(console, job)
+    raise typer.Exit(1 if job.state in {JobState.FAILED, JobState.DEAD} else 0)
+
+
+@cli.command()
+def runs(
+    context: typer.Context,
+    experiment: Annotated[str | None, typer.Option(help="Only of this experiment.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    found = _run(context, lambda a: a.orchestrator.runs(experiment=experiment, limit=limit))
+    if as_json:
+        _print_json([asdict(one) for one in found])
+    elif found:
+        _print(tables.runs_table(found, SystemClock().now()))
+    else:
+        _print("No runs yet. Start one: python -m orchestration submit train --watch")
+
+
+@cli.command()
+def show(context: typer.Context, run: Run, *, as_json: AsJson = False) -> None:
+    """Show all about one run: state, settings, evaluations, models, newest metrics."""
+
+    async def load(application: Application) -> tuple[RunDetails, Job | None]:
+        orchestrator = application.orchestrator
+        details = await orchestrator.run((await training.find_run(orchestrator, run)).id)
+        job_id = details.summary.job_id
+        return details, await orchestrator.job(job_id) if job_id else None
+
+    details, job = _run(context, load)
+    table = (job.result or {}).get("table") if job else None
+    if as_json:
+        _print_json({**asdict(details), "table": table})
+        return
+    _print(tables.run_page(details, SystemClock().now()))
+    if table is not None:
+        _print("", tables.scores_table(table), tables.verdict(table))
+
+
+@cli.command()
+def cancel(context: typer.Context, run: Run) -> None:
+    """Stop a run for good; its checkpoints stay."""
+    _change(context, run, Orchestrator.cancel)
+
+
+@cli.command()
+def pause(context: typer.Context, run: Run) -> None:
+    """Have a run save its work and wait."""
+    _change(context, run, Orchestrator.pause)
+
+
+@cli.command()
+def resume(context: typer.Context, run: Run) -> None:
+    """Let a paused run go on from its checkpoint, as soon as a worker is free."""
+    _change(context, run, Orchestrator.resume)
+
+
+@cli.command()
+def agents(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List agents, their versions and what these are called."""
+    found = _run(context, lambda application: application.orchestrator.agents())
+    if as_json:
+        _print_json([asdict(one) for one in found])
+    elif found:
+        _print(tables.agents_table(found))
+    else:
+        _print("No agents yet: a run that ends well registers one.")
+
+
+@cli.command()
+def promote(
+    context: typer.Context,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A number, or `latest`.")],
+    *,
+    alias: Annotated[str, typer.Option(help="What callers ask for.")] = CHAMPION,
+    reason: Annotated[str, typer.Option(help="Kept in the alias's history.")] = "",
+) -> None:
+    """Let callers of an agent meet another version; moved at once and remembered."""
+    if version != "latest" and not version.isdecimal():
+        raise ConfigError(f"version {version!r}: give a number, or `latest`")
+    number: Any = version if version == "latest" else int(version)
+    moved = _run(
+        context,
+        lambda a: a.orchestrator.promote(agent, number, alias=alias, reason=reason),
+    )
+    _print(f"{agent}: {alias} is version {moved.version} now.")
+
+
+@cli.command()
+def invoke(
+    context: typer.Context,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent.")],
+    request: Annotated[
+        str, typer.Argument(metavar="REQUEST", help="A JSON file, - for standard input.")
+    ],
+    *,
+    alias: Annotated[str, typer.Option(help="Which version, by what it is for.")] = CHAMPION,
+    version: Annotated[int | None, typer.Option(min=1, help="Which version, by number.")] = None,
+) -> None:
+    """Ask an agent for a decision and print it as JSON."""
+    content = _read_request(request)
+    decision = _run(
+        context,
+        lambda a: a.orchestrator.invoke(agent, content, alias=alias, version=version),
+    )
+    typer.echo(decision.model_dump_json(indent=2))
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    cli(prog_name="python -m orchestration")
+
+
+def _run(
+    context: typer.Context,
+    work: Callable[[Application], Awaitable[T]],
+    *,
+    with_worker: bool = False,
+) -> T:
+    async def opened() -> T:
+        settings = Settings(var=context.obj)
+        async with open_application(settings, with_worker=with_worker) as application:
+            return await work(application)
+
+    return anyio.run(opened)
+
+
+def _change(
+    context: typer.Context, run: str, ask: Callable[[Orchestrator, str], Awaitable[Job]]
+) -> None:
+    async def change(application: Application) -> Job:
+        orchestrator = application.orchestrator
+        return await ask(orchestrator, await training.find_job(orchestrator, run))
+
+    job = _run(context, change)
+    wish = f", {job.desired.value} was asked for" if job.state.is_live else ""
+    _print(f"Job {tables.short(job.id)} is {job.state.value}{wish}.")
+
+
+def _tell_end(console: Console, job: Job) -> None:
+    if job.state is JobState.SUCCEEDED and job.result is not None:
+        console.print(tables.scores_table(job.result["table"]))
+        console.print(tables.verdict(job.result["table"]), soft_wrap=True)
+        console.print(f"Report: {job.result['report']}", soft_wrap=True)
+        agent = job.result["agent"]
+        console.print(f"Next: python -m orchestration promote {agent} latest", soft_wrap=True)
+        return
+    reason = f": {job.error}" if job.error else "."
+    console.print(f"The job is {job.state.value}{reason}", markup=False, soft_wrap=True)
+
+
+def _read_request(place: str) -> bytes:
+    if place == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(place).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{place}: {error.strerror}; name a JSON file, or - for stdin") from error
+
+
+def _print(*parts: Any) -> None:
+    Console(soft_wrap=False).print(*parts, sep="\n", highlight=False, markup=False)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+@contextlib.contextmanager
+def _logs_to(path: Path) -> Iterator[None]:
+    """Keep log lines out of a live display."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        configure_logs(stream=stream, json=False)
+        yield
+        configure_logs(level="warning")

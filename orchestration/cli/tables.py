@@ -1,0 +1,200 @@
+"""Answers for people: tables of runs, agents and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestration.cli.progress import score_line
+
+if TYPE_CHECKING:
+    from ai_agents.allocation_schema import AllocationDecision
+    from orchestration.orchestrator import AgentSummary
+    from utils.persistence.run_queries import RunDetails, RunSummary
+
+SHORT_ID = 8
+STATE_STYLES = {
+    "succeeded": "green",
+    "running": "cyan",
+    "failed": "red",
+    "dead": "red",
+    "paused": "yellow",
+}
+
+
+def short(identifier: str) -> str:
+    """Return the end of an id, which is enough to name it in commands.
+
+    Args:
+        identifier: A whole id; its beginning is only the time.
+    """
+    return identifier[-SHORT_ID:]
+
+
+def runs_table(runs: Sequence[RunSummary], now: datetime) -> RenderableType:
+    """Draw a list of runs.
+
+    Args:
+        runs: Newest first.
+        now: Tells their age.
+    """
+    table = _table("run", "experiment", "state", "progress", "seed", "age", "note")
+    for run in runs:
+        total = run.total_env_steps
+        table.add_row(
+            short(run.id),
+            run.experiment,
+            _state(run.state.value),
+            f"{run.env_steps / total:.0%}" if total else f"{run.env_steps:,} steps",
+            str(run.seed),
+            age(run.created_at, now),
+            (run.error or run.stage or "").splitlines()[0] if run.error or run.stage else "",
+        )
+    return table
+
+
+def run_page(run: RunDetails, now: datetime) -> RenderableType:
+    """Draw all about one run.
+
+    Args:
+        run: Which.
+        now: Tells its age.
+    """
+    summary = run.summary
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("run", Text(summary.id, style="bold"))
+    facts.add_row("job", summary.job_id or "none")
+    facts.add_row("state", _state(summary.state.value))
+    facts.add_row("experiment", summary.experiment)
+    facts.add_row("made", f"{age(summary.created_at, now)} ago")
+    facts.add_row("steps", f"{summary.env_steps:,} of {summary.total_env_steps or 0:,}")
+    facts.add_row("config", "  ".join(f"{key}={value}" for key, value in run.config.items()))
+    if summary.error:
+        facts.add_row("error", Text(summary.error, style="red"))
+    for evaluation in run.evaluations[-3:]:
+        facts.add_row("evaluation", f"{score_line(evaluation)}  (at {evaluation.env_steps:,})")
+    for model in run.models:
+        facts.add_row("model", f"{model.agent} version {model.version}  {model.sha256[:12]}")
+    figures = _table("metric", "newest", "at step")
+    for name, point in run.latest.items():
+        value = "not finite" if point.value is None else f"{point.value:,.4g}"
+        figures.add_row(name, value, f"{point.step:,}")
+    return Group(facts, figures) if run.latest else facts
+
+
+def agents_table(agents: Sequence[AgentSummary]) -> RenderableType:
+    """Draw a list of agents.
+
+    Args:
+        agents: By name.
+    """
+    table = _table("agent", "versions", "aliases", "newest artifact", "from run")
+    for agent in agents:
+        newest = agent.versions[-1]
+        aliases = "  ".join(f"{alias}={version}" for alias, version in agent.aliases.items())
+        numbers = f"{len(agent.versions)}, newest {newest.version}"
+        run = short(newest.run_id) if newest.run_id else ""
+        table.add_row(agent.name, numbers, aliases or "none", newest.sha256[:12], run)
+    return table
+
+
+def scores_table(table: Mapping[str, Any]) -> RenderableType:
+    """Draw who scored what on held-out windows.
+
+    Args:
+        table: An evaluation table as JSON, from a training job's result.
+    """
+    drawn = _table("who", "KPI per window", "to best expert", "gap closed", "lost", "fairness")
+    for row in table["rows"]:
+        outcome = row["outcome"] or {}
+        style = {"agent": "bold green", "bound": "dim"}.get(row["kind"], "")
+        drawn.add_row(
+            row["name"],
+            _interval(row["kpi"]),
+            _interval(row["difference"], sign="+") if row["difference"] else "(best expert)",
+            _share(row["gap_closed"]),
+            f"{outcome['lost_share']:.1%}" if outcome else "",
+            f"{outcome['fairness']:.3f}" if outcome else "",
+            style=style,
+        )
+    return drawn
+
+
+def verdict(table: Mapping[str, Any]) -> str:
+    """Say in a sentence whether the agent beats the best tuned expert.
+
+    Args:
+        table: An evaluation table as JSON, with one agent.
+    """
+    agent = next(row for row in table["rows"] if row["kind"] == "agent")
+    difference, expert = agent["difference"], table["best_expert"]
+    interval = _interval(difference, sign="+")
+    days = f"better on {agent['days_better']} of {table['num_days']} days"
+    if difference["low"] > 0:
+        return f"The agent beats the best tuned expert ({expert}): {interval} per window, {days}."
+    if difference["high"] < 0:
+        return f"The agent does NOT beat the best tuned expert ({expert}): {interval}, {days}."
+    return (
+        f"The agent does NOT clearly beat the best tuned expert ({expert}): {interval} "
+        f"per window, an interval that holds zero; {days}."
+    )
+
+
+def decision_table(decision: AllocationDecision) -> RenderableType:
+    """Draw a decision beside the expert's answer.
+
+    Args:
+        decision: One that was asked to compare.
+    """
+    expert = decision.expert
+    table = _table("service", "the agent grants", *(["the expert grants"] if expert else []), "why")
+    theirs = expert.services if expert else decision.services
+    for ours, other in zip(decision.services, theirs, strict=True):
+        grants = [_grant(ours.allocation), *([_grant(other.allocation)] if expert else [])]
+        table.add_row(ours.name, *grants, Text(ours.reason, style="dim"))
+    leftover = [_grant(decision.leftover), *([_grant(expert.leftover)] if expert else [])]
+    table.add_row(Text("nobody", style="dim"), *leftover)
+    return table
+
+
+def age(moment: datetime, now: datetime) -> str:
+    """Write how long ago something was.
+
+    Args:
+        moment: When it was.
+        now: The present.
+    """
+    seconds = max(0, int((now.astimezone(UTC) - moment).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
+    mean, low, high = (f"{estimate[part]:{sign},.0f}" for part in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def _grant(units: Mapping[str, float]) -> str:
+    return "  ".join(f"{resource} {amount:.1f}" for resource, amount in units.items())
+
+
+def _share(estimate: Mapping[str, float] | None) -> str:
+    return f"{estimate['mean']:.0%}" if estimate else ""

@@ -1,0 +1,168 @@
+"""Training from the command line: settings as `key=value`, one job per settings, watched or not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orchestration.app import Application, run_with
+from orchestration.cli.progress import make_display, watch
+from orchestration.jobs import Desired, Job
+from rl.training.training_config import TrainingConfig
+from utils.clock import SystemClock
+from utils.config import from_json, to_json
+from utils.errors import ConfigError
+from utils.persistence.run_queries import RunNotFoundError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestration.orchestrator import Orchestrator
+    from utils.persistence.run_queries import RunSummary
+
+OWN_PRIORITY = 10
+"""Of jobs that somebody sits and watches: they go before what was queued for later."""
+SHORTEST_END = 4
+
+
+def read_settings(words: Sequence[str]) -> TrainingConfig:
+    """Read settings as typed by a person.
+
+    Args:
+        words: Each `field=value` of TrainingConfig; `env` stands for `environment`.
+
+    Raises:
+        ConfigError: A word is no setting, or a value does not fit; it is named.
+    """
+    values: dict[str, Any] = {}
+    hints = typing.get_type_hints(TrainingConfig)
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r}: write settings as name=value, such as seed=1")
+        field = "environment" if name == "env" else name
+        values[field] = text if hints.get(field) is str else _read_value(text)
+    return from_json(TrainingConfig, values)
+
+
+def settings_key(config: TrainingConfig) -> str:
+    """Return what tells the job of these settings from others.
+
+    Args:
+        config: All settings.
+    """
+    content = json.dumps(to_json(config), sort_keys=True).encode()
+    return f"train:{hashlib.sha256(content).hexdigest()[:24]}"
+
+
+async def submit_or_continue(
+    orchestrator: Orchestrator, config: TrainingConfig, *, fresh: bool
+) -> tuple[Job, bool]:
+    """Queue a training run, or find the unfinished job of the same settings and let it go on.
+
+    Args:
+        orchestrator: Takes the job.
+        config: What to train.
+        fresh: Cancel an unfinished one and start anew; it needs a worker if the job runs.
+
+    Returns:
+        The job, and whether it was found.
+    """
+    key = settings_key(config)
+    if fresh:
+        await orchestrator.discard(key)
+    found = await orchestrator.find_unfinished(key)
+    if found is None:
+        job = await orchestrator.submit_training(config, dedupe_key=key, priority=OWN_PRIORITY)
+        return job, False
+    if found.desired is Desired.PAUSE:
+        found = await orchestrator.resume(found.id)
+    return found, True
+
+
+async def train_watched(
+    application: Application, config: TrainingConfig, *, fresh: bool, console: Console
+) -> Job | None:
+    """Train with a live display, carrying jobs in this process.
+
+    Args:
+        application: With a worker.
+        config: What to train.
+        fresh: Whether to start anew.
+        console: Where to show it.
+
+    Returns:
+        The job as it ended, or None if a signal came first; its work is then saved.
+    """
+    return await run_with(
+        application, partial(_train, application, config, fresh=fresh, console=console)
+    )
+
+
+async def find_run(orchestrator: Orchestrator, reference: str) -> RunSummary:
+    """Find a run by what people type.
+
+    Args:
+        orchestrator: Knows the runs.
+        reference: Id of the run or its job, the end of one, or `latest`.
+
+    Raises:
+        RunNotFoundError: None fits, or several.
+    """
+    runs = await orchestrator.runs(limit=1000)
+    if reference == "latest" and runs:
+        return runs[0]
+    found = [run for run in runs if _fits(reference, run.id) or _fits(reference, run.job_id)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RunNotFoundError(f"{len(found)} runs end in {reference!r}: give more of the id")
+    raise RunNotFoundError(f"no run {reference!r}: `python -m orchestration runs` lists them")
+
+
+async def find_job(orchestrator: Orchestrator, reference: str) -> str:
+    """Find the job of a run.
+
+    Args:
+        orchestrator: Knows the runs.
+        reference: As for `find_run`.
+
+    Raises:
+        RunNotFoundError: No run fits, or several, or the run was not made by a job.
+    """
+    run = await find_run(orchestrator, reference)
+    if run.job_id is None:
+        raise RunNotFoundError(f"run {run.id} belongs to a program of its own, not to a job")
+    return run.job_id
+
+
+async def _train(
+    application: Application, config: TrainingConfig, *, fresh: bool, console: Console
+) -> Job:
+    orchestrator, clock = application.orchestrator, SystemClock()
+    job, found = await submit_or_continue(orchestrator, config, fresh=fresh)
+    if found and job.progress_done:
+        console.print(
+            f"Found this training unfinished, {job.progress_done:,} steps in: going on.",
+            highlight=False,
+        )
+    with make_display(console, clock) as display:
+        return await watch(orchestrator, job.id, display, clock)
+
+
+def _fits(reference: str, identifier: str | None) -> bool:
+    if identifier is None:
+        return False
+    is_end = len(reference) >= SHORTEST_END and identifier.endswith(reference)
+    return identifier == reference or is_end
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None if text.lower() == "none" else text

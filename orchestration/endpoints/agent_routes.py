@@ -1,0 +1,77 @@
+"""Routes of agents: who there is, what they say of themselves, what they decide."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
+from ai_agents.base_agent import InvocationContext
+from ai_agents.cards import AgentCard
+from ai_agents.registry import CHAMPION
+from ai_agents.registry_store import ArtifactRecord
+from orchestration.endpoints.parts import Conductor
+from orchestration.orchestrator import AgentSummary
+
+router = APIRouter(prefix="/v1", tags=["agents"])
+Alias = Annotated[str, Query(min_length=1, max_length=60)]
+Version = Annotated[int | None, Query(ge=1, description="By number, rather than by alias.")]
+INVOCATION: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": AllocationRequest.model_json_schema()}},
+    }
+}
+
+
+class Promotion(BaseModel):
+    """Which version an alias shall mean."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    version: int | None = Field(default=None, ge=1, description="The newest if absent.")
+    alias: str = Field(default=CHAMPION, min_length=1, max_length=60)
+    reason: str = Field(default="", max_length=1000, description="For the history.")
+
+
+@router.get("/agents")
+async def list_agents(orchestrator: Conductor) -> list[AgentSummary]:
+    """List agents with their versions and aliases."""
+    return await orchestrator.agents()
+
+
+@router.get("/agents/{name}")
+async def get_card(
+    name: str, orchestrator: Conductor, alias: Alias = CHAMPION, version: Version = None
+) -> AgentCard:
+    """Return an agent's card: lineage, proof, limits, schemas, examples."""
+    return await orchestrator.card(name, alias=alias, version=version)
+
+
+@router.post("/agents/{name}:invoke", openapi_extra=INVOCATION)
+async def invoke(
+    name: str,
+    request: Request,
+    orchestrator: Conductor,
+    *,
+    alias: Alias = CHAMPION,
+    version: Version = None,
+    deadline_seconds: Annotated[float | None, Query(gt=0, le=60, allow_inf_nan=False)] = None,
+    request_id: Annotated[str | None, Header(alias="X-Request-Id", max_length=100)] = None,
+) -> AllocationDecision:
+    """Ask an agent for a decision."""
+    context = InvocationContext(
+        request_id=request_id or orchestrator.new_request_id(), deadline_seconds=deadline_seconds
+    )
+    body = await request.body()
+    return await orchestrator.invoke(name, body, alias=alias, version=version, context=context)
+
+
+@router.post("/agents/{name}/promote")
+async def promote(name: str, promotion: Promotion, orchestrator: Conductor) -> ArtifactRecord:
+    """Let callers of an alias meet another version."""
+    return await orchestrator.promote(
+        name, promotion.version or "latest", alias=promotion.alias, reason=promotion.reason
+    )

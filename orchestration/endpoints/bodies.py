@@ -1,0 +1,97 @@
+"""The outermost door: bodies up to a size, from this site only, before any route sees a byte.
+
+There are no tokens yet, so the API listens on loopback. That does not keep web pages out: a page
+in this machine's browser may send requests to it. Hence foreign origins and names are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LARGEST_BODY_BYTES = 64 * 1024
+PROBLEM = "application/problem+json"
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+class BodyLimit:
+    """Reads the body up to a limit and hands it on whole; refuses what is larger or foreign."""
+
+    def __init__(self, app: ASGIApp, *, largest_bytes: int = LARGEST_BODY_BYTES) -> None:
+        self._app = app
+        self._largest_bytes = largest_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Args:
+            scope: As ASGI defines it.
+            receive: As ASGI defines it.
+            send: As ASGI defines it.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not _is_local(headers):
+            await _refuse(send, HTTPStatus.FORBIDDEN, "only pages and programs of this machine")
+            return
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._largest_bytes:
+            await self._refuse_size(send)
+            return
+        await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if len(body) > self._largest_bytes:
+                await self._refuse_size(send)
+                return
+            if not message.get("more_body", False):
+                break
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _refuse_size(self, send: Send) -> None:
+        detail = f"the body is larger than {self._largest_bytes} bytes; send less"
+        await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
+def problem(status: int, detail: str) -> dict[str, Any]:
+    """Return the body of an error answer (RFC 9457).
+
+    Args:
+        status: HTTP status.
+        detail: What happened and what to do.
+    """
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+
+
+def _is_local(headers: Headers) -> bool:
+    host = headers.get("host", "")
+    name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    origin = headers.get("origin")
+    return name in LOCAL_NAMES and origin in {None, f"http://{host}"}
+
+
+async def _refuse(send: Send, status: HTTPStatus, detail: str) -> None:
+    # The rest of the body stays unread, so the connection cannot serve another request.
+    headers = [(b"content-type", PROBLEM.encode()), (b"connection", b"close")]
+    body = json.dumps(problem(status, detail)).encode()
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,202 @@
+"""Metric families of jobs, from a snapshot of the database that a background task renews.
+
+A scrape thus never waits for the database, and the figures outlive a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+from sqlalchemy import ColumnElement, Select, func, select
+
+from orchestration.jobs import LIVE, WAITING, JobState
+from utils.logs import get_logger
+from utils.persistence.errors import DatabaseError
+from utils.persistence.jobs import attempt, job
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from utils.clock import Clock
+    from utils.persistence.engine import Database
+
+SECONDS_PER_DAY = 86_400.0
+Rows = tuple[tuple[Any, ...], ...]
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSnapshot:
+    """Figures of all jobs at one moment; rows start with their labels."""
+
+    taken_at: float
+    """Unix time in seconds."""
+    jobs: Rows
+    """Kind, state, number."""
+    outcomes: Rows
+    """Kind, outcome, ended attempts, seconds that they ran."""
+    waits: Rows
+    """Kind, started jobs, seconds that they had waited."""
+    repeats: Rows
+    """Kind, failed attempts that were repeated, lost ones."""
+    oldest_waiting_seconds: float
+    lease_remaining_seconds: float | None
+
+
+class JobMetrics(Collector):
+    """Exposes the newest snapshot."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        database: Database,
+        clock: Clock,
+        *,
+        refresh_seconds: float = 5.0,
+    ) -> None:
+        """Declare the families; samples appear with the first refresh.
+
+        Args:
+            registry: Where they are exposed.
+            database: Holds the jobs.
+            clock: Tells how old things are.
+            refresh_seconds: How old a snapshot gets.
+        """
+        self._database = database
+        self._clock = clock
+        self._refresh_seconds = refresh_seconds
+        self._snapshot: JobSnapshot | None = None
+        registry.register(self)
+
+    async def run(self) -> None:
+        """Renew the snapshot until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except DatabaseError as error:
+                logger.warning("job_metrics_not_refreshed", reason=str(error))
+            await self._clock.sleep(self._refresh_seconds)
+
+    async def refresh(self) -> None:
+        """Read the figures now.
+
+        Raises:
+            DatabaseError: It cannot be read; the former snapshot stays.
+        """
+        async with self._database.read() as connection:
+            now = self._clock.now()
+            oldest = await connection.scalar(_OLDEST_WAITING)
+            lease = await connection.scalar(_FIRST_LEASE_END)
+            self._snapshot = JobSnapshot(
+                taken_at=now.timestamp(),
+                jobs=await _rows(connection, _JOBS),
+                outcomes=await _rows(connection, _OUTCOMES),
+                waits=await _rows(connection, _WAITS),
+                repeats=await _rows(connection, _REPEATS),
+                oldest_waiting_seconds=0.0 if oldest is None else (now - oldest).total_seconds(),
+                lease_remaining_seconds=None if lease is None else (lease - now).total_seconds(),
+            )
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families; called by the registry, in any thread."""
+        snapshot = self._snapshot
+        yield from _states(snapshot)
+        yield from _attempts(snapshot)
+        yield from _ages(snapshot)
+
+
+async def _rows(connection: AsyncConnection, query: Select[Any]) -> Rows:
+    return tuple(tuple(row) for row in await connection.execute(query))
+
+
+def _states(snapshot: JobSnapshot | None) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("job_jobs", "Jobs by what they do now", labels=["kind", "state"])
+    queue = SummaryMetricFamily(
+        "job_queue_seconds", "Time from submission to the first start", labels=["kind"]
+    )
+    if snapshot is not None:
+        known = {(kind, state): number for kind, state, number in snapshot.jobs}
+        for kind in dict.fromkeys(kind for kind, _ in known):
+            for state in JobState:  # zeros too, so that no series goes stale
+                jobs.add_metric([kind, state.value], known.get((kind, state.value), 0))
+        for kind, number, seconds in snapshot.waits:
+            queue.add_metric([kind], count_value=number, sum_value=seconds)
+    yield from (jobs, queue)
+
+
+def _attempts(snapshot: JobSnapshot | None) -> Iterator[Metric]:
+    run = SummaryMetricFamily(
+        "job_run_seconds", "Time that ended attempts ran, by outcome", labels=["kind", "outcome"]
+    )
+    retries = CounterMetricFamily(
+        "job_retries_total", "Attempts after an attempt that failed", labels=["kind"]
+    )
+    lost = CounterMetricFamily("job_lost_total", "Attempts whose worker vanished", labels=["kind"])
+    if snapshot is not None:
+        for kind, outcome, number, seconds in snapshot.outcomes:
+            run.add_metric([kind, outcome], count_value=number, sum_value=seconds)
+        for kind, repeated, vanished in snapshot.repeats:
+            retries.add_metric([kind], repeated)
+            lost.add_metric([kind], vanished)
+    yield from (run, retries, lost)
+
+
+def _ages(snapshot: JobSnapshot | None) -> Iterator[Metric]:
+    oldest = GaugeMetricFamily(
+        "job_oldest_waiting_seconds", "How long the job that is due longest has waited"
+    )
+    lease = GaugeMetricFamily(
+        "job_lease_remaining_seconds",
+        "Least time left on the lease of a running job; negative once no worker renews it",
+    )
+    taken = GaugeMetricFamily(
+        "job_snapshot_timestamp_seconds", "When the figures of jobs were read, in Unix time"
+    )
+    if snapshot is not None:
+        oldest.add_metric([], snapshot.oldest_waiting_seconds)
+        taken.add_metric([], snapshot.taken_at)
+        if snapshot.lease_remaining_seconds is not None:
+            lease.add_metric([], snapshot.lease_remaining_seconds)
+    yield from (oldest, lease, taken)
+
+
+def _elapsed(start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[float]:
+    return func.sum((func.julianday(end) - func.julianday(start)) * SECONDS_PER_DAY)
+
+
+_JOBS: Select[Any] = select(job.c.kind, job.c.state, func.count()).group_by(job.c.kind, job.c.state)
+_OUTCOMES: Select[Any] = (
+    select(
+        job.c.kind,
+        attempt.c.outcome,
+        func.count(),
+        _elapsed(attempt.c.started_at, attempt.c.ended_at),
+    )
+    .join(job, job.c.id == attempt.c.job_id)
+    .where(attempt.c.ended_at.is_not(None), attempt.c.outcome.is_not(None))
+    .group_by(job.c.kind, attempt.c.outcome)
+)
+_WAITS: Select[Any] = (
+    select(job.c.kind, func.count(), _elapsed(job.c.created_at, job.c.started_at))
+    .where(job.c.started_at.is_not(None))
+    .group_by(job.c.kind)
+)
+_REPEATS: Select[Any] = select(
+    job.c.kind, func.sum(func.max(job.c.attempt - 1, 0)), func.sum(job.c.lost)
+).group_by(job.c.kind)
+_OLDEST_WAITING: Select[Any] = select(func.min(job.c.run_at)).where(
+    job.c.state.in_([state.value for state in WAITING])
+)
+_FIRST_LEASE_END: Select[Any] = select(func.min(job.c.lease_until)).where(
+    job.c.state.in_([state.value for state in LIVE])
+)

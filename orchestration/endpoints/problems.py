@@ -1,0 +1,88 @@
+"""Errors as answers: one status per family, problem+json bodies that name the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
+from ai_agents.registry import UnknownAgentError, UnknownVersionError
+from orchestration.endpoints.bodies import PROBLEM, problem
+from orchestration.job_store.ledger import JobNotFoundError
+from orchestration.jobs import JobTransitionError
+from utils.errors import ConfigError, QuartermasterError
+from utils.logs import get_logger
+from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
+from utils.persistence.run_queries import RunNotFoundError
+
+logger = get_logger(__name__)
+STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
+    RequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ConfigError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownAgentError: HTTPStatus.NOT_FOUND,
+    UnknownVersionError: HTTPStatus.NOT_FOUND,
+    JobNotFoundError: HTTPStatus.NOT_FOUND,
+    RunNotFoundError: HTTPStatus.NOT_FOUND,
+    JobTransitionError: HTTPStatus.CONFLICT,
+    AgentNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ArtifactMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ArtifactCorruptError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Have every error of an app answered as problem+json.
+
+    Args:
+        app: Whose.
+    """
+    app.add_exception_handler(QuartermasterError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(_: Request, error: Exception) -> Response:
+    status = next(
+        (status for kind, status in STATUSES.items() if isinstance(error, kind)),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("request_failed", status=int(status), reason=str(error))
+    problems = error.problems if isinstance(error, RequestError) else ()
+    return _answer(status, str(error), problems)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    found = cast("RequestValidationError", error).errors()
+    problems = [FieldProblem(field=field_path(one["loc"][1:]), problem=one["msg"]) for one in found]
+    detail = "; ".join(f"{one.field}: {one.problem}" for one in problems)
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, detail, problems)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = HTTPStatus(cast("HTTPException", error).status_code)
+    detail = str(cast("HTTPException", error).detail)
+    if status is HTTPStatus.NOT_FOUND:
+        detail = f"nothing at {request.url.path}; /openapi.json lists what there is"
+    return _answer(status, detail)
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    logger.error("request_broke", exc_info=error)
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of ours; the log tells more")
+
+
+def _answer(status: HTTPStatus, detail: str, problems: Sequence[FieldProblem] = ()) -> JSONResponse:
+    content = problem(status, detail)
+    if problems:
+        content["problems"] = jsonable_encoder(list(problems))
+    return JSONResponse(content, status_code=status, media_type=PROBLEM)

@@ -1,0 +1,124 @@
+"""The HTTP API put together, with health and metrics, and the server that carries it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import anyio
+import anyio.to_thread
+import uvicorn
+from fastapi import APIRouter, FastAPI, Response
+from sqlalchemy import select
+from starlette.types import ASGIApp
+
+from orchestration.endpoints import agent_routes, training_routes
+from orchestration.endpoints.bodies import BodyLimit
+from orchestration.endpoints.parts import ApiParts, Parts
+from orchestration.endpoints.problems import explain_errors
+from utils.errors import ConfigError
+from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
+
+CLOSE_SECONDS = 5
+MOST_CONNECTIONS = 256
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live")
+async def is_live() -> dict[str, str]:
+    """Tell that the process answers."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready")
+async def is_ready(parts: Parts) -> dict[str, str]:
+    """Tell whether requests can be served; 503 while the database cannot be read."""
+    async with parts.database.read() as connection:
+        await connection.execute(select(1))
+    return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(parts: Parts) -> Response:
+    """Return all metric families as Prometheus text."""
+    content = await anyio.to_thread.run_sync(exposition, parts.metrics)
+    return Response(content, headers={"content-type": EXPOSITION_CONTENT_TYPE})
+
+
+def make_api(parts: ApiParts) -> ASGIApp:
+    """Make the HTTP application.
+
+    Args:
+        parts: What lies behind its doors.
+    """
+    api = FastAPI(
+        title="Quartermaster",
+        summary="Train agents that allocate scarce things, and ask them.",
+        docs_url=None,  # these pages would load scripts from elsewhere
+        redoc_url=None,
+    )
+    api.state.parts = parts
+    for one in (router, training_routes.router, agent_routes.router):
+        api.include_router(one)
+    explain_errors(api)
+    return BodyLimit(api)
+
+
+class ApiServer:
+    """Serves an application on one address until cancelled."""
+
+    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+        """Take the address; connections wait from now on.
+
+        Args:
+            app: What answers.
+            host: Where to listen.
+            port: Where to listen; 0 takes a free one.
+
+        Raises:
+            ConfigError: The address is taken or not ours.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            ) from error
+        name = f"[{host}]" if ":" in host else host
+        self.url = f"http://{name}:{self._socket.getsockname()[1]}"
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve; when cancelled, answer what has come and close."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._serve)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._server.should_exit = True
+
+    async def _serve(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._server.serve(sockets=[self._socket])
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the composition root, which also has jobs to save."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,365 @@
+"""The one conductor: training goes in as durable jobs, decisions come out of promoted agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
+from ai_agents.base_agent import InvocationContext, RequestError
+from ai_agents.cards import AgentCard, describe
+from ai_agents.registry import CHAMPION, UnknownAgentError
+from ai_agents.registry_store import ArtifactRecord
+from orchestration.jobs import Desired, Job
+from orchestration.tasks import TRAIN, make_train_spec
+from utils.clock import new_id
+from utils.logs import log_context
+from utils.persistence import run_queries
+
+if TYPE_CHECKING:
+    from ai_agents.registry import AgentRegistry
+    from ai_agents.registry_store import RegistryStore
+    from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+    from orchestration.job_store.store import SqlJobStore
+    from rl.monitoring.serving_metrics import ServingMetrics
+    from rl.training.training_config import TrainingConfig
+    from utils.clock import Clock
+    from utils.persistence.engine import Database
+    from utils.persistence.run_queries import MetricPoint, RunDetails, RunSummary
+
+WAIT_SECONDS = 0.2
+Request = AllocationRequest | Mapping[str, Any] | bytes | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSummary:
+    """An agent's versions and what they are called."""
+
+    name: str
+    versions: tuple[ArtifactRecord, ...]
+    """Oldest first."""
+    aliases: Mapping[str, int]
+
+    @property
+    def champion(self) -> int | None:
+        """The version that callers meet, if one was promoted."""
+        return self.aliases.get(CHAMPION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the orchestrator conducts; built in one place, `orchestration.app`."""
+
+    database: Database
+    store: SqlJobStore
+    registry: AgentRegistry
+    registry_store: RegistryStore
+    serving_metrics: ServingMetrics
+    clock: Clock
+    output_dir: Path
+    """Where runs leave their files."""
+    wake: Callable[[], None]
+    """Tells a worker of this process, if there is one, that a job waits."""
+
+
+class Orchestrator:
+    """What people and programs ask of the system; every door leads here."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._served: dict[tuple[str, str], str] = {}
+
+    # Training
+
+    async def submit_training(
+        self, config: TrainingConfig, *, dedupe_key: str | None = None, priority: int = 0
+    ) -> Job:
+        """Queue a training run.
+
+        Args:
+            config: What to train.
+            dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
+            priority: Higher ones start first.
+        """
+        spec = make_train_spec(config, output_dir=self._parts.output_dir, clock=self._parts.clock)
+        job = await self._store.submit(
+            TRAIN.kind,
+            spec.to_json(),
+            version=TRAIN.version,
+            dedupe_key=dedupe_key,
+            priority=priority,
+        )
+        self._parts.wake()
+        return job
+
+    async def job(self, job_id: str) -> Job:
+        """Load a job.
+
+        Args:
+            job_id: Its id.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        return await self._store.get(job_id)
+
+    async def find_unfinished(self, dedupe_key: str) -> Job | None:
+        """Find the unfinished job of this key, if any.
+
+        Args:
+            dedupe_key: As submitted.
+        """
+        return await self._store.find_unfinished(dedupe_key)
+
+    async def runs(self, *, experiment: str | None = None, limit: int = 100) -> list[RunSummary]:
+        """List runs, newest first.
+
+        Args:
+            experiment: Only of this experiment.
+            limit: At most so many.
+        """
+        async with self._parts.database.read() as connection:
+            return await run_queries.list_runs(connection, experiment=experiment, limit=limit)
+
+    async def run(self, run_id: str) -> RunDetails:
+        """Load a run with its newest metrics, evaluations and models.
+
+        Args:
+            run_id: Its id.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        async with self._parts.database.read() as connection:
+            return await run_queries.get_run(connection, run_id)
+
+    async def run_of(self, job_id: str) -> RunDetails | None:
+        """Load the run that a job carries out; None while there is none.
+
+        Args:
+            job_id: The job.
+        """
+        async with self._parts.database.read() as connection:
+            run_id = await run_queries.find_run_of_job(connection, job_id)
+            return None if run_id is None else await run_queries.get_run(connection, run_id)
+
+    async def curve(self, run_id: str, key: str, *, max_points: int = 200) -> list[MetricPoint]:
+        """Read a metric of a run over steps, thinned evenly if it has too many points.
+
+        Args:
+            run_id: Which run.
+            key: Which metric.
+            max_points: At most so many.
+        """
+        async with self._parts.database.read() as connection:
+            return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
+
+    async def discard(self, dedupe_key: str) -> None:
+        """Cancel the unfinished job of this key, if any, and wait until it has ended.
+
+        Args:
+            dedupe_key: As submitted.
+        """
+        job = await self._store.find_unfinished(dedupe_key)
+        if job is not None:
+            await self.cancel(job.id)
+            await self.wait(job.id)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job for good; its checkpoints stay.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        return await self._request(job_id, Desired.CANCEL)
+
+    async def pause(self, job_id: str) -> Job:
+        """Have a job save its work and wait.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        return await self._request(job_id, Desired.PAUSE)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a paused job go on from its checkpoint.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        return await self._request(job_id, Desired.RUN)
+
+    async def wait(self, job_id: str) -> Job:
+        """Wait until nothing can happen to a job any more, whoever carries it.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        while not (job := await self._store.get(job_id)).state.is_terminal:
+            await self._parts.clock.sleep(WAIT_SECONDS)
+        return job
+
+    # Agents
+
+    async def agents(self) -> list[AgentSummary]:
+        """List all agents with their versions, by name."""
+        return [await self.agent(name) for name in await self._parts.registry_store.list_agents()]
+
+    async def agent(self, name: str) -> AgentSummary:
+        """Return an agent's versions and aliases.
+
+        Args:
+            name: Of the agent.
+
+        Raises:
+            UnknownAgentError: There is no such agent.
+        """
+        store = self._parts.registry_store
+        versions = tuple(await store.list_versions(name))
+        if not versions:
+            known = ", ".join(await store.list_agents()) or "none; train and promote one first"
+            raise UnknownAgentError(f"no agent {name!r}; registered: {known}")
+        return AgentSummary(name=name, versions=versions, aliases=await store.aliases(name))
+
+    async def card(
+        self, name: str, *, alias: str = CHAMPION, version: int | None = None
+    ) -> AgentCard:
+        """Return what an agent says about itself.
+
+        Args:
+            name: Of the agent.
+            alias: Which of its versions, by what it is for.
+            version: Which of its versions, by number, rather than by alias.
+
+        Raises:
+            UnknownAgentError: There is no such agent, or nothing has this alias.
+            UnknownVersionError: It has no such version.
+        """
+        return describe(await self._parts.registry.resolve(name, alias=alias, version=version))
+
+    async def promote(
+        self,
+        agent: str,
+        version: int | Literal["latest"] = "latest",
+        *,
+        alias: str = CHAMPION,
+        reason: str = "",
+    ) -> ArtifactRecord:
+        """Let callers of an alias meet another version.
+
+        Args:
+            agent: Its name.
+            version: An existing version.
+            alias: Which alias moves.
+            reason: For the history.
+
+        Returns:
+            The version that has the alias now.
+
+        Raises:
+            UnknownAgentError: There is no such agent.
+            UnknownVersionError: It has no such version.
+            ArtifactCorruptError: Its artifact is damaged; the alias stays.
+        """
+        versions = (await self.agent(agent)).versions
+        number = versions[-1].version if version == "latest" else version
+        await self._parts.registry.promote(agent, number, alias=alias, reason=reason)
+        return next(record for record in versions if record.version == number)
+
+    async def invoke(
+        self,
+        agent: str,
+        request: Request,
+        *,
+        alias: str = CHAMPION,
+        version: int | None = None,
+        context: InvocationContext | None = None,
+    ) -> AllocationDecision:
+        """Ask an agent for a decision.
+
+        Args:
+            agent: Its name.
+            request: JSON text, the object it holds, or the agent's own request type.
+            alias: Which of its versions answers, by what it is for.
+            version: Which of its versions answers, by number, rather than by alias.
+            context: Of the call; a fresh request id without a deadline if absent.
+
+        Raises:
+            UnknownAgentError: There is no such agent, or nothing has this alias.
+            UnknownVersionError: It has no such version.
+            RequestError: The request is malformed; each problem names its field.
+            AgentNotReadyError: The agent is closed.
+        """
+        context = context or InvocationContext(request_id=self.new_request_id())
+        with log_context(agent=agent, request=context.request_id):
+            answering = await self._parts.registry.resolve(agent, alias=alias, version=version)
+            if version is None:
+                self._note_served(answering, alias)
+            decision = await self._ask(answering, request, context)
+        self._count(decision)
+        return decision
+
+    def new_request_id(self) -> str:
+        """Return a name for a request whose caller gave none."""
+        return new_id(self._parts.clock)
+
+    async def _request(self, job_id: str, desired: Desired) -> Job:
+        job = await self._store.request(job_id, desired)
+        self._parts.wake()
+        return job
+
+    async def _ask(
+        self, agent: ResourceAllocationAgent, request: Request, context: InvocationContext
+    ) -> AllocationDecision:
+        clock = self._parts.clock
+        started = clock.monotonic()
+        try:
+            typed = request if isinstance(request, AllocationRequest) else agent.parse(request)
+            return await agent.invoke(typed, context)
+        except Exception as error:
+            self._parts.serving_metrics.answered(
+                agent.name,
+                agent.version,
+                outcome="refused" if isinstance(error, RequestError) else "error",
+                seconds=clock.monotonic() - started,
+            )
+            raise
+
+    def _count(self, decision: AllocationDecision) -> None:
+        metrics = self._parts.serving_metrics
+        metrics.answered(
+            decision.agent,
+            decision.version,
+            outcome="fallback" if decision.fallback_used else "decision",
+            seconds=decision.duration_seconds,
+        )
+        if decision.fallback_reason is not None:
+            metrics.fell_back(decision.agent, reason=decision.fallback_reason.value)
+        for constraint in decision.guardrails:
+            metrics.guardrail_applied(decision.agent, constraint=constraint)
+
+    def _note_served(self, agent: ResourceAllocationAgent, alias: str) -> None:
+        former = self._served.get((agent.name, alias))
+        if former == agent.version:
+            return
+        self._served[agent.name, alias] = agent.version
+        metrics = self._parts.serving_metrics
+        metrics.serving(agent.name, agent.version, artifact=agent.artifact.sha256)
+        still_served = {v for (name, _), v in self._served.items() if name == agent.name}
+        if former is not None and former not in still_served:
+            metrics.retire(agent.name, former)
