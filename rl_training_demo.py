@@ -6,12 +6,16 @@ Run again after an interruption, the demo finds its unfinished training and goes
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 from rich.console import Console
 
+from ai_agents.allocation_schema import EXAMPLE_REQUEST
+from ai_agents.cards import AgentCard
 from data.traces import SOURCES, locate_traces
 from orchestration.app import Application, Settings, open_application
 from orchestration.cli import tables, training
@@ -20,10 +24,12 @@ from orchestration.jobs import Job, JobState
 from rl.training.training_config import TrainingConfig
 from utils.errors import QuartermasterError
 from utils.logs import configure_logs
+from utils.persistence.files import write_atomically
 
 DEMOS = ("trading", "supply_chain", "resource_allocation")
 AGENT = "resource_allocator"
 FAILED, NOT_YET, INTERRUPTED = 1, 2, 130
+REQUEST_FILE = "request.json"
 
 
 def main() -> int:
@@ -131,10 +137,24 @@ async def put_to_work(application: Application, console: Console) -> None:
     orchestrator = application.orchestrator
     version = await orchestrator.promote(AGENT, "latest", reason="trained by the demo")
     card = await orchestrator.card(AGENT)
-    request = {**card.examples[0], "compare": True}
+    request = choose_request(card)
+    write_atomically(
+        application.settings.var / REQUEST_FILE, json.dumps(request, indent=2).encode()
+    )
     decision = await orchestrator.invoke(AGENT, request)
     console.print(f"\nPromoted: {AGENT} version {version.version} is champion. Asked once:")
     console.print(tables.decision_table(decision))
+
+
+def choose_request(card: AgentCard) -> dict[str, Any]:
+    """Return a request to ask: a telling one if it fits the agent, else the agent's own example.
+
+    Args:
+        card: Of the agent.
+    """
+    ours, telling = card.examples[0], EXAMPLE_REQUEST
+    names = [[service["name"] for service in one["services"]] for one in (ours, telling)]
+    return {**(telling if names[0] == names[1] else ours), "compare": True}
 
 
 def tell_failure(console: Console, job: Job) -> int:
@@ -158,15 +178,17 @@ def tell_what_next(console: Console, var: Path, report: str) -> None:
         report: Folder of the report.
     """
     option = "" if var == Path("var") else f" --var {var}"
+    request = var / REQUEST_FILE
+    command = f"python -m orchestration{option}"
     lines = (
         "",
-        f"Report and plots   {report}/report.md",
-        f"Log                {var / 'demo.log'}",
-        f"All figures        python -m orchestration{option} show latest",
-        f"Serve the agent    python -m orchestration{option} serve",
-        "  then ask it      curl -s localhost:8321/v1/agents/resource_allocator"
-        " | python -m json.tool",
-        "  and metrics      curl -s localhost:8321/metrics",
+        f"Report, plots    {report}/report.md",
+        f"All figures      {command} show latest",
+        f"Ask it again     {command} invoke {AGENT} {request}",
+        f"Serve it         {command} serve",
+        f"  and ask        curl -s localhost:8321/v1/agents/{AGENT}:invoke -d @{request}",
+        "  metrics        curl -s localhost:8321/metrics",
+        f"Log              {var / 'demo.log'}",
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

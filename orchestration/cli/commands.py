@@ -30,17 +30,7 @@ from utils.persistence.run_queries import RunDetails
 
 T = TypeVar("T")
 USER_ERROR, INTERRUPTED = 2, 130
-EXAMPLES = """
-Settings of `submit train` are written name=value; those left out have their defaults.
-
-  python -m orchestration submit train env=resource_allocation algorithm=apg --watch
-  python -m orchestration submit train total_episodes=6400 seed=1
-  python -m orchestration worker        (carries what was submitted; `serve` does too)
-  python -m orchestration runs
-  python -m orchestration show latest
-  python -m orchestration promote resource_allocator latest --alias champion
-  python -m orchestration invoke resource_allocator request.json
-"""
+PIPE_WIDTH = 160
 
 
 class _Group(TyperGroup):
@@ -301,13 +291,19 @@ def _run(
 def _change(
     context: typer.Context, run: str, ask: Callable[[Orchestrator, str], Awaitable[Job]]
 ) -> None:
-    async def change(application: Application) -> Job:
+    async def change(application: Application) -> tuple[Job, Job]:
         orchestrator = application.orchestrator
-        return await ask(orchestrator, await training.find_job(orchestrator, run))
+        before = await orchestrator.job(await training.find_job(orchestrator, run))
+        return before, await ask(orchestrator, before.id)
 
-    job = _run(context, change)
-    wish = f", {job.desired.value} was asked for" if job.state.is_live else ""
-    _print(f"Job {tables.short(job.id)} is {job.state.value}{wish}.")
+    before, job = _run(context, change)
+    name = f"Job {tables.short(job.id)}"
+    if job == before:
+        _print(f"{name} is {job.state.value} already; nothing to do.")
+    elif job.state.is_live:
+        _print(f"{name} is {job.state.value} and has been told: {job.desired.value}.")
+    else:
+        _print(f"{name} is {job.state.value} now.")
 
 
 def _tell_end(console: Console, job: Job) -> None:
@@ -332,7 +328,10 @@ def _read_request(place: str) -> bytes:
 
 
 def _print(*parts: Any) -> None:
-    Console(soft_wrap=False).print(*parts, sep="\n", highlight=False, markup=False)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(*parts, sep="\n", highlight=False, markup=False)
 
 
 def _print_json(value: Any) -> None:

@@ -5,15 +5,18 @@ Everything shown is read from the database, so it does not matter which process 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from orchestration.orchestrator import Orchestrator
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 SPEED_SECONDS = 10.0
 LINE_SECONDS = 5.0
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -54,9 +57,17 @@ class View:
     @property
     def stage(self) -> str:
         """What happens now, in a few words."""
-        if self.job.state is JobState.RUNNING:
+        job = self.job
+        if job.state is JobState.RUNNING:
             return (self.run.summary.stage if self.run else None) or "training"
-        return WAITING.get(self.job.state, self.job.state.value)
+        if job.finished_at is not None and job.started_at is not None:
+            return f"{job.state.value} after {job.finished_at - job.started_at}".split(".")[0]
+        return WAITING.get(job.state, job.state.value)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing moves until somebody does something."""
+        return self.job.state.is_terminal or self.job.state is JobState.PAUSED
 
     @property
     def fraction(self) -> float:
@@ -92,7 +103,8 @@ class LiveDisplay:
     """A few lines of a terminal that change in place."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=8, transient=False)
+        self._live = Live(console=console, refresh_per_second=8)
+        self._spinner = Spinner("dots", style="cyan")
 
     def __enter__(self) -> Self:
         """Take the lines."""
@@ -114,7 +126,11 @@ class LiveDisplay:
         Args:
             view: To be shown.
         """
-        self._live.update(draw(view))
+        if view.is_still:
+            self._live.update(draw(view, Text(view.stage, style="dim")))
+        else:  # it turns, so that one sees life where there are no figures yet
+            self._spinner.update(text=Text(view.stage, style="dim"))
+            self._live.update(draw(view, self._spinner))
 
 
 class LineDisplay:
@@ -179,17 +195,16 @@ async def watch(orchestrator: Orchestrator, job_id: str, display: Display, clock
         returns = await orchestrator.curve(run.summary.id, "return") if run else []
         steps = max(job.progress_done or 0, run.summary.env_steps if run else 0)
         total = (run.summary.total_env_steps if run else job.progress_total) or 0
-        display.show(
-            View(
-                job=job,
-                run=run,
-                returns=[point.value for point in returns if point.value is not None],
-                env_steps=min(steps, total),
-                total_env_steps=total,
-                steps_per_second=speed.measure(min(steps, total)),
-            )
+        view = View(
+            job=job,
+            run=run,
+            returns=[point.value for point in returns if point.value is not None],
+            env_steps=min(steps, total),
+            total_env_steps=total,
+            steps_per_second=speed.measure(min(steps, total)),
         )
-        if job.state.is_terminal or job.state is JobState.PAUSED:
+        display.show(view)
+        if view.is_still:
             return job
         await clock.sleep(POLL_SECONDS)
 
@@ -220,11 +235,12 @@ class Speedometer:
         return (last - first) / (last_at - first_at) if last_at > first_at else None
 
 
-def draw(view: View) -> RenderableType:
+def draw(view: View, heading: RenderableType) -> RenderableType:
     """Draw a view for a terminal.
 
     Args:
         view: To be drawn.
+        heading: Goes above.
     """
     bar = Table.grid(padding=(0, 2))
     bar.add_row(
@@ -241,7 +257,7 @@ def draw(view: View) -> RenderableType:
         figures.add_row("evaluation", *_scores(view.evaluation))
     if view.job.error and not view.job.state.is_terminal:
         figures.add_row("trouble", Text(view.job.error.splitlines()[0], style="yellow"))
-    return Group(Text(view.stage, style="dim"), bar, figures)
+    return Group(heading, bar, figures)
 
 
 def describe(view: View) -> str:
@@ -278,11 +294,13 @@ def spark(values: Sequence[float], width: int = 40) -> str:
     """Draw a curve in one line of blocks.
 
     Args:
-        values: From left to right; the newest are drawn where there are more than fit.
+        values: From left to right; neighbours are averaged where there are more than fit.
         width: Blocks at most.
     """
-    shown = list(values)[-width:]
-    low, high = min(shown), max(shown)
+    count = min(width, len(values))
+    edges = [len(values) * place // count for place in range(count + 1)] if count else []
+    shown = [fmean(values[start:end]) for start, end in itertools.pairwise(edges)]
+    low, high = (min(shown), max(shown)) if shown else (0.0, 0.0)
     scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
     return "".join(SPARKS[round((value - low) * scale)] for value in shown)
 

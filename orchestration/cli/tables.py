@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from utils.persistence.run_queries import RunDetails, RunSummary
 
 SHORT_ID = 8
+UNBROKEN = {"run", "who", "KPI", "to best expert", "state", "age", "service"}
 STATE_STYLES = {
     "succeeded": "green",
     "running": "cyan",
@@ -53,7 +54,7 @@ def runs_table(runs: Sequence[RunSummary], now: datetime) -> RenderableType:
             f"{run.env_steps / total:.0%}" if total else f"{run.env_steps:,} steps",
             str(run.seed),
             age(run.created_at, now),
-            (run.error or run.stage or "").splitlines()[0] if run.error or run.stage else "",
+            _note(run),
         )
     return table
 
@@ -104,18 +105,18 @@ def agents_table(agents: Sequence[AgentSummary]) -> RenderableType:
 
 
 def scores_table(table: Mapping[str, Any]) -> RenderableType:
-    """Draw who scored what on held-out windows.
+    """Draw who scored what on held-out windows: means, paired differences with intervals.
 
     Args:
         table: An evaluation table as JSON, from a training job's result.
     """
-    drawn = _table("who", "KPI per window", "to best expert", "gap closed", "lost", "fairness")
+    drawn = _table("who", "KPI", "to best expert", "gap closed", "lost", "fairness")
     for row in table["rows"]:
         outcome = row["outcome"] or {}
-        style = {"agent": "bold green", "bound": "dim"}.get(row["kind"], "")
+        style = {"agent": "bold", "bound": "dim"}.get(row["kind"], "")
         drawn.add_row(
             row["name"],
-            _interval(row["kpi"]),
+            f"{row['kpi']['mean']:,.0f}",
             _interval(row["difference"], sign="+") if row["difference"] else "(best expert)",
             _share(row["gap_closed"]),
             f"{outcome['lost_share']:.1%}" if outcome else "",
@@ -179,8 +180,14 @@ def age(moment: datetime, now: datetime) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column in UNBROKEN, overflow="fold")
     return table
+
+
+def _note(run: RunSummary) -> str:
+    if run.error:
+        return run.error.splitlines()[0]
+    return "" if run.state.is_terminal else run.stage or ""
 
 
 def _state(state: str) -> Text:

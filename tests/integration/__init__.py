@@ -1,0 +1,3 @@
+"""Tests of whole programs."""
+
+from __future__ import annotations

@@ -1,0 +1,101 @@
+"""The demo as a user meets it: other types, a bad setting, and kill -9 of child and demo."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 240
+
+
+class Demo:
+    """One call of the demo, in a process of its own."""
+
+    def __init__(self, var: Path, *words: str) -> None:
+        self.var = var
+        command = [sys.executable, "rl_training_demo.py", "--var", str(var), *words]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment,
+        )  # fmt: skip
+
+    def finish(self) -> str:
+        output, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
+        return output
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def ask(var: Path, query: str) -> list[tuple]:
+    path = var / "quartermaster.sqlite"
+    if not path.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            return connection.execute(query).fetchall()
+        except sqlite3.OperationalError:  # the tables are being made
+            return []
+
+
+def wait_for(var: Path, query: str, demo: Demo) -> tuple:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        rows = ask(var, query)
+        if rows:
+            return rows[0]
+        assert demo.process.poll() is None, demo.finish()
+        time.sleep(0.02)
+    raise AssertionError(query)
+
+
+def test_other_demos_are_not_there_yet(tmp_path):
+    demo = Demo(tmp_path / "var", "--demo_type", "trading")
+    assert "not yet" in demo.finish()
+    assert demo.process.returncode == 2
+
+
+def test_a_setting_that_cannot_work_is_named_in_one_line(tmp_path):
+    demo = Demo(tmp_path, "--num_agents", "0")
+    assert "num_agents=0: choose at least 1" in demo.finish()
+    assert demo.process.returncode == 2
+
+
+@pytest.mark.slow
+def test_killed_child_and_killed_demo_go_on_and_finish_once(tmp_path):
+    words = ("--num_agents", "2", "--episodes", "3840")
+    demo = Demo(tmp_path, *words)
+    wait_for(tmp_path, "SELECT 1 FROM event WHERE type = 'checkpoint_committed'", demo)
+    (pid,) = wait_for(tmp_path, "SELECT pid FROM attempt WHERE fence = 1", demo)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(tmp_path, "SELECT 1 FROM attempt WHERE fence = 2 AND pid IS NOT NULL", demo)
+    demo.kill()
+    (state,) = ask(tmp_path, "SELECT state FROM job")
+    assert state == ("running",)
+
+    again = Demo(tmp_path, *words)
+    output = again.finish()
+    assert again.process.returncode == 0, output
+    assert "Found this training unfinished" in output
+    assert "is champion" in output
+    assert ask(tmp_path, "SELECT state, lost, fence FROM job") == [("succeeded", 1, 3)]
+    attempts = ask(tmp_path, "SELECT outcome, resume_checkpoint FROM attempt ORDER BY fence")
+    assert [outcome for outcome, _ in attempts] == ["failed", "lost", "succeeded"]
+    assert attempts[0][1] is None
+    assert all(resumed for _, resumed in attempts[1:])
+    assert ask(tmp_path, "SELECT state, env_steps FROM run") == [("succeeded", 3840 * 72)]
+    assert ask(tmp_path, "SELECT version FROM model_version") == [(1,)]
+    assert ask(tmp_path, "SELECT alias, version FROM model_alias") == [("champion", 1)]
+    report = next((tmp_path / "runs").glob("*/report/report.md"))
+    assert str(report) in output

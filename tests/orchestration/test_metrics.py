@@ -1,0 +1,151 @@
+"""Figures of jobs: read from the database by a background task, shown without waiting for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from orchestration.endpoints.metrics import JobMetrics
+from orchestration.events import Completed, Started
+from orchestration.job_store.leases import SqlLeases
+from orchestration.job_store.ledger import JobLedger
+from orchestration.job_store.store import SqlJobStore
+from orchestration.retry import ErrorClass
+from utils.clock import ManualClock
+from utils.observability import exposition, make_registry
+from utils.persistence.engine import open_database
+
+pytestmark = pytest.mark.anyio
+FAMILIES = {
+    "job_jobs": "gauge",
+    "job_queue_seconds": "summary",
+    "job_run_seconds": "summary",
+    "job_retries_total": "counter",
+    "job_lost_total": "counter",
+    "job_oldest_waiting_seconds": "gauge",
+    "job_lease_remaining_seconds": "gauge",
+    "job_snapshot_timestamp_seconds": "gauge",
+}
+
+
+class Bench:
+    def __init__(self, database):
+        self.database = database
+        self.clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+        self.ledger = JobLedger(database, self.clock)
+        self.store = SqlJobStore(self.ledger)
+        self.leases = SqlLeases(self.ledger)
+        self.registry = make_registry()
+        self.metrics = JobMetrics(self.registry, database, self.clock, refresh_seconds=5)
+
+    def read(self):
+        lines = exposition(self.registry).decode().splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+                for line in lines if line.startswith("job_")}  # fmt: skip
+
+    def types(self):
+        lines = exposition(self.registry).decode().splitlines()
+        return dict(line.split()[2:] for line in lines if line.startswith("# TYPE job_"))
+
+    async def start(self, seconds=60):
+        job = await self.leases.claim("w", ["train"], lease_seconds=seconds)
+        async with self.leases.fenced(job.id, job.fence) as connection:
+            return await self.ledger.apply(connection, job.id, Started(fence=job.fence, pid=1))
+
+    async def finish(self, job):
+        async with self.leases.fenced(job.id, job.fence) as connection:
+            done = Completed(fence=job.fence, result={})
+            await self.ledger.apply(connection, job.id, done)
+
+
+@pytest.fixture
+async def bench(tmp_path):
+    database = await open_database(tmp_path / "q.sqlite")
+    yield Bench(database)
+    await database.aclose()
+
+
+async def test_families_are_declared_before_the_first_figures(bench):
+    assert bench.types() == FAMILIES
+    assert bench.read() == {}
+
+
+async def test_states_are_counted_zeros_included(bench):
+    await bench.metrics.refresh()
+    assert 'job_jobs{kind="train",state="queued"}' not in bench.read()
+    for _ in range(3):
+        await bench.store.submit("train", {})
+    await bench.start()
+    await bench.metrics.refresh()
+    shown = bench.read()
+    assert shown['job_jobs{kind="train",state="queued"}'] == 2
+    assert shown['job_jobs{kind="train",state="running"}'] == 1
+    assert shown['job_jobs{kind="train",state="dead"}'] == 0
+    assert sum(v for k, v in shown.items() if k.startswith("job_jobs")) == 3
+
+
+async def test_durations_are_summed(bench):
+    for wait, run in ((10, 100), (30, 50)):
+        await bench.store.submit("train", {})
+        bench.clock.advance(wait)
+        job = await bench.start()
+        bench.clock.advance(run)
+        await bench.finish(job)
+    await bench.metrics.refresh()
+    shown = bench.read()
+    ended = '{kind="train",outcome="succeeded"}'
+    assert shown['job_queue_seconds_sum{kind="train"}'] == pytest.approx(40, abs=0.01)
+    assert shown['job_queue_seconds_count{kind="train"}'] == 2
+    assert shown["job_run_seconds_sum" + ended] == pytest.approx(150, abs=0.01)
+    assert shown["job_run_seconds_count" + ended] == 2
+
+
+async def test_repeats_and_losses_are_told_apart(bench):
+    await bench.store.submit("train", {})
+    job = await bench.start()
+    await bench.leases.fail(job.id, job.fence, ErrorClass.CRASHED, "died")
+    bench.clock.advance(10)
+    job = await bench.start(seconds=5)
+    bench.clock.advance(6)
+    await bench.leases.reap()
+    job = await bench.start()
+    await bench.metrics.refresh()
+    shown = bench.read()
+    assert shown['job_retries_total{kind="train"}'] == 1
+    assert shown['job_lost_total{kind="train"}'] == 1
+
+
+async def test_ages_tell_of_waiting_jobs_and_silent_workers(bench):
+    await bench.metrics.refresh()
+    assert bench.read()["job_oldest_waiting_seconds"] == 0
+    assert "job_lease_remaining_seconds" not in bench.read()
+    await bench.store.submit("train", {})
+    await bench.store.submit("train", {})
+    await bench.start(seconds=60)
+    bench.clock.advance(70)
+    await bench.metrics.refresh()
+    assert bench.read()["job_oldest_waiting_seconds"] == 70
+    assert bench.read()["job_lease_remaining_seconds"] == -10
+
+
+async def test_a_background_task_renews_the_figures(bench):
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.metrics.run)
+        await anyio.wait_all_tasks_blocked()
+        while "job_snapshot_timestamp_seconds" not in bench.read():  # noqa: ASYNC110  a gauge has no event
+            await anyio.sleep(0.01)
+        before = bench.read()["job_snapshot_timestamp_seconds"]
+        bench.clock.advance(5)
+        while bench.read()["job_snapshot_timestamp_seconds"] == before:  # noqa: ASYNC110  a gauge has no event
+            await anyio.sleep(0.01)
+        assert bench.read()["job_snapshot_timestamp_seconds"] - before == 5
+        group.cancel_scope.cancel()
+
+
+async def test_the_moment_of_the_figures_is_shown(bench):
+    await bench.metrics.refresh()
+    shown = bench.read()["job_snapshot_timestamp_seconds"]
+    assert datetime.fromtimestamp(shown, UTC) == bench.clock.now()
+    assert bench.clock.now() - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(0)
