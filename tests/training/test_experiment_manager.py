@@ -166,6 +166,7 @@ async def test_listeners_hear_of_things_once_they_are_committed(lab):
     def train():
         recorder.metrics(1, {"loss": 1.0})
         recorder.evaluated(EvaluationRecord(env_steps=1, scores={}))
+        recorder.metrics(2, {"loss": 1.0})
         recorder.checkpoint_written(CHECKPOINT)
         recorder.stage_changed(1, "late")
 
@@ -173,6 +174,7 @@ async def test_listeners_hear_of_things_once_they_are_committed(lab):
     assert seen == [
         (MetricsReported, 1),
         (Evaluated, 1),
+        (MetricsReported, 2),
         (CheckpointWritten, 1),
         (StageChanged, None),
     ]

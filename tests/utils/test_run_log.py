@@ -176,7 +176,7 @@ async def test_an_evaluation_is_written_once_per_step_and_name(database, clock):
     await write(database, add_evaluation, "r1", 40, {"kpi": 0.5}, clock=clock)
     found = await read(database, list_evaluations, "r1")
     told = [(one.env_steps, one.name, one.scores["kpi"]) for one in found]
-    assert told == [(40, "validation", 0.5), (50, "validation", 1.0), (50, "stress", 3.0)]
+    assert told == [(40, "validation", 0.5), (50, "stress", 3.0), (50, "validation", 1.0)]
 
 
 async def test_a_state_carries_its_error_and_its_end(database, clock):
