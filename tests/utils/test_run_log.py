@@ -152,7 +152,9 @@ async def test_no_metrics_write_nothing(database, clock):
     assert await count(database, experiments.metric) == 0
 
 
-@pytest.mark.parametrize(("points", "steps"), [(10, range(10)), (5, [1, 3, 5, 7, 9]), (1, [9])])
+@pytest.mark.parametrize(
+    ("points", "steps"), [(10, range(10)), (5, [1, 3, 5, 7, 9]), (3, [1, 5, 9]), (1, [9])]
+)
 async def test_a_long_curve_is_thinned_and_keeps_its_end(database, clock, points, steps):
     await write(database, create_run, new_run(), clock=clock)
     rows = [(step, {"loss": float(step)}) for step in range(10)]
