@@ -22,9 +22,9 @@ from rl.deployment.policy_runtime import PolicyRuntime
 from rl.evaluation.evaluator import Decider, policy_decider
 from rl.evaluation.report import conclude, format_table
 from rl.evaluation.tuning import TunedExpert
-from rl.training.allocation_card import current_commit
 from rl.training.allocation_training import ACTION_FORM, compare_on_held_out, train_allocation
 from rl.training.allocation_world import AllocationWorld, build_world
+from rl.training.provenance import read_provenance
 from rl.training.recorder import EvaluationRecord, NullRecorder
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json, to_json
@@ -74,7 +74,7 @@ def main() -> None:
     print(text)
     content = {
         "command": "python -m benchmarks.allocation_quality",
-        "commit": current_commit(),
+        "commit": read_provenance().code_commit,
         "machine": platform.platform(),
         "torch": torch.__version__,
         "seeds": list(range(options.seeds)),

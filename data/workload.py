@@ -78,7 +78,7 @@ class WorldConfig:
     jitter: float = 0.0
     """Priorities and prices of an episode are multiplied by U(1 - jitter, 1 + jitter)."""
     demand_jitter: float = 0.0
-    """The same for the demand of each service, so that tomorrow's level is not taken for granted."""
+    """The same for the demand of each service, so that no level is taken for granted."""
 
     def __post_init__(self) -> None:
         """Refuse empty or negative worlds."""
@@ -196,7 +196,8 @@ def finish_scenarios(
         return generator.uniform(1 - jitter, 1 + jitter, (episodes, count))
 
     def varied(base: tuple[float, ...]) -> Array:
-        return (np.asarray(base) * factors(world.jitter, len(base))).astype(np.float32)
+        values: Array = (np.asarray(base) * factors(world.jitter, len(base))).astype(np.float32)
+        return values
 
     capacity = [
         nominal * _draw_availability(episodes, world, generator) for nominal in world.capacity

@@ -18,7 +18,7 @@ SLACK_STEPS = (0, 1, 2, 4)
 """Waiting work is observed as the sums that are lost within so many further steps, and in all."""
 RECENT_STEPS = 3
 OBSERVATION_LIMIT = 10.0
-COVERAGE_SIZE = 3
+COVERAGE_SIZE = 4
 LARGEST_BID = 4.0
 URGENT_BID = 8.0
 BID_SOFTNESS = 0.1
@@ -229,8 +229,9 @@ class AllocationDomain:
         for work that is lost unless served now. The order is smooth, so that it has a gradient.
 
         Args:
-            action: `[..., service * 3]`, clipped to [0, 1]: per service the share of the waiting
-                work that may still wait, half the multiple of the recent demand, and the bid.
+            action: `[..., service * 4]`, clipped to [0, 1]: per service the share of the waiting
+                work that may still wait, half the multiple of the forecast demand, the bid, and
+                how far the forecast goes from the mean of three steps to that of the look-back.
             view: What is known.
 
         Returns:
@@ -239,7 +240,8 @@ class AllocationDomain:
         xp = self._xp
         numbers = xp.clip(action, 0.0, 1.0)
         numbers = numbers.reshape((*numbers.shape[:-1], self.num_services, COVERAGE_SIZE))
-        forecast = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
+        newest = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
+        forecast = newest + numbers[..., 3] * (view.recent_demand.mean(-1) - newest)
         forecast = LARGEST_HEADROOM * numbers[..., 1] * forecast
         expiring = view.backlog[..., 0]
         patient = numbers[..., 0] * (view.backlog.sum(-1) - expiring)

@@ -43,6 +43,7 @@ DEMAND_LAWS = (
 UNITS_PER_SERVICE = 20.0
 IDLE_PRICE = 0.15
 TRAINING_JITTER = 0.2
+DEMAND_JITTER = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,11 @@ def shared_services(num_services: int = 4) -> SharedServices:
     priority = tuple(service.priority for service in services)
     world = WorldConfig(priority=priority, capacity=capacity, price=price)
     training_world = WorldConfig(
-        priority=priority, capacity=capacity, price=price, jitter=TRAINING_JITTER
+        priority=priority,
+        capacity=capacity,
+        price=price,
+        jitter=TRAINING_JITTER,
+        demand_jitter=DEMAND_JITTER,
     )
     return SharedServices(
         allocation=AllocationConfig(

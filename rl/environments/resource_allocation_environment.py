@@ -68,7 +68,7 @@ class BatchedResourceAllocation:
     Observation: planner `[services * features + shared]`, services `[features + shared]` each; see
     `AllocationDomain`. Action, in [0, 1]: share of each capacity asked for, planner
     `[services * resources]`, services `[resources]` each; or coverage of waiting work and recent
-    demand and a bid, three numbers per service. The allocation is fixed before the demand of the
+    demand and a bid, four numbers per service. The allocation is fixed before the demand of the
     step is seen.
     Reward, per service or summed for the planner: `served_value` (priority times served work)
     plus `holding_cost` (minus price times idle units). Cost: work lost (SLA violations).

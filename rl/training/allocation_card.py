@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rl.artifacts import Baseline, Evaluation, Figure, PolicyCard
 from rl.deployment.exporters import validated_ranges
 from rl.evaluation.comparison import EvaluationTable
 from rl.evaluation.tuning import TunedExpert
 from rl.training.allocation_world import AllocationWorld
+from rl.training.provenance import read_provenance
 from rl.training.trainer import TrainOutcome
 from rl.training.training_config import TrainingConfig
 from utils.config import to_json
@@ -51,7 +50,7 @@ def make_card(
         agent=AGENT_NAME,
         run_id=run_id,
         checkpoint_sha256=outcome.checkpoint.sha256 if outcome.checkpoint else "",
-        commit=current_commit(),
+        commit=read_provenance().code_commit or "unknown",
         data=world.training_data,
         evaluation=Evaluation(
             scenarios=world.held_out_data,
@@ -72,14 +71,3 @@ def make_card(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         bound=table.row("bound").kpi.mean,
     )
-
-
-def current_commit() -> str:
-    """Return the commit of the code that runs, or `unknown` outside a repository."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:
-        return "unknown"
-    return answer.stdout.strip() or "unknown"

@@ -153,9 +153,7 @@ def train_allocation(
     card = make_card(
         config, world, experts[table.best_expert], table, run_id=run_id, outcome=outcome
     )
-    artifact = export_allocation_planner(
-        agent, world.preset.allocation, card, action=ACTION_FORM
-    )
+    artifact = export_allocation_planner(agent, world.preset.allocation, card, action=ACTION_FORM)
     content = artifact.to_bytes()
     return TrainingResult(
         env_steps=outcome.env_steps,

@@ -12,7 +12,7 @@ from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.artifacts import PolicyArtifact
 from rl.deployment.exporters import export_allocation_planner, validated_ranges
 from rl.deployment.policy_runtime import PolicyRuntime
-from rl.domains.resource_allocation import AllocationDomain
+from rl.domains.resource_allocation import COVERAGE_SIZE, AllocationDomain
 from rl.domains.shared_services import shared_services
 from tests.serving import WORLD, make_card
 from utils.errors import ConfigError
@@ -35,13 +35,14 @@ def test_a_ppo_agent_becomes_an_artifact():
 
 def test_an_apg_agent_that_covers_needs_becomes_an_artifact():
     size = AllocationDomain(WORLD).observation_size
-    agent = APGAgent("p", size, 12, APGConfig(hidden_dims=(8,)), seed=0)
+    numbers = COVERAGE_SIZE * len(WORLD.services)
+    agent = APGAgent("p", size, numbers, APGConfig(hidden_dims=(8,)), seed=0)
     observation = torch.randn(20, 1, size)
     artifact = export_allocation_planner(agent, WORLD, make_card(), action="coverage")
     expected = agent.act(observation, None).action[:, 0].clamp(0.0, 1.0)
     got = PolicyRuntime(artifact).act(observation[:, 0].numpy())
     np.testing.assert_allclose(got, expected, atol=1e-5)
-    with pytest.raises(ConfigError, match="gives 12 numbers"):
+    with pytest.raises(ConfigError, match=f"gives {numbers} numbers"):
         export_allocation_planner(agent, WORLD, make_card(), action="shares")
 
 
