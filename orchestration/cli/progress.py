@@ -59,7 +59,7 @@ class View:
         """What happens now, in a few words."""
         job = self.job
         if job.state is JobState.RUNNING:
-            return (self.run.summary.stage if self.run else None) or "training"
+            return (self.run.summary.stage if self.run else None) or "starting"
         if job.finished_at is not None and job.started_at is not None:
             return f"{job.state.value} after {job.finished_at - job.started_at}".split(".")[0]
         return WAITING.get(job.state, job.state.value)
