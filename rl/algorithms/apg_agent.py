@@ -45,11 +45,12 @@ class APGConfig:
 
     hidden_dims: tuple[int, ...] = (64, 64)
     activation: Activation = "tanh"
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     warmup_updates: int = 20
     """Updates over which the rate rises; then it falls along a cosine to a fiftieth."""
-    max_grad_norm: float = 1.0
-    """Of the gradient of the loss, which is measured in units of the batch's mean return."""
+    max_grad_norm: float = 0.01
+    """Of the gradient of the loss, which is in units of the batch's mean return; small enough to
+    cut most gradients, so that a few steep episodes do not decide."""
     averaging: float = 0.95
     """Weight of the past in the averaged policy, which is what acts deterministically."""
     normalizer_updates: int = 30

@@ -20,10 +20,10 @@ class TrainingConfig:
     """Analytic policy gradient through the simulation, or proximal policy optimisation."""
     num_agents: int = 4
     """Services that share the capacities."""
-    total_episodes: int = 32_000
+    total_episodes: int = 44_800
     num_envs: int = 128
     """Copies played at once."""
-    eval_frequency: int = 3_200
+    eval_frequency: int = 4_480
     """Episodes between evaluations on validation windows."""
     checkpoint_frequency: int = 1_280
     """Episodes between checkpoints."""
