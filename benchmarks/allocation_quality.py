@@ -2,7 +2,8 @@
 
 Run `python -m benchmarks.allocation_quality`: trains one agent per seed with the demo's settings,
 lets the exported policies (NumPy) play every held-out window beside random, the tuned experts and
-the hindsight bound, prints the table and writes benchmarks/results/allocation_quality.json and .md.
+the hindsight bound, on real demand and on synthetic demand with unseen real bursts, prints the
+tables and writes benchmarks/results/allocation_quality.json and .md.
 About two minutes a seed on one core.
 """
 
@@ -22,7 +23,7 @@ from rl.deployment.policy_runtime import PolicyRuntime
 from rl.evaluation.evaluator import Decider, policy_decider
 from rl.evaluation.report import conclude, format_table
 from rl.evaluation.tuning import TunedExpert
-from rl.training.allocation_training import ACTION_FORM, compare_on_held_out, train_allocation
+from rl.training.allocation_training import ACTION_FORM, compare, train_allocation
 from rl.training.allocation_world import AllocationWorld, build_world
 from rl.training.provenance import read_provenance
 from rl.training.recorder import EvaluationRecord, NullRecorder
@@ -69,8 +70,13 @@ def main() -> None:
         deciders.append(_train(replace(base, seed=seed), folder, world))
         seconds.append(time.process_time() - started)
     experts = _read_experts(folder)
-    table = compare_on_held_out(world, experts, {options.algorithm: tuple(deciders)})
-    text = f"{format_table(table)}\n\n{conclude(table)}"
+    sets = [one for one in (world.held_out, world.held_out_bursts) if one is not None]
+    agents = {options.algorithm: tuple(deciders)}
+    tables = [compare(world, one, experts, agents) for one in sets]
+    text = "\n\n".join(
+        f"{table.data[0].upper()}{table.data[1:]}:\n\n{format_table(table)}\n\n{conclude(table)}"
+        for table in tables
+    )
     print(text)
     content = {
         "command": "python -m benchmarks.allocation_quality",
@@ -80,7 +86,7 @@ def main() -> None:
         "seeds": list(range(options.seeds)),
         "cpu_seconds_per_seed": [round(value, 1) for value in seconds],
         "config": to_json(base),
-        "table": to_json(table),
+        "tables": [to_json(table) for table in tables],
     }
     options.results.mkdir(parents=True, exist_ok=True)
     name = "allocation_quality" + ("" if options.algorithm == "apg" else f"_{options.algorithm}")

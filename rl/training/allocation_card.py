@@ -53,7 +53,7 @@ def make_card(
         commit=read_provenance().code_commit or "unknown",
         data=world.training_data,
         evaluation=Evaluation(
-            scenarios=world.held_out_data,
+            scenarios=world.held_out.data,
             num_episodes=table.num_windows,
             kpi=agent.kpi.mean,
             kpi_low=agent.kpi.low,
@@ -66,7 +66,7 @@ def make_card(
             ),
             kpi=best.kpi.mean,
         ),
-        validated_for=validated_ranges(world.preset.allocation, [seen, world.held_out]),
+        validated_for=validated_ranges(world.preset.allocation, [seen, world.held_out.scenarios]),
         limits=LIMITS,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         bound=table.row("bound").kpi.mean,

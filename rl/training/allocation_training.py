@@ -37,7 +37,7 @@ from rl.evaluation.report import WindowExample, write_report
 from rl.evaluation.statistics import block_bootstrap_interval
 from rl.evaluation.tuning import TunedExpert, tune_experts
 from rl.training.allocation_card import make_card
-from rl.training.allocation_world import AllocationWorld, build_world
+from rl.training.allocation_world import AllocationWorld, HeldOut, build_world
 from rl.training.checkpointing import CheckpointFolder, load_checkpoint
 from rl.training.curve import CurveRecorder
 from rl.training.learners import Policy
@@ -148,7 +148,7 @@ def train_allocation(
         agent.load_policy_state(outcome.best_policy)
     recorder.stage_changed(outcome.env_steps, "evaluating on held-out windows")
     decider = agent_decider(agent, world.preset.allocation)
-    table = compare_on_held_out(world, experts, {config.algorithm: (decider,)})
+    table = compare(world, world.held_out, experts, {config.algorithm: (decider,)})
     _write_report(folder / "report", world, experts, table, curve=curve.points(), agent=decider)
     card = make_card(
         config, world, experts[table.best_expert], table, run_id=run_id, outcome=outcome
@@ -198,15 +198,17 @@ def agent_decider(agent: Policy, config: AllocationConfig) -> Decider:
     return policy_decider(act, config, action=ACTION_FORM)
 
 
-def compare_on_held_out(
+def compare(
     world: AllocationWorld,
+    windows: HeldOut,
     experts: Mapping[str, TunedExpert],
     agents: Mapping[str, tuple[Decider, ...]],
 ) -> EvaluationTable:
-    """Let random, the tuned experts and agents play the held-out windows.
+    """Let random, the tuned experts and agents play the same windows.
 
     Args:
-        world: The windows.
+        world: Its constants.
+        windows: What is played.
         experts: Tuned on training windows.
         agents: By name, one decider per training seed.
     """
@@ -219,7 +221,7 @@ def compare_on_held_out(
     contenders += [
         Contender(name=name, kind="agent", deciders=deciders) for name, deciders in agents.items()
     ]
-    return evaluate(config, world.held_out, world.days, tuple(contenders), data=world.held_out_data)
+    return evaluate(config, windows.scenarios, windows.days, tuple(contenders), data=windows.data)
 
 
 class _Validation:
@@ -294,7 +296,7 @@ def _write_report(
     config, best = world.preset.allocation, experts[table.best_expert]
     players = {"agent": agent, best.name: _expert_decider(best, config)}
     played = tuple(
-        PlayedWindow(name=name, trace=record_play(config, world.held_out, decide))
+        PlayedWindow(name=name, trace=record_play(config, world.held_out.scenarios, decide))
         for name, decide in players.items()
     )
     write_report(
@@ -308,5 +310,5 @@ def _write_report(
                 points=tuple(CurvePoint(env_steps=steps, kpi=kpi) for steps, kpi in curve),
             )
         ],
-        example=WindowExample(config=config, scenarios=world.held_out, played=played),
+        example=WindowExample(config=config, scenarios=world.held_out.scenarios, played=played),
     )

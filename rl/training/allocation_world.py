@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from data.scenario import MixedSource, ScenarioSource, WorkloadScenarios
 from data.traces import (
-    ServiceTraces,
     TraceWorkload,
     cut_held_out,
     load_burst_profiles,
@@ -31,6 +30,17 @@ FIXED_SEED = 20_140_214
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Windows that nothing was trained, tuned or chosen on."""
+
+    scenarios: WorkloadScenarios
+    days: NDArray[np.intp]
+    """`[episode]`: day, or block of synthetic episodes, of each window."""
+    data: str
+    """What it is, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AllocationWorld:
     """One preset with everything that is played in it."""
 
@@ -40,12 +50,11 @@ class AllocationWorld:
     """Training days; watched during training and used to choose the best policy."""
     tuning: WorkloadScenarios
     """Training days; the experts are tuned on these."""
-    held_out: WorkloadScenarios
-    days: NDArray[np.intp]
-    """`[episode]`: day, or block of synthetic episodes, of each held-out window."""
+    held_out: HeldOut
+    held_out_bursts: HeldOut | None
+    """Synthetic demand with the unseen bursts of a real source, if there is one."""
     training_data: str
     """What is trained on, for people."""
-    held_out_data: str
 
 
 def build_world(config: TrainingConfig) -> AllocationWorld:
@@ -62,7 +71,7 @@ def build_world(config: TrainingConfig) -> AllocationWorld:
     if folder is None:
         return _synthetic_world(preset)
     train, held_out = load_service_traces(folder).split()
-    bursts, _ = load_burst_profiles(folder)
+    bursts, unseen_bursts = load_burst_profiles(folder)
     real = TraceWorkload(train, preset.training_world)
     synthetic = SyntheticWorkload(preset.synthetic, preset.training_world, bursts)
     training: ScenarioSource = real
@@ -71,45 +80,42 @@ def build_world(config: TrainingConfig) -> AllocationWorld:
         share = config.real_share
         training = MixedSource((real, synthetic), (share, 1.0 - share))
         training_data = f"{share:.0%} {training_data}, {1 - share:.0%} synthetic demand"
-    return _real_world(preset, train, held_out, training=training, training_data=training_data)
-
-
-def _real_world(
-    preset: SharedServices,
-    train: ServiceTraces,
-    held_out: ServiceTraces,
-    *,
-    training: ScenarioSource,
-    training_data: str,
-) -> AllocationWorld:
-    plain = TraceWorkload(train, preset.world)
     windows, days = cut_held_out(held_out, preset.world)
     return AllocationWorld(
         preset=preset,
         training=training,
-        validation=plain.draw(NUM_VALIDATION_WINDOWS, make_generator(FIXED_SEED, "validation")),
-        tuning=plain.draw(NUM_TUNING_WINDOWS, make_generator(FIXED_SEED, "tuning")),
-        held_out=windows,
-        days=days,
+        validation=_draw(TraceWorkload(train, preset.world), NUM_VALIDATION_WINDOWS, "validation"),
+        tuning=_draw(TraceWorkload(train, preset.world), NUM_TUNING_WINDOWS, "tuning"),
+        held_out=HeldOut(
+            scenarios=windows,
+            days=days,
+            data="real demand of the held-out days 10-14, capacity failures drawn",
+        ),
+        held_out_bursts=_held_out_synthetic(
+            SyntheticWorkload(preset.synthetic, preset.world, unseen_bursts),
+            "synthetic demand with the bursts of the held-out 17 minutes of the LLM trace",
+        ),
         training_data=training_data,
-        held_out_data="real demand of the held-out days 10-14, capacity failures drawn",
     )
 
 
 def _synthetic_world(preset: SharedServices) -> AllocationWorld:
     plain = SyntheticWorkload(preset.synthetic, preset.world)
-    blocks = np.repeat(np.arange(NUM_SYNTHETIC_BLOCKS), SYNTHETIC_PER_BLOCK)
-
-    def draw(count: int, stream: str) -> WorkloadScenarios:
-        return plain.draw(count, make_generator(FIXED_SEED, stream))
-
     return AllocationWorld(
         preset=preset,
         training=SyntheticWorkload(preset.synthetic, preset.training_world),
-        validation=draw(NUM_VALIDATION_WINDOWS, "validation"),
-        tuning=draw(NUM_TUNING_WINDOWS, "tuning"),
-        held_out=draw(len(blocks), "held-out"),
-        days=blocks,
+        validation=_draw(plain, NUM_VALIDATION_WINDOWS, "validation"),
+        tuning=_draw(plain, NUM_TUNING_WINDOWS, "tuning"),
+        held_out=_held_out_synthetic(plain, "held-out synthetic demand (no traces found)"),
+        held_out_bursts=None,
         training_data="synthetic demand only (no traces found)",
-        held_out_data="held-out synthetic demand (no traces found)",
     )
+
+
+def _held_out_synthetic(source: SyntheticWorkload, data: str) -> HeldOut:
+    blocks = np.repeat(np.arange(NUM_SYNTHETIC_BLOCKS), SYNTHETIC_PER_BLOCK)
+    return HeldOut(scenarios=_draw(source, len(blocks), "held-out"), days=blocks, data=data)
+
+
+def _draw(source: ScenarioSource, count: int, stream: str) -> WorkloadScenarios:
+    return source.draw(count, make_generator(FIXED_SEED, stream))
