@@ -34,7 +34,7 @@ SPEED_SECONDS = 10.0
 LINE_SECONDS = 5.0
 SPARKS = "▁▂▃▄▅▆▇█"
 WAITING = {
-    JobState.QUEUED: "waits for a worker",
+    JobState.QUEUED: "waits for a free worker",
     JobState.RETRY_WAIT: "waits to be tried again",
     JobState.LEASED: "starts its process",
     JobState.CANCELLING: "is being cancelled",
