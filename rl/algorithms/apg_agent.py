@@ -120,8 +120,8 @@ class APGAgent:
     @torch.no_grad()
     def act(
         self,
-        observation: Float[Tensor, "env agent obs"],
-        action_mask: Bool[Tensor, "env agent act"] | None,
+        observation: Float[Tensor, "*batch obs"],
+        action_mask: Bool[Tensor, "*batch act"] | None,
         *,
         deterministic: bool = True,
     ) -> ActionSample:

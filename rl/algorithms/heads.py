@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
@@ -16,10 +16,11 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 class ActionSample(NamedTuple):
     """Actions taken, and how likely each was."""
 
-    action: Shaped[Tensor, "env agent ..."]
-    log_prob: Float[Tensor, "env agent"]
+    action: Shaped[Tensor, ...]
+    log_prob: Float[Tensor, "*batch"]
 
 
+@runtime_checkable
 class ActionDistribution(Protocol):
     """What a policy offers for a batch of observations."""
 

@@ -122,7 +122,7 @@ def train_allocation(
             checkpoint_every_updates=config.in_updates(config.checkpoint_frequency),
             seed=config.seed,
         ),
-        _make_environment(config, world, num_envs=config.num_envs),
+        make_environment(config, world, num_envs=config.num_envs),
         agent,
         curve,
         checkpoints=CheckpointFolder(folder / "checkpoints", fence=fence),
@@ -175,12 +175,35 @@ def make_agent(config: TrainingConfig, world: AllocationWorld) -> PPOAgent | APG
         config: Names the algorithm and the seed.
         world: What it will observe and do.
     """
-    probe = _make_environment(config, world, num_envs=1)
+    probe = make_environment(config, world, num_envs=1)
     sizes = (probe.observation_size, probe.groups[0].action.size)
     seed = derive_seed(config.seed, "agent")
     if config.algorithm == "apg":
         return APGAgent("planner", *sizes, APG_DEFAULTS, seed=seed)
     return PPOAgent("planner", *sizes, PPO_DEFAULTS, discrete=False, seed=seed)
+
+
+def make_environment(
+    config: TrainingConfig, world: AllocationWorld, *, num_envs: int
+) -> BatchedResourceAllocation:
+    """Build the training environment.
+
+    Args:
+        config: Names the algorithm and the seed.
+        world: The constants and the scenarios.
+        num_envs: How many copies.
+    """
+    bank = ScenarioBank(
+        world.training,
+        BANK if num_envs > 1 else BankConfig(num_episodes=1),
+        derive_seed(config.seed, "training bank"),
+    )
+    options = EnvironmentConfig(
+        num_envs=num_envs,
+        action=ACTION_FORM,
+        reward="kpi" if config.algorithm == "apg" else "losses",
+    )
+    return BatchedResourceAllocation(world.preset.allocation, bank, options, config.seed)
 
 
 def agent_decider(agent: Policy, config: AllocationConfig) -> Decider:
@@ -250,22 +273,6 @@ class _Validation:
             "bound": self._bound,
             "gap_closed": (interval.mean - self._expert) / gap,
         }
-
-
-def _make_environment(
-    config: TrainingConfig, world: AllocationWorld, *, num_envs: int
-) -> BatchedResourceAllocation:
-    bank = ScenarioBank(
-        world.training,
-        BANK if num_envs > 1 else BankConfig(num_episodes=1),
-        derive_seed(config.seed, "training bank"),
-    )
-    options = EnvironmentConfig(
-        num_envs=num_envs,
-        action=ACTION_FORM,
-        reward="kpi" if config.algorithm == "apg" else "losses",
-    )
-    return BatchedResourceAllocation(world.preset.allocation, bank, options, config.seed)
 
 
 def _expert_decider(tuned: TunedExpert, config: AllocationConfig) -> Decider:
