@@ -70,9 +70,7 @@ class Orchestrator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store = parts.store
-        self._served: dict[tuple[str, str], str] = {}
-
-    # Training
+        self._desk = _Desk(parts.registry, parts.serving_metrics, parts.clock)
 
     async def submit_training(
         self, config: TrainingConfig, *, dedupe_key: str | None = None, priority: int = 0
@@ -214,8 +212,6 @@ class Orchestrator:
             await self._parts.clock.sleep(WAIT_SECONDS)
         return job
 
-    # Agents
-
     async def agents(self) -> list[AgentSummary]:
         """List all agents with their versions, by name."""
         return [await self.agent(name) for name in await self._parts.registry_store.list_agents()]
@@ -288,7 +284,8 @@ class Orchestrator:
         *,
         alias: str = CHAMPION,
         version: int | None = None,
-        context: InvocationContext | None = None,
+        request_id: str | None = None,
+        deadline_seconds: float | None = None,
     ) -> AllocationDecision:
         """Ask an agent for a decision.
 
@@ -297,7 +294,8 @@ class Orchestrator:
             request: JSON text, the object it holds, or the agent's own request type.
             alias: Which of its versions answers, by what it is for.
             version: Which of its versions answers, by number, rather than by alias.
-            context: Of the call; a fresh request id without a deadline if absent.
+            request_id: The caller's name for the request; a fresh one if absent.
+            deadline_seconds: Time the policy has; the expert answers if it is late.
 
         Raises:
             UnknownAgentError: There is no such agent, or nothing has this alias.
@@ -305,43 +303,61 @@ class Orchestrator:
             RequestError: The request is malformed; each problem names its field.
             AgentNotReadyError: The agent is closed.
         """
-        context = context or InvocationContext(request_id=self.new_request_id())
+        context = InvocationContext(
+            request_id=request_id or new_id(self._parts.clock), deadline_seconds=deadline_seconds
+        )
         with log_context(agent=agent, request=context.request_id):
-            answering = await self._parts.registry.resolve(agent, alias=alias, version=version)
-            if version is None:
-                self._note_served(answering, alias)
-            decision = await self._ask(answering, request, context)
-        self._count(decision)
-        return decision
-
-    def new_request_id(self) -> str:
-        """Return a name for a request whose caller gave none."""
-        return new_id(self._parts.clock)
+            return await self._desk.ask(agent, request, context, alias=alias, version=version)
 
     async def _request(self, job_id: str, desired: Desired) -> Job:
         job = await self._store.request(job_id, desired)
         self._parts.wake()
         return job
 
-    async def _ask(
+
+class _Desk:
+    """Asks agents and counts what becomes of the requests."""
+
+    def __init__(self, registry: AgentRegistry, metrics: ServingMetrics, clock: Clock) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._clock = clock
+        self._served: dict[tuple[str, str], str] = {}
+
+    async def ask(
+        self,
+        name: str,
+        request: Request,
+        context: InvocationContext,
+        *,
+        alias: str,
+        version: int | None,
+    ) -> AllocationDecision:
+        agent = await self._registry.resolve(name, alias=alias, version=version)
+        if version is None:
+            self._note_served(agent, alias)
+        decision = await self._answer(agent, request, context)
+        self._count(decision)
+        return decision
+
+    async def _answer(
         self, agent: ResourceAllocationAgent, request: Request, context: InvocationContext
     ) -> AllocationDecision:
-        clock = self._parts.clock
-        started = clock.monotonic()
+        started = self._clock.monotonic()
         try:
             typed = request if isinstance(request, AllocationRequest) else agent.parse(request)
             return await agent.invoke(typed, context)
         except Exception as error:
-            self._parts.serving_metrics.answered(
+            self._metrics.answered(
                 agent.name,
                 agent.version,
                 outcome="refused" if isinstance(error, RequestError) else "error",
-                seconds=clock.monotonic() - started,
+                seconds=self._clock.monotonic() - started,
             )
             raise
 
     def _count(self, decision: AllocationDecision) -> None:
-        metrics = self._parts.serving_metrics
+        metrics = self._metrics
         metrics.answered(
             decision.agent,
             decision.version,
@@ -358,7 +374,7 @@ class Orchestrator:
         if former == agent.version:
             return
         self._served[agent.name, alias] = agent.version
-        metrics = self._parts.serving_metrics
+        metrics = self._metrics
         metrics.serving(agent.name, agent.version, artifact=agent.artifact.sha256)
         still_served = {v for (name, _), v in self._served.items() if name == agent.name}
         if former is not None and former not in still_served:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
-from ai_agents.base_agent import InvocationContext
 from ai_agents.cards import AgentCard
 from ai_agents.registry import CHAMPION
 from ai_agents.registry_store import ArtifactRecord
@@ -62,11 +61,14 @@ async def invoke(
     request_id: Annotated[str | None, Header(alias="X-Request-Id", max_length=100)] = None,
 ) -> AllocationDecision:
     """Ask an agent for a decision."""
-    context = InvocationContext(
-        request_id=request_id or orchestrator.new_request_id(), deadline_seconds=deadline_seconds
+    return await orchestrator.invoke(
+        name,
+        await request.body(),
+        alias=alias,
+        version=version,
+        request_id=request_id,
+        deadline_seconds=deadline_seconds,
     )
-    body = await request.body()
-    return await orchestrator.invoke(name, body, alias=alias, version=version, context=context)
 
 
 @router.post("/agents/{name}/promote")

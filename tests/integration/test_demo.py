@@ -12,6 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+import rl_training_demo
+from ai_agents.allocation_schema import EXAMPLE_REQUEST
+from ai_agents.cards import describe
+from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from rl.domains.shared_services import shared_services
+from tests.serving import make_artifact
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240
@@ -99,3 +107,20 @@ def test_killed_child_and_killed_demo_go_on_and_finish_once(tmp_path):
     assert ask(tmp_path, "SELECT alias, version FROM model_alias") == [("champion", 1)]
     report = next((tmp_path / "runs").glob("*/report/report.md"))
     assert str(report) in output
+
+
+def test_without_traces_it_says_what_is_used_and_where_to_get_them(monkeypatch):
+    monkeypatch.setattr(rl_training_demo, "locate_traces", lambda: None)
+    console = Console(record=True, width=300)
+    rl_training_demo.tell_about_traces(console)
+    said = console.export_text()
+    assert "held-out ones for the comparison" in said
+    assert "https://" in said
+
+
+def test_the_telling_request_is_asked_where_it_fits():
+    ours = describe(ResourceAllocationAgent(make_artifact()))
+    assert rl_training_demo.choose_request(ours) == {**EXAMPLE_REQUEST, "compare": True}
+    other = shared_services(6).allocation
+    theirs = describe(ResourceAllocationAgent(make_artifact(config=other)))
+    assert rl_training_demo.choose_request(theirs) == {**theirs.examples[0], "compare": True}

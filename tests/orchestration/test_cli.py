@@ -314,7 +314,7 @@ def test_watching_follows_a_job_to_its_end(shell):
 
     assert shell.work(act).state is JobState.SUCCEEDED
     middle = next(view for view in shown.views if view.env_steps)
-    assert (middle.fraction, middle.stage) == (0.5, "training")
+    assert (middle.fraction, middle.stage) == (0.5, "starting")
     line = progress.describe(middle)
     assert "50%" in line
     assert "evaluation 90  expert 80  bound 120  gap closed 25%" in line

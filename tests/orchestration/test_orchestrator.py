@@ -7,7 +7,7 @@ import json
 import anyio
 import pytest
 
-from ai_agents.base_agent import InvocationContext, RequestError
+from ai_agents.base_agent import RequestError
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
 from orchestration.job_store.ledger import JobNotFoundError
 from orchestration.jobs import Desired, JobState
@@ -131,10 +131,9 @@ async def test_the_newest_version_is_promoted_and_answers(staffed):
 
 async def test_a_request_reads_the_same_however_it_is_given(staffed):
     orchestrator = staffed.orchestrator
-    context = InvocationContext(request_id="r-1")
     agent = await orchestrator._parts.registry.resolve(AGENT)
     forms = [REQUEST, json.dumps(REQUEST), json.dumps(REQUEST).encode(), agent.parse(REQUEST)]
-    answers = [await orchestrator.invoke(AGENT, form, context=context) for form in forms]
+    answers = [await orchestrator.invoke(AGENT, form, request_id="r-1") for form in forms]
     assert {answer.request_id for answer in answers} == {"r-1"}
     assert len({answer.model_copy(update={"duration_seconds": 0.0}).model_dump_json()
                 for answer in answers}) == 1  # fmt: skip
