@@ -20,6 +20,7 @@ import torch
 
 from rl.artifacts import PolicyArtifact
 from rl.deployment.policy_runtime import PolicyRuntime
+from rl.evaluation.comparison import EvaluationTable
 from rl.evaluation.evaluator import Decider, policy_decider
 from rl.evaluation.report import conclude, format_table
 from rl.evaluation.tuning import TunedExpert
@@ -92,6 +93,29 @@ def main() -> None:
     name = "allocation_quality" + ("" if options.algorithm == "apg" else f"_{options.algorithm}")
     (options.results / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     (options.results / f"{name}.md").write_text(text + "\n")
+
+
+def short_table(table: EvaluationTable) -> str:
+    """Return the columns that the README shows.
+
+    Args:
+        table: What was found.
+    """
+    lines = [
+        "| who | KPI per window | to best expert | gap closed | work lost |",
+        "|---|---|---|---|---|",
+    ]
+    for row in table.rows:
+        to_best = "best expert" if row.difference is None else f"{row.difference.mean:+,.0f} "
+        if row.difference is not None:
+            to_best += f"[{row.difference.low:+,.0f}, {row.difference.high:+,.0f}]"
+        closed = ""
+        if row.gap_closed is not None:
+            gap = row.gap_closed
+            closed = f"{gap.mean:.0%} [{gap.low:.0%}, {gap.high:.0%}]"
+        lost = "" if row.outcome is None else f"{row.outcome.lost_share:.1%}"
+        lines.append(f"| {row.name} | {row.kpi.mean:,.0f} | {to_best} | {closed} | {lost} |")
+    return "\n".join(lines)
 
 
 def _train(config: TrainingConfig, folder: Path, world: AllocationWorld) -> Decider:
