@@ -42,7 +42,7 @@ from rl.training.checkpointing import CheckpointFolder, load_checkpoint
 from rl.training.curve import CurveRecorder
 from rl.training.learners import Policy
 from rl.training.recorder import Recorder, StopReason
-from rl.training.trainer import Trainer, TrainerConfig
+from rl.training.trainer import Trainer, TrainerConfig, TrainOutcome
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json, to_json
 from utils.persistence.artifact_store import ArtifactStore
@@ -111,7 +111,10 @@ def train_allocation(
     torch.set_num_threads(1)
     world = build_world(config)
     recorder.stage_changed(0, "tuning the experts")
-    experts = _tuned_experts(world, folder)
+    experts = _tune(world, folder / "experts.json", recorder)
+    stopped = recorder.should_stop()
+    if stopped is not None and len(experts) < len(EXPERTS):
+        return _unfinished(stopped)
     agent = make_agent(config, world)
     curve = CurveRecorder(recorder, folder / "curve.json")
     trainer = Trainer(
@@ -133,17 +136,7 @@ def train_allocation(
     recorder.stage_changed(trainer.env_steps, "training")
     outcome = trainer.train()
     if outcome.stopped is not None:
-        return TrainingResult(
-            env_steps=outcome.env_steps,
-            updates=outcome.updates,
-            stopped=outcome.stopped,
-            best_score=outcome.best_score,
-            artifact_sha256=None,
-            artifact_bytes=0,
-            card=None,
-            table=None,
-            report="",
-        )
+        return _unfinished(outcome.stopped, outcome)
     if outcome.best_policy is not None:
         agent.load_policy_state(outcome.best_policy)
     recorder.stage_changed(outcome.env_steps, "evaluating on held-out windows")
@@ -275,19 +268,36 @@ class _Validation:
         }
 
 
+def _unfinished(stopped: StopReason, outcome: TrainOutcome | None = None) -> TrainingResult:
+    return TrainingResult(
+        env_steps=outcome.env_steps if outcome else 0,
+        updates=outcome.updates if outcome else 0,
+        stopped=stopped,
+        best_score=outcome.best_score if outcome else None,
+        artifact_sha256=None,
+        artifact_bytes=0,
+        card=None,
+        table=None,
+        report="",
+    )
+
+
 def _expert_decider(tuned: TunedExpert, config: AllocationConfig) -> Decider:
     return expert_decider(EXPERTS[tuned.name], config, tuned.parameters)
 
 
-def _tuned_experts(world: AllocationWorld, folder: Path) -> dict[str, TunedExpert]:
-    """Tune the experts, or read what an earlier attempt of the run found."""
-    path = folder / "experts.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        return {item["name"]: from_json(TunedExpert, item) for item in found}
-    experts = tune_experts(world.tuning, world.preset.allocation)
-    content = [to_json(tuned) for tuned in experts.values()]
-    write_atomically(path, json.dumps(content, indent=2).encode())
+def _tune(world: AllocationWorld, path: Path, recorder: Recorder) -> dict[str, TunedExpert]:
+    """Tune one expert after the other, keeping each, until done or asked to stop."""
+    found = json.loads(path.read_text()) if path.is_file() else []
+    experts = {item["name"]: from_json(TunedExpert, item) for item in found}
+    for name in EXPERTS:
+        if name in experts:
+            continue
+        if recorder.should_stop() is not None:
+            break
+        experts |= tune_experts(world.tuning, world.preset.allocation, names=[name])
+        content = json.dumps([to_json(tuned) for tuned in experts.values()], indent=2)
+        write_atomically(path, content.encode())
     return experts
 
 
