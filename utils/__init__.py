@@ -1,3 +1,3 @@
-"""Clock, seeding, config, errors, logs, observability and persistence; imports no other package of ours."""
+"""Clock, seeding, config, errors, logs, metrics and persistence; imports no package of ours."""
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ def _typed_scalar(hint: Any, value: Any, where: str) -> Any:
         try:
             return hint(value)
         except ValueError as error:
-            raise ConfigError(f"{where}={value!r}: choose from {[m.value for m in hint]}") from error
+            choices = [member.value for member in hint]
+            raise ConfigError(f"{where}={value!r}: choose from {choices}") from error
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

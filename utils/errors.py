@@ -1,4 +1,4 @@
-"""The one family of errors; each class names its condition, and modules add theirs beside their use."""
+"""The one family of errors; modules add theirs beside their use."""
 
 from __future__ import annotations
 

@@ -39,10 +39,15 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """The evaluations of one training run, on the windows that the table is about."""
+    """The evaluations of one training run, and who else played the same windows."""
 
-    name: str
+    windows: str
+    """Which windows, for people."""
     points: tuple[CurvePoint, ...]
+    expert: float
+    """KPI of the best expert on these windows."""
+    bound: float
+    """Mean hindsight bound of these windows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,37 +79,34 @@ def plot_scores(table: EvaluationTable, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_learning(table: EvaluationTable, curves: Sequence[LearningCurve], path: Path) -> None:
-    """Draw KPI against environment steps, between best expert and bound.
+def plot_learning(curve: LearningCurve, path: Path) -> None:
+    """Draw KPI against environment steps, between best expert and bound of the same windows.
 
     Args:
-        table: Gives the two lines.
-        curves: One per training run; at least one, each with a point.
+        curve: At least one point.
         path: PNG file to write.
     """
     figure = _new_figure(8, 4.5)
     axes = figure.subplots()
-    for index, curve in enumerate(curves):
-        axes.plot(
-            [point.env_steps for point in curve.points],
-            [point.kpi for point in curve.points],
-            color=KIND_COLORS["agent"],
-            linestyle=("-", "--", ":", "-.")[index % 4],
-            marker="os^D"[index % 4],
-            markersize=4,
-            label=curve.name,
-        )
-    for name, kind in ((table.best_expert, "expert"), ("bound", "bound")):
-        label = f"best expert ({_readable(name)})" if kind == "expert" else "hindsight bound"
-        mean = table.row(name).kpi.mean
-        axes.axhline(mean, color=KIND_COLORS[kind], linewidth=2, label=f"{label}: {mean:,.0f}")
-    axes.set_xlabel("environment steps")
+    axes.plot(
+        [point.env_steps / 1e6 for point in curve.points],
+        [point.kpi for point in curve.points],
+        color=KIND_COLORS["agent"],
+        marker="o",
+        markersize=4,
+        label=f"agent: {curve.points[-1].kpi:,.0f}",
+    )
+    for label, value, kind in (
+        ("hindsight bound", curve.bound, "bound"),
+        ("best tuned expert", curve.expert, "expert"),
+    ):
+        axes.axhline(value, color=KIND_COLORS[kind], linewidth=2, label=f"{label}: {value:,.0f}")
+    axes.set_xlabel("environment steps (millions)")
     axes.set_ylabel(KPI_UNIT.replace(", ", ",\n"))
-    axes.set_title(f"Learning, scored on {table.data}", loc="left", fontweight="bold")
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_title(f"Learning, scored on {curve.windows}", loc="left", fontweight="bold")
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    axes.legend(loc="lower right")
     _save(figure, path)
 
 

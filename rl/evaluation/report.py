@@ -64,7 +64,7 @@ def write_report(
     *,
     title: str,
     experts: Sequence[TunedExpert] = (),
-    curves: Sequence[LearningCurve] = (),
+    curve: LearningCurve | None = None,
     example: WindowExample | None = None,
 ) -> Report:
     """Write report.json, report.md and the plots there is data for.
@@ -74,17 +74,17 @@ def write_report(
         table: What was found.
         title: First line of the summary.
         experts: What the experts were tuned to.
-        curves: Evaluations during training, one per run.
+        curve: Evaluations during training.
         example: Drawn in its busiest window.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plots = _write_plots(folder, table, curves, example)
+    plots = _write_plots(folder, table, curve, example)
     content = {
         "format": FORMAT_VERSION,
         "title": title,
         "table": to_json(table),
         "experts": [to_json(expert) for expert in experts],
-        "curves": [to_json(curve) for curve in curves],
+        "curve": None if curve is None else to_json(curve),
         "plots": [path.name for path in plots],
     }
     report = Report(summary=folder / "report.md", data=folder / "report.json", plots=plots)
@@ -202,14 +202,14 @@ def _signed(estimate: Estimate) -> str:
 def _write_plots(
     folder: Path,
     table: EvaluationTable,
-    curves: Sequence[LearningCurve],
+    curve: LearningCurve | None,
     example: WindowExample | None,
 ) -> tuple[Path, ...]:
     plots = [folder / "scores.png"]
     plot_scores(table, plots[0])
-    if any(curve.points for curve in curves):
+    if curve is not None and curve.points:
         plots.append(folder / "learning.png")
-        plot_learning(table, [curve for curve in curves if curve.points], plots[-1])
+        plot_learning(curve, plots[-1])
     if example is not None:
         plots.append(folder / "window.png")
         episode = busiest_window(example.config, example.scenarios)

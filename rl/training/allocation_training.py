@@ -32,7 +32,7 @@ from rl.evaluation.evaluator import (
     random_decider,
     record_play,
 )
-from rl.evaluation.plots import CurvePoint, LearningCurve, PlayedWindow
+from rl.evaluation.plots import LearningCurve, PlayedWindow
 from rl.evaluation.report import WindowExample, write_report
 from rl.evaluation.statistics import block_bootstrap_interval
 from rl.evaluation.tuning import TunedExpert, tune_experts
@@ -116,7 +116,7 @@ def train_allocation(
     if stopped is not None and len(experts) < len(EXPERTS):
         return _unfinished(stopped)
     agent = make_agent(config, world)
-    curve = CurveRecorder(recorder, folder / "curve.json")
+    curve = CurveRecorder(recorder, folder / "curve.json", windows="validation windows")
     trainer = Trainer(
         TrainerConfig(
             total_env_steps=config.total_env_steps,
@@ -142,7 +142,7 @@ def train_allocation(
     recorder.stage_changed(outcome.env_steps, "evaluating on held-out windows")
     decider = agent_decider(agent, world.preset.allocation)
     table = compare(world, world.held_out, experts, {config.algorithm: (decider,)})
-    _write_report(folder / "report", world, experts, table, curve=curve.points(), agent=decider)
+    _write_report(folder / "report", world, experts, table, curve=curve.curve, agent=decider)
     card = make_card(
         config, world, experts[table.best_expert], table, run_id=run_id, outcome=outcome
     )
@@ -307,7 +307,7 @@ def _write_report(
     experts: Mapping[str, TunedExpert],
     table: EvaluationTable,
     *,
-    curve: list[tuple[int, float]],
+    curve: LearningCurve | None,
     agent: Decider,
 ) -> None:
     config, best = world.preset.allocation, experts[table.best_expert]
@@ -321,11 +321,6 @@ def _write_report(
         table,
         title="Shared services: who allocates best?",
         experts=list(experts.values()),
-        curves=[
-            LearningCurve(
-                name="agent, validation windows",
-                points=tuple(CurvePoint(env_steps=steps, kpi=kpi) for steps, kpi in curve),
-            )
-        ],
+        curve=curve,
         example=WindowExample(config=config, scenarios=world.held_out.scenarios, played=played),
     )

@@ -6,29 +6,30 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from rl.evaluation.plots import CurvePoint, LearningCurve
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
+from utils.config import from_json, to_json
 from utils.persistence.files import write_atomically
 
 
 class CurveRecorder:
     """Passes everything on to another recorder and keeps the scores."""
 
-    def __init__(self, recorder: Recorder, path: Path) -> None:
+    def __init__(self, recorder: Recorder, path: Path, *, windows: str) -> None:
         """Read what an earlier process kept.
 
         Args:
             recorder: Hears everything.
             path: JSON file of the scores so far.
+            windows: What the evaluations play, for people.
         """
         self._recorder = recorder
         self._path = path
-        self._points: list[tuple[int, float]] = []
+        self._windows = windows
+        self.curve: LearningCurve | None = None
+        """Every evaluation so far, in order; None before the first."""
         if path.is_file():
-            self._points = [(steps, kpi) for steps, kpi in json.loads(path.read_text())]
-
-    def points(self) -> list[tuple[int, float]]:
-        """Return (env_steps, KPI) of every evaluation, in order."""
-        return list(self._points)
+            self.curve = from_json(LearningCurve, json.loads(path.read_text()))
 
     def evaluated(self, evaluation: EvaluationRecord) -> None:
         """Keep the score; a repetition after a restart replaces what it repeats.
@@ -36,9 +37,16 @@ class CurveRecorder:
         Args:
             evaluation: What was measured.
         """
-        earlier = [point for point in self._points if point[0] < evaluation.env_steps]
-        self._points = [*earlier, (evaluation.env_steps, float(evaluation.scores["kpi"]))]
-        write_atomically(self._path, json.dumps(self._points).encode())
+        steps, scores = evaluation.env_steps, evaluation.scores
+        known = self.curve.points if self.curve else ()
+        earlier = [point for point in known if point.env_steps < steps]
+        self.curve = LearningCurve(
+            windows=self._windows,
+            points=(*earlier, CurvePoint(env_steps=steps, kpi=float(scores["kpi"]))),
+            expert=float(scores["expert"]),
+            bound=float(scores["bound"]),
+        )
+        write_atomically(self._path, json.dumps(to_json(self.curve)).encode())
         self._recorder.evaluated(evaluation)
 
     def metrics(self, env_steps: int, values: Mapping[str, float]) -> None:

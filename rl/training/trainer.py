@@ -116,6 +116,8 @@ class Trainer:
         total = self._config.total_env_steps
         self._recorder.progress(min(self.env_steps, total), total)
         stopped = self._recorder.should_stop()
+        if stopped is None and self.env_steps == 0 and self._config.evaluate_every_updates > 0:
+            self._score()
         while stopped is None and self.env_steps < total:
             self._update()
             stopped = self._recorder.should_stop()

@@ -113,7 +113,7 @@ def test_a_saved_learner_continues_bit_for_bit():
 def test_continuing_without_a_part_of_the_state_is_noticed(lost):
     _, straight, learner = make()
     train(learner, 8)
-    environment, agent, learner = make()
+    _, agent, learner = make()
     train(learner, 3)
     state = agent.state_dict()
     fresh = APGAgent("a", 2, 2, agent.config, seed=0).state_dict()

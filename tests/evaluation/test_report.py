@@ -64,8 +64,10 @@ def test_a_full_report(preset, tmp_path):
         for name in ("urgent_value", "greedy_value")
     )
     curve = LearningCurve(
-        name="ppo, seed 0",
+        windows="validation windows",
         points=(CurvePoint(env_steps=0, kpi=10_000.0), CurvePoint(env_steps=50_000, kpi=11_000.0)),
+        expert=10_500.0,
+        bound=12_000.0,
     )
     tuned = TunedExpert(name="equal", parameters=ExpertParameters(headroom=0.9), score=1234.0)
     report = write_report(
@@ -73,12 +75,12 @@ def test_a_full_report(preset, tmp_path):
         table,
         title="Shared services",
         experts=[tuned],
-        curves=[curve],
+        curve=curve,
         example=WindowExample(config=config, scenarios=scenarios, played=played),
     )
     content = json.loads(report.data.read_text())
     assert from_json(EvaluationTable, content["table"]) == table
-    assert content["curves"][0]["points"][1] == {"env_steps": 50_000, "kpi": 11_000.0}
+    assert content["curve"]["points"][1] == {"env_steps": 50_000, "kpi": 11_000.0}
     assert content["experts"][0]["parameters"]["headroom"] == 0.9
     summary = report.summary.read_text()
     assert summary.startswith("# Shared services\n\nppo beats")
@@ -92,7 +94,12 @@ def test_a_full_report(preset, tmp_path):
 
 def test_a_report_shows_only_what_there_is(preset, tmp_path):
     table = table_of(preset, ("urgent_value",))
-    report = write_report(tmp_path, table, title="t", curves=[LearningCurve(name="x", points=())])
+    report = write_report(
+        tmp_path,
+        table,
+        title="t",
+        curve=LearningCurve(windows="w", points=(), expert=1.0, bound=2.0),
+    )
     assert [path.name for path in report.plots] == ["scores.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.json", "report.md", "scores.png"]
 

@@ -24,7 +24,8 @@ from rl.training.recorder import NullRecorder
 from rl.training.training_config import TrainingConfig
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
-folder, algorithm, seed, kill_after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+folder, algorithm = Path(sys.argv[1]), sys.argv[2]
+seed, kill_after = int(sys.argv[3]), int(sys.argv[4])
 
 class Recorder(NullRecorder):
     written = 0

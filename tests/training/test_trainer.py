@@ -89,7 +89,7 @@ def test_reports_every_update_in_order():
 
 def test_evaluates_and_saves_on_time_and_at_the_end(tmp_path):
     notebook = Notebook()
-    scores = iter([1.0, 3.0, 2.0, 0.0])
+    scores = iter([0.5, 1.0, 3.0, 2.0, 0.0])
     policies = []
 
     def evaluate(agent):
@@ -104,18 +104,18 @@ def test_evaluates_and_saves_on_time_and_at_the_end(tmp_path):
         checkpoint_every_updates=4,
     )
     outcome = trainer.train()
-    assert [e.env_steps for e in notebook.evaluations] == [96, 192, 288, 320]
+    assert [e.env_steps for e in notebook.evaluations] == [0, 96, 192, 288, 320]
     assert [c.env_steps for c in notebook.checkpoints] == [128, 256, 320]
     assert outcome.checkpoint == notebook.checkpoints[-1]
     assert outcome.best_score == 3.0
     agent.load_policy_state(outcome.best_policy)
-    assert all(torch.equal(t, policies[1][name]) for name, t in agent.policy_state().items())
+    assert all(torch.equal(t, policies[2][name]) for name, t in agent.policy_state().items())
 
     resumed, _ = build(tmp_path)
     resumed.restore(load_checkpoint(outcome.checkpoint.path))
     again = resumed.train()
     assert (again.updates, again.best_score) == (10, 3.0)
-    assert all(torch.equal(t, policies[1][name]) for name, t in again.best_policy.items())
+    assert all(torch.equal(t, policies[2][name]) for name, t in again.best_policy.items())
 
 
 def test_a_score_that_is_not_measured_is_refused():
