@@ -18,13 +18,17 @@ Amounts = Annotated[dict[Name, Amount], Field(max_length=64)]
 
 EXAMPLE_REQUEST: dict[str, Any] = {
     "services": [
-        {"name": "storefront", "waiting": [3.0], "recent_demand": [18.0, 25.5, 21.0]},
-        {"name": "search", "waiting": [0.0, 2.0], "recent_demand": [29.0, 30.5, 30.0]},
-        {"name": "settlement", "waiting": [0.0, 0.0, 40.0], "recent_demand": [0.1, 62.0, 60.0]},
-        {"name": "telemetry", "recent_demand": [20.5, 19.0, 20.0]},
+        {"name": "storefront", "waiting": [9.0], "recent_demand": [14.0, 31.0, 22.0, 27.0, 19.0]},
+        {"name": "search", "waiting": [2.0, 4.0], "recent_demand": [30.0, 32.0, 29.0, 31.0, 30.0]},
+        {
+            "name": "settlement",
+            "waiting": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 6.0, 18.0, 20.0, 16.0],
+            "recent_demand": [6.0, 18.0, 20.0, 16.0, 0.1],
+        },
+        {"name": "telemetry", "recent_demand": [20.0, 20.0, 21.0, 20.0, 20.0]},
     ],
-    "capacity": {"compute": 80.0, "memory": 60.0},
-    "time_of_day": 0.4,
+    "capacity": {"compute": 60.0, "memory": 80.0},
+    "time_of_day": 0.6,
     "compare": True,
 }
 

@@ -21,6 +21,8 @@ from rl.domains.resource_allocation import (
 
 Array64 = NDArray[np.float64]
 ROUNDING = 1e-3
+SHORT = 0.01
+"""A resource of which less than this share is left over counts as short."""
 """Share of an amount that a reader would call nothing."""
 
 
@@ -106,7 +108,7 @@ class AllocationTranslator:
         lost = np.maximum(pending[:, 0] - served, 0.0)
         leftover = np.maximum(view.capacity - allocation.sum(0), 0.0)
         idle = np.maximum(allocation - served[:, None] * self._usage, 0.0)
-        is_short = (leftover <= ROUNDING * view.capacity).tolist()
+        is_short = (leftover <= SHORT * view.capacity).tolist()
         work = np.stack([served, total, lost], axis=1).tolist()
         binding = rates.argmin(-1).tolist()
         amounts = allocation.tolist()

@@ -214,10 +214,10 @@ async def test_reasons_say_what_bounds_a_grant():
     agent = await ready(make_artifact(bias=5.0))
     decision = await agent.invoke(EXAMPLE, CONTEXT)
     reasons = {one.name: one.reason for one in decision.services}
-    assert reasons["search"].endswith("units of work expected: memory is short.")
+    assert reasons["search"].endswith("units of work expected: compute is short.")
     rich = EXAMPLE.model_copy(update={"capacity": {"compute": 4e3, "memory": 4e3}})
     plenty = await agent.invoke(rich, CONTEXT)
-    assert plenty.services[1].reason.startswith("Full need met: all 31.8 units")
+    assert plenty.services[1].reason.startswith("Full need met: all 36.0 units")
     starved = await (await ready(make_artifact(bias=-50.0))).invoke(EXAMPLE, CONTEXT)
     assert "held back, though some compute is left over" in starved.services[0].reason
 
@@ -226,10 +226,10 @@ async def test_expected_work_is_that_of_the_environments_rule():
     decision = await (await ready(make_artifact(bias=-50.0))).invoke(EXAMPLE, CONTEXT)
     storefront, search, settlement, telemetry = decision.services
     assert [one.expected_served_work for one in decision.services] == [0.0] * 4
-    assert storefront.expected_lost_work == pytest.approx(3.0)
-    assert search.expected_lost_work == 0.0
+    assert storefront.expected_lost_work == pytest.approx(9.0)
+    assert search.expected_lost_work == pytest.approx(2.0)
     assert settlement.expected_lost_work == 0.0
-    assert telemetry.expected_lost_work == pytest.approx((20.5 + 19.0 + 20.0) / 3)
+    assert telemetry.expected_lost_work == pytest.approx((21.0 + 20.0 + 20.0) / 3)
     assert decision.expected_value == 0.0
 
 
