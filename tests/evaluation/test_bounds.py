@@ -109,7 +109,9 @@ def test_more_patience_or_capacity_never_lowers_the_bound(preset):
     few = scenarios.take(np.arange(2))
     bound = hindsight_bound(few, config)
     services = tuple(replace(s, patience=s.patience + 1) for s in config.services)
-    assert (hindsight_bound(few, replace(config, services=services)) > bound).all()
+    patient = hindsight_bound(few, replace(config, services=services))
+    assert (patient >= bound - 1e-6 * bound).all()
+    assert (patient > bound).any()
     larger = replace(few, capacity=few.capacity * np.float32(1.1))
     assert (hindsight_bound(larger, config) > bound).all()
 

@@ -243,14 +243,11 @@ def small_world(monkeypatch):
     monkeypatch.setattr(allocation_world, "SYNTHETIC_PER_BLOCK", 1)
     monkeypatch.setattr(allocation_world, "locate_traces", lambda: None)
 
-    def untuned(*_arguments):
+    def untuned(*_arguments, names):
         default = ExpertParameters()
-        return {
-            name: TunedExpert(name=name, parameters=default, score=0.0)
-            for name in ("equal", "proportional")
-        }
+        return {name: TunedExpert(name=name, parameters=default, score=0.0) for name in names}
 
-    assert set(untuned()) < set(EXPERTS)
+    assert set(untuned(names=list(EXPERTS))) == set(EXPERTS)
     monkeypatch.setattr(allocation_training, "tune_experts", untuned)
 
 
