@@ -263,7 +263,7 @@ async def test_a_cancelled_real_run_goes_on_as_if_nothing_had_happened(small_wor
     assert whole["total_steps"] == STEPS
     assert whole["total_episodes"] == CONFIG.total_episodes
     assert {row["name"] for row in whole["evaluation"]} == {
-        *("random", "equal", "proportional", CONFIG.algorithm, "bound")
+        *("random", *EXPERTS, CONFIG.algorithm, "bound")
     }
     assert whole["final_performance"]["kpi"] <= whole["final_performance"]["bound"]
     json.dumps(whole, allow_nan=False)
