@@ -19,10 +19,15 @@ SLACK_STEPS = (0, 1, 2, 4)
 RECENT_STEPS = 3
 OBSERVATION_LIMIT = 10.0
 COVERAGE_SIZE = 4
-LARGEST_BID = 4.0
-URGENT_BID = 8.0
-BID_SOFTNESS = 0.1
+"""Numbers per service: coverage of waiting work, coverage of the forecast, bid, forecast blend."""
 LARGEST_HEADROOM = 2.0
+"""Full coverage of the forecast reserves so many times of it."""
+LARGEST_BID = 4.0
+"""A bid moves the value of a service in the queue by at most this factor, up or down."""
+URGENT_BID = 8.0
+"""Work that is lost unless served now counts so many times its value in the queue."""
+BID_SOFTNESS = 0.1
+"""Logarithm of values at which one of two goes before the other by 73 %."""
 TINY = 1e-6
 
 
@@ -240,6 +245,15 @@ class AllocationDomain:
         xp = self._xp
         numbers = xp.clip(action, 0.0, 1.0)
         numbers = numbers.reshape((*numbers.shape[:-1], self.num_services, COVERAGE_SIZE))
+        value = xp.log(view.priority / self._dominant[:, 0] + TINY)
+        value = value + (2.0 * numbers[..., 2] - 1.0) * math.log(LARGEST_BID)
+        bid = xp.concatenate([value + math.log(URGENT_BID), value], axis=-1)
+        granted = self._fill(self._needs(numbers, view), bid, view.capacity)
+        share = granted / (view.capacity[..., None, :] + TINY)
+        return share.reshape((*share.shape[:-2], -1))
+
+    def _needs(self, numbers: Any, view: AllocationView) -> Any:
+        """Return the work to reserve for, `[..., 2 * service]`: urgent needs, then the others."""
         newest = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
         forecast = newest + numbers[..., 3] * (view.recent_demand.mean(-1) - newest)
         forecast = LARGEST_HEADROOM * numbers[..., 1] * forecast
@@ -247,22 +261,21 @@ class AllocationDomain:
         patient = numbers[..., 0] * (view.backlog.sum(-1) - expiring)
         urgent = expiring + self._impatient * forecast
         rest = patient + (1.0 - self._impatient) * forecast
-        work = xp.concatenate([urgent, rest], axis=-1)
-        bid = xp.log(view.priority / self._dominant[:, 0] + TINY)
-        bid = bid + (2.0 * numbers[..., 2] - 1.0) * math.log(LARGEST_BID)
-        bid = xp.concatenate([bid + math.log(URGENT_BID), bid], axis=-1)
+        return self._xp.concatenate([urgent, rest], axis=-1)
+
+    def _fill(self, work: Any, bid: Any, capacity: Any) -> Any:
+        """Grant needs in order of their bids, `[..., service, resource]`; the order is soft."""
+        xp = self._xp
         lead = xp.clip((bid[..., None, :] - bid[..., :, None]) / BID_SOFTNESS, -30.0, 30.0)
         before = self._others / (1.0 + xp.exp(-lead))
         wanted = work[..., None] * self._usage_twice
-        room = xp.clip(view.capacity[..., None, :] - before @ wanted, 0.0, None)
+        room = xp.clip(capacity[..., None, :] - before @ wanted, 0.0, None)
         fit = xp.clip(room / (wanted + TINY), 0.0, 1.0)
         least = fit[..., 0]
         for resource in range(1, self.num_resources):
             least = xp.minimum(least, fit[..., resource])
         granted = wanted * least[..., None]
-        granted = granted[..., : self.num_services, :] + granted[..., self.num_services :, :]
-        share = granted / (view.capacity[..., None, :] + TINY)
-        return share.reshape((*share.shape[:-2], -1))
+        return granted[..., : self.num_services, :] + granted[..., self.num_services :, :]
 
     def project(self, action: Any, capacity: Any) -> Any:
         """Turn a planner's action into the allocation that is held.
