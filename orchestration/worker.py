@@ -129,7 +129,8 @@ class Worker:
             config=self._config.attempt,
         )
         ended = anyio.Event()
-        with log_context(job=job.id, attempt=job.attempt):
+        run = job.spec.get("run_id")  # jobs that belong to a run name it in their spec
+        with log_context(job=job.id, attempt=job.attempt, run=run):
             async with anyio.create_task_group() as group:
                 group.start_soon(_see_through, supervisor, ended)
                 try:

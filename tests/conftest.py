@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import hypothesis
+import pytest
 
 # Time limits of single examples fail on a busy machine and say nothing about the code.
 hypothesis.settings.register_profile("quartermaster", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("quartermaster")
+
+
+NAMES = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "aiosqlite", "httpx")
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Give the logging of the process back as it was."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, NAMES)]
+    before = [(one, list(one.handlers), one.level, one.propagate) for one in loggers]
+    yield
+    for one, handlers, level, propagate in before:
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)

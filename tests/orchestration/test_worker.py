@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 from collections import Counter
 
 import anyio
@@ -20,6 +22,7 @@ from orchestration.retry import RetryPolicy
 from orchestration.worker import Worker, WorkerConfig
 from utils.clock import SystemClock
 from utils.errors import ConfigError
+from utils.logs import configure_logs
 from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import attempt
@@ -121,6 +124,19 @@ async def test_job_runs_to_its_result(house):
     assert house.sink.rows == [(step, {"total": step * (step + 1) / 2}) for step in (1, 2, 3, 4)]
     assert house.sink.finished_results == [{"total": 10}]
     assert [row.outcome for row in await house.attempts()] == ["succeeded"]
+
+
+@pytest.mark.usefixtures("restored_logging")
+async def test_log_lines_of_a_job_say_whose_they_are(house):
+    lines = io.StringIO()
+    configure_logs(json=True, stream=lines)
+    job = await house.store.submit("add_up", {"steps": 2, "run_id": "run-7"})
+    async with house.working():
+        await house.until(job, JobState.SUCCEEDED)
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    ended = next(line for line in told if line["event"] == "job_succeeded")
+    assert (ended["job"], ended["attempt"], ended["run"]) == (job.id, 1, "run-7")
+    assert ended["worker"]
 
 
 async def test_killed_child_is_tried_again_from_its_checkpoint(house):

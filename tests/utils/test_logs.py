@@ -5,24 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from utils.errors import ConfigError
 from utils.logs import REDACTED, configure_logs, get_logger, log_context, redact
 
-NAMES = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "aiosqlite", "httpx")
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    loggers = [logging.getLogger(), *map(logging.getLogger, NAMES)]
-    before = [(one, list(one.handlers), one.level, one.propagate) for one in loggers]
-    yield
-    for one, handlers, level, propagate in before:
-        one.handlers, one.propagate = handlers, propagate
-        one.setLevel(level)
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 @pytest.fixture
