@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,34 @@ class ScenarioError(QuartermasterError, ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkloadScenarios:
+class ScenarioArrays:
+    """Base of scenario records: frozen dataclasses of arrays, their first axis the episode."""
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(getattr(self, fields(self)[0].name))
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all arrays, in bytes."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def take(self, index: NDArray[np.intp]) -> Self:
+        """Return the episodes at the given positions.
+
+        Args:
+            index: Positions, `[chosen]`.
+        """
+        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+Scenarios = TypeVar("Scenarios", bound=ScenarioArrays)
+Drawn_co = TypeVar("Drawn_co", bound=ScenarioArrays, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadScenarios(ScenarioArrays):
     """Episodes of services that share capacities; work and capacity in units per step."""
 
     history: Array
@@ -58,38 +85,20 @@ class WorkloadScenarios:
             if not np.isfinite(values).all() or (values < 0).any():
                 raise ScenarioError(f"{field.name} holds negative or non-finite values")
 
-    @property
-    def num_episodes(self) -> int:
-        """Number of episodes."""
-        return len(self.demand)
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all arrays, in bytes."""
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
-
-    def take(self, index: NDArray[np.intp]) -> WorkloadScenarios:
-        """Return the episodes at the given positions.
-
-        Args:
-            index: Positions, `[chosen]`.
-        """
-        return WorkloadScenarios(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-
-def join_scenarios(parts: list[WorkloadScenarios]) -> WorkloadScenarios:
+def join_scenarios(parts: list[Scenarios]) -> Scenarios:
     """Put the episodes of several sets behind one another.
 
     Args:
-        parts: Sets with equal numbers of steps, services and resources.
+        parts: At least one; all of one kind and of equal sizes but for the episodes.
     """
-    names = [field.name for field in fields(WorkloadScenarios)]
-    return WorkloadScenarios(
+    names = [field.name for field in fields(parts[0])]
+    return type(parts[0])(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     )
 
 
-def hash_scenarios(scenarios: WorkloadScenarios) -> str:
+def hash_scenarios(scenarios: ScenarioArrays) -> str:
     """Return a sha256 over all arrays, in hexadecimal.
 
     Args:
@@ -103,10 +112,10 @@ def hash_scenarios(scenarios: WorkloadScenarios) -> str:
     return digest.hexdigest()
 
 
-class ScenarioSource(Protocol):
+class ScenarioSource(Protocol[Drawn_co]):
     """Anything that can make episodes from a generator of random numbers."""
 
-    def draw(self, num_episodes: int, generator: np.random.Generator) -> WorkloadScenarios:
+    def draw(self, num_episodes: int, generator: np.random.Generator) -> Drawn_co:
         """Make episodes.
 
         Args:
@@ -131,10 +140,10 @@ class BankConfig:
             raise ConfigError(f"bank sizes must be at least 1: {self}")
 
 
-class ScenarioBank:
+class ScenarioBank(Generic[Scenarios]):
     """A batch of episodes drawn from (source, seed, refresh counter), and from nothing else."""
 
-    def __init__(self, source: ScenarioSource, config: BankConfig, seed: int) -> None:
+    def __init__(self, source: ScenarioSource[Scenarios], config: BankConfig, seed: int) -> None:
         """Draw the first batch.
 
         Args:
@@ -193,10 +202,10 @@ class ScenarioBank:
         self.hash = hash_scenarios(self.scenarios)
 
 
-class FixedSource:
+class FixedSource(Generic[Scenarios]):
     """Episodes that exist already, such as a held-out set, served in order."""
 
-    def __init__(self, scenarios: WorkloadScenarios) -> None:
+    def __init__(self, scenarios: Scenarios) -> None:
         """Keep the episodes.
 
         Args:
@@ -204,7 +213,7 @@ class FixedSource:
         """
         self._scenarios = scenarios
 
-    def draw(self, num_episodes: int, generator: np.random.Generator) -> WorkloadScenarios:
+    def draw(self, num_episodes: int, generator: np.random.Generator) -> Scenarios:
         """Return the first episodes, repeating the set if it is too small.
 
         Args:
@@ -215,10 +224,12 @@ class FixedSource:
         return self._scenarios.take(np.arange(num_episodes) % self._scenarios.num_episodes)
 
 
-class MixedSource:
+class MixedSource(Generic[Scenarios]):
     """Episodes from several sources in fixed shares."""
 
-    def __init__(self, sources: tuple[ScenarioSource, ...], weights: tuple[float, ...]) -> None:
+    def __init__(
+        self, sources: tuple[ScenarioSource[Scenarios], ...], weights: tuple[float, ...]
+    ) -> None:
         """Keep the sources.
 
         Args:
@@ -233,7 +244,7 @@ class MixedSource:
         self._sources = sources
         self._weights = np.asarray(weights) / sum(weights)
 
-    def draw(self, num_episodes: int, generator: np.random.Generator) -> WorkloadScenarios:
+    def draw(self, num_episodes: int, generator: np.random.Generator) -> Scenarios:
         """Draw from each source its share, in shuffled order.
 
         Args:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from data.scenario import ScenarioBank
+from data.scenario import ScenarioBank, WorkloadScenarios
 from rl.domains.resource_allocation import AllocationConfig
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
+
+WorkloadBank = ScenarioBank[WorkloadScenarios]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deal:
+    """The episodes that all copies play next."""
+
+    index: Int64[Tensor, " env"]
+    """Position in the bank."""
+    rows: Mapping[str, Tensor]
+    """Every array of the scenarios, `[env, ...]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +42,26 @@ class WorkloadEpisodes:
     price: Float[Tensor, "env resource"]
     time_of_day: Float[Tensor, "env time"]
 
+    @classmethod
+    def of(cls, deal: Deal) -> WorkloadEpisodes:
+        """Name the rows of a deal.
 
-def check_bank(bank: ScenarioBank, config: AllocationConfig) -> None:
+        Args:
+            deal: From a bank of workloads.
+        """
+        rows = deal.rows
+        return cls(
+            index=deal.index,
+            arriving=rows["demand"],
+            demand=torch.cat([rows["history"], rows["demand"]], dim=1),
+            capacity=rows["capacity"],
+            priority=rows["priority"],
+            price=rows["price"],
+            time_of_day=rows["time_of_day"],
+        )
+
+
+def check_bank(bank: WorkloadBank, config: AllocationConfig) -> None:
     """Refuse a bank whose episodes do not fit the world.
 
     Args:
@@ -52,7 +83,7 @@ class EpisodeDealer:
     """Deals the episodes of a bank to all copies at once, and draws the bank anew in time."""
 
     def __init__(
-        self, bank: ScenarioBank, *, num_envs: int, shuffle: bool, device: torch.device
+        self, bank: ScenarioBank[Any], *, num_envs: int, shuffle: bool, device: torch.device
     ) -> None:
         """Keep the bank; call `restart` before the first deal.
 
@@ -79,7 +110,7 @@ class EpisodeDealer:
             self.bank.restart()
         self._load_bank()
 
-    def deal(self) -> WorkloadEpisodes:
+    def deal(self) -> Deal:
         """Give every copy its next episode."""
         bank = self.bank
         if self._shuffle and self._played >= bank.config.refresh_every_episodes * (
@@ -104,7 +135,7 @@ class EpisodeDealer:
             "generator": self._generator.get_state().clone(),
         }
 
-    def restore(self, state: Mapping[str, Tensor], index: Tensor) -> WorkloadEpisodes:
+    def restore(self, state: Mapping[str, Tensor], index: Tensor) -> Deal:
         """Continue from a state that `state_dict` returned.
 
         Args:
@@ -131,14 +162,5 @@ class EpisodeDealer:
             for field in fields(scenarios)
         }
 
-    def _gather(self, index: Tensor) -> WorkloadEpisodes:
-        rows = {name: values[index] for name, values in self._rows.items()}
-        return WorkloadEpisodes(
-            index=index,
-            arriving=rows["demand"],
-            demand=torch.cat([rows["history"], rows["demand"]], dim=1),
-            capacity=rows["capacity"],
-            priority=rows["priority"],
-            price=rows["price"],
-            time_of_day=rows["time_of_day"],
-        )
+    def _gather(self, index: Tensor) -> Deal:
+        return Deal(index=index, rows={name: held[index] for name, held in self._rows.items()})

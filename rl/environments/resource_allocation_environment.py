@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from data.scenario import ScenarioBank
 from rl.domains.resource_allocation import (
     COVERAGE_SIZE,
     OBSERVATION_LIMIT,
@@ -24,7 +23,7 @@ from rl.environments.base_environment import (
     InvalidActionError,
     StepRecord,
 )
-from rl.environments.episodes import EpisodeDealer, check_bank
+from rl.environments.episodes import EpisodeDealer, WorkloadBank, WorkloadEpisodes, check_bank
 from rl.environments.faces import DictEnvironment
 from rl.environments.mechanisms import MECHANISMS
 from rl.environments.synthetic_services import (
@@ -80,7 +79,7 @@ class BatchedResourceAllocation:
     is_differentiable = True
 
     def __init__(
-        self, config: AllocationConfig, bank: ScenarioBank, options: EnvironmentConfig, seed: int
+        self, config: AllocationConfig, bank: WorkloadBank, options: EnvironmentConfig, seed: int
     ) -> None:
         """Build the copies; call `reset` before the first step.
 
@@ -235,7 +234,7 @@ class BatchedResourceAllocation:
         Raises:
             ScenarioError: The scenario source gives other episodes than it did.
         """
-        self._episodes = self._dealer.restore(state, state["episode"])
+        self._episodes = WorkloadEpisodes.of(self._dealer.restore(state, state["episode"]))
         self._t = int(state["time"])
         self._backlog = state["backlog"].to(self.device)
         self._allocation = state["allocation"].to(self.device)
@@ -245,7 +244,7 @@ class BatchedResourceAllocation:
 
     def _begin_episodes(self) -> None:
         self._t = 0
-        self._episodes = self._dealer.deal()
+        self._episodes = WorkloadEpisodes.of(self._dealer.deal())
         shape = (self.num_envs, self.domain.num_services)
         self._backlog = torch.zeros((*shape, self.domain.num_slacks), device=self.device)
         self._allocation = torch.zeros((*shape, self.domain.num_resources), device=self.device)

@@ -10,6 +10,7 @@ from data.workload import SyntheticWorkload
 from rl.domains.resource_allocation import AllocationConfig
 from rl.domains.shared_services import IDLE_PRICE, UNITS_PER_SERVICE, shared_services
 from rl.environments.base_environment import AgentConfig, AgentRole
+from rl.environments.episodes import WorkloadBank
 from utils.errors import ConfigError
 
 DEFAULT_SERVICES = 4
@@ -24,7 +25,7 @@ def make_synthetic_services(
     total_resources: Mapping[str, float] | None = None,
     max_steps: int = DEFAULT_STEPS,
     seed: int = 0,
-) -> tuple[AllocationConfig, ScenarioBank]:
+) -> tuple[AllocationConfig, WorkloadBank]:
     """Build the preset world for the given agents, and a bank of synthetic episodes.
 
     Args:

@@ -45,7 +45,7 @@ class AllocationWorld:
     """One preset with everything that is played in it."""
 
     preset: SharedServices
-    training: ScenarioSource
+    training: ScenarioSource[WorkloadScenarios]
     validation: WorkloadScenarios
     """Training days; watched during training and used to choose the best policy."""
     tuning: WorkloadScenarios
@@ -74,7 +74,7 @@ def build_world(config: TrainingConfig) -> AllocationWorld:
     bursts, unseen_bursts = load_burst_profiles(folder)
     real = TraceWorkload(train, preset.training_world)
     synthetic = SyntheticWorkload(preset.synthetic, preset.training_world, bursts)
-    training: ScenarioSource = real
+    training: ScenarioSource[WorkloadScenarios] = real
     training_data = "real demand of days 1-9"
     if config.use_synthetic_data:
         share = config.real_share
@@ -117,5 +117,5 @@ def _held_out_synthetic(source: SyntheticWorkload, data: str) -> HeldOut:
     return HeldOut(scenarios=_draw(source, len(blocks), "held-out"), days=blocks, data=data)
 
 
-def _draw(source: ScenarioSource, count: int, stream: str) -> WorkloadScenarios:
+def _draw(source: ScenarioSource[WorkloadScenarios], count: int, stream: str) -> WorkloadScenarios:
     return source.draw(count, make_generator(FIXED_SEED, stream))
