@@ -136,7 +136,7 @@ async def test_a_killed_training_job_finishes_once(tmp_path):
     assert set(measured.values()) == {1}
     assert sorted(step for key, step in measured if key == "return") == STEPS
     scored = [one["env_steps"] for one in await rows(database, evaluation)]
-    assert sorted(scored) == [STEPS[1], STEPS[3], STEPS[5]]
+    assert sorted(scored) == [0, STEPS[1], STEPS[3], STEPS[5]]
     saved = await rows(database, checkpoint)
     assert {one["run_id"] for one in saved} == {spec.run_id}
     assert {one["step"] for one in saved} == set(STEPS)
