@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.allocation_schema import (
+    EXAMPLE_REQUEST,
     AllocationDecision,
     AllocationRequest,
     ExpertAnswer,
@@ -115,15 +116,15 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
         self._health = Health(status="closed")
 
     def example_request(self) -> AllocationRequest:
-        """Return a request that fits this agent, an ordinary one by its card."""
+        """Return a request that fits this agent: the usual example for services of known kinds."""
         middle = {one.field: (one.low + one.high) / 2 for one in self.artifact.card.validated_for}
-        services = [
-            ServiceState(
-                name=service.name,
-                recent_demand=[middle.get(f"services.{service.name}.recent_demand", 1.0)] * 3,
-            )
-            for service in self.config.services
-        ]
+        known = {service["name"]: service for service in EXAMPLE_REQUEST["services"]}
+        services = []
+        for service in self.config.services:
+            kind = service.name.rstrip("0123456789").rstrip("_")
+            usual = middle.get(f"services.{service.name}.recent_demand", 1.0)
+            sample = known.get(kind, {"recent_demand": [usual] * 3})
+            services.append(ServiceState(**{**sample, "name": service.name}))
         capacity = dict(zip(self.config.resources, self.config.capacity, strict=True))
         return AllocationRequest(services=services, capacity=capacity, time_of_day=0.5)
 
