@@ -39,7 +39,7 @@ REPORTED_VALUES: dict[str, tuple[str, str]] = {
 """What a trainer reports, and the family and help text under which it is exposed."""
 
 EVALUATION_SCORES: dict[str, tuple[str, str]] = {
-    "kpi": ("rl_evaluation_score", "Mean KPI of the policy on held-out scenarios"),
+    "kpi": ("rl_evaluation_score", "Mean KPI of the policy on validation scenarios"),
     "kpi_low": ("rl_evaluation_score_low", "Lower end of the interval around the evaluation score"),
     "kpi_high": (
         "rl_evaluation_score_high",
