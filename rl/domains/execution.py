@@ -1,7 +1,8 @@
 """Selling one order in steps: what is observed and what is feasible.
 
 The same lines run in training (torch), evaluation and serving (NumPy). Shares are fractions of the
-order and prices are differences from the arrival price, so that float32 keeps every cent.
+order and prices are differences from the arrival price, so that float32 loses less than a
+millionth of what is gained or paid.
 """
 
 from __future__ import annotations

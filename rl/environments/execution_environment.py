@@ -63,7 +63,7 @@ class BatchedExecution:
 
     is_differentiable = True
     num_agents = 1
-    agent_ids = ("trader",)
+    agent_ids: tuple[str, ...] = ("trader",)
     observation_size = state_size = OBSERVATION_SIZE
     num_costs = 0
 

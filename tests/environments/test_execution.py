@@ -22,6 +22,18 @@ from rl.environments.gymnasium_faces import SingleAgentEnvironment
 from rl.evaluation.execution_bounds import compute_execution_bound, compute_moments
 from utils.errors import ConfigError
 
+QUARTERS = ExecutionConfig(
+    shares=3e5,
+    horizon_days=2.0,
+    num_steps=8,
+    volatility=1.7,
+    half_spread=0.03,
+    permanent_impact=9e-7,
+    temporary_impact=4e-6,
+    risk_aversion=4e-6,
+)
+"""Steps of a quarter of a day: at the preset's whole days, per day and per step are the same."""
+ORDERS = [*(almgren_chriss(value) for value in (0.0, 1e-6, 2e-6, 1e-5)), QUARTERS]
 COSTS = ("half_spread", "temporary_impact", "permanent_impact")
 seeds = st.integers(0, 2**32 - 1)
 
@@ -146,9 +158,8 @@ def test_schedules_earn_nothing_on_mirrored_prices(schedule):
 
 
 @pytest.mark.parametrize("name", EXPERTS)
-@pytest.mark.parametrize("risk_aversion", [0.0, 1e-6, 2e-6, 1e-5])
-def test_simulated_cost_equals_the_closed_form(name, risk_aversion):
-    config = almgren_chriss(risk_aversion)
+@pytest.mark.parametrize("config", ORDERS, ids=["0", "1e-6", "2e-6", "1e-5", "quarters"])
+def test_simulated_cost_equals_the_closed_form(name, config):
     environment = make_environment(config, num_envs=20_000)
     held = []
 
@@ -164,7 +175,7 @@ def test_simulated_cost_equals_the_closed_form(name, risk_aversion):
     assert shortfall.mean() == pytest.approx(float(expected.expected_cost), abs=3 * error)
     assert shortfall.std() == pytest.approx(float(expected.deviation), rel=0.02, abs=2.0)
     disutility = -(sums["reward"] - sums["price_move"]).numpy()
-    assert disutility == pytest.approx(float(expected.disutility(risk_aversion)), rel=1e-5)
+    assert disutility == pytest.approx(float(expected.disutility(config.risk_aversion)), rel=1e-5)
     if name == "almgren_chriss":
         bound = compute_execution_bound(config)
         np.testing.assert_allclose(holdings, bound.holdings, atol=1.0)
