@@ -1,0 +1,136 @@
+"""Nodes that offer shares of what they have free: what is observed, offered and wasted.
+
+The same lines run in training (torch), evaluation and serving (NumPy). All amounts are shares of
+the capacity of the node in question.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.node_workload import NodeWorldConfig
+from utils.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """Rules of the game; the defaults are the published ones."""
+
+    num_nodes: int = 10
+    resources: tuple[str, ...] = ("cpu", "memory", "bandwidth", "storage")
+    """The first is the one whose imbalance costs."""
+    drain: float = 0.001
+    """Share of its capacity that every resource of every node gets back in a step."""
+    placement_reward: float = 10.0
+    """Per unit of priority, to the node that takes a workload."""
+    fit_reward: float = 5.0
+    """To the same node, times one minus the waste."""
+    failure_penalty: float = 0.5
+    """Per unit of priority, from every node, when none can take a workload."""
+    imbalance_penalty: float = 2.0
+    """From every node and step, times the variance of the first usage over nodes."""
+    max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse empty worlds."""
+        if min(self.num_nodes, len(self.resources), self.max_steps) < 1:
+            raise ConfigError("num_nodes, resources and max_steps want to be at least 1")
+        if not 0 <= self.drain <= 1:
+            raise ConfigError(f"drain is a share of capacity in [0, 1], not {self.drain}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """What is known before a step."""
+
+    usage: Any
+    """`[..., node, resource]`, in [0, 1]."""
+
+
+class NodeDomain:
+    """Encoding and the meaning of actions, for NumPy or torch."""
+
+    def __init__(self, config: NodeConfig, xp: Any = np) -> None:
+        """Keep the rules.
+
+        Args:
+            config: The world.
+            xp: Array namespace, `numpy` or `torch`.
+        """
+        self.config = config
+        self.num_resources = len(config.resources)
+        self.observation_size = 2 * self.num_resources
+        """Per node."""
+        self._xp = xp
+
+    def encode(self, view: NodeView) -> Any:
+        """Observe each node by itself.
+
+        Args:
+            view: What is known.
+
+        Returns:
+            `[..., node, 2 * resource]`: shares in use, then shares free; all in [0, 1].
+        """
+        return self._xp.concatenate([view.usage, 1.0 - view.usage], axis=-1)
+
+    def project(self, action: Any, view: NodeView) -> Any:
+        """Turn actions into offers, which never exceed what is free.
+
+        Args:
+            action: `[..., node, resource]`: share of the free amount offered; clipped to [0, 1].
+            view: What is known.
+
+        Returns:
+            `[..., node, resource]`.
+        """
+        return self._xp.clip(action, 0.0, 1.0) * (1.0 - view.usage)
+
+    def waste(self, offer: Any, need: Any) -> Any:
+        """Tell what each node would offer in vain for one workload; the least is the best fit.
+
+        Args:
+            offer: `[..., node, resource]`.
+            need: `[..., node, resource]`: of the workload, as shares of each node's capacity.
+
+        Returns:
+            `[..., node]`: mean over resources, infinite where an offer does not cover its need.
+        """
+        spare = offer - need
+        covered = (spare >= 0.0).all(-1)
+        return self._xp.where(covered, spare.mean(-1), np.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributedNodes:
+    """The rules and the laws of chance of one preset."""
+
+    nodes: NodeConfig
+    world: NodeWorldConfig
+
+
+def distributed_nodes(
+    num_nodes: int = 10, *, workload_arrival_rate: float = 5.0, max_steps: int = 1000
+) -> DistributedNodes:
+    """Return the published world, repaired: nodes begin empty, a workload is tried once.
+
+    Args:
+        num_nodes: One agent each.
+        workload_arrival_rate: Workloads expected before the first step, and per 100 later steps.
+        max_steps: Length of an episode.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    return DistributedNodes(
+        nodes=NodeConfig(num_nodes=num_nodes, max_steps=max_steps),
+        world=NodeWorldConfig(
+            num_nodes=num_nodes,
+            initial_workloads=workload_arrival_rate,
+            workloads_per_step=workload_arrival_rate / 100,
+            max_steps=max_steps,
+        ),
+    )
