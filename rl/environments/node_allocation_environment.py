@@ -136,12 +136,13 @@ class BatchedNodes:
             raise InvalidActionError(
                 f"action has shape {tuple(action.shape)}, not {tuple(self._mask.shape)}"
             )
-        if not torch.isfinite(action).all():
+        # The sum is cheaper to look at, and finite only if all are; it may overflow if they are.
+        if not torch.isfinite(action.sum()) and not torch.isfinite(action).all():
             raise InvalidActionError("action holds a value that is not finite")
         config = self.config
         placed = self._place(action)
         leading = placed.usage[..., 0]
-        variance = leading.var(-1, correction=0)
+        variance, mean = torch.var_mean(leading, dim=-1, correction=0)
         shape = (self.num_envs, self.num_agents)
         terms = {
             "placement": placed.reward,
@@ -149,13 +150,13 @@ class BatchedNodes:
             "imbalance": (-config.imbalance_penalty * variance)[:, None].expand(shape),
         }
         reward = terms["placement"] + terms["failure"] + terms["imbalance"]
-        self._usage = (placed.usage - config.drain).clamp_(min=0.0)
+        self._usage = placed.usage.sub_(config.drain).clamp_(min=0.0)
         self._t += 1
         metrics = {
             "total_workloads": placed.completed + placed.failed,
             "completed_workloads": placed.completed,
             "failed_workloads": placed.failed,
-            "avg_utilization": leading.mean(-1),
+            "avg_utilization": mean,
         }
         cost = (placed.failed / self.num_agents)[:, None, None].expand(*shape, 1)
         return replace(self._finish_step(reward, cost), metrics=metrics, reward_terms=terms)
