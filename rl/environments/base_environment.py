@@ -51,6 +51,23 @@ class AgentConfig:
             raise ConfigError(f"role {self.role!r} of {self.agent_id!r}; known: {known}") from error
 
 
+def check_action(action: Tensor, shape: torch.Size) -> None:
+    """Refuse an action that no copy can take.
+
+    Args:
+        action: Continuous, of all agents of all copies.
+        shape: What it must have.
+
+    Raises:
+        InvalidActionError: The shape is wrong or a value is not finite.
+    """
+    if action.shape != shape:
+        raise InvalidActionError(f"action has shape {tuple(action.shape)}, not {tuple(shape)}")
+    # The sum is cheaper to look at, and finite only if all are; it may overflow if they are.
+    if not torch.isfinite(action.sum()) and not torch.isfinite(action).all():
+        raise InvalidActionError("action holds a value that is not finite")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
     """What one agent may do."""

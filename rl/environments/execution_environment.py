@@ -20,8 +20,8 @@ from rl.domains.execution import (
 from rl.environments.base_environment import (
     ActionSpec,
     AgentGroup,
-    InvalidActionError,
     StepRecord,
+    check_action,
 )
 from rl.environments.episodes import Deal, EpisodeDealer
 from utils.errors import ConfigError
@@ -133,12 +133,7 @@ class BatchedExecution:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        if action.shape != self._used.shape:
-            raise InvalidActionError(
-                f"action has shape {tuple(action.shape)}, not {tuple(self._used.shape)}"
-            )
-        if not torch.isfinite(action).all():
-            raise InvalidActionError("action holds a value that is not finite")
+        check_action(action, self._used.shape)
         config = self.config
         sold = self.domain.project(action[:, 0], self.view)
         held = self._remaining - sold

@@ -20,8 +20,8 @@ from rl.domains.inventory import (
 from rl.environments.base_environment import (
     ActionSpec,
     AgentGroup,
-    InvalidActionError,
     StepRecord,
+    check_action,
 )
 from rl.environments.episodes import Deal, EpisodeDealer
 from utils.errors import ConfigError
@@ -185,12 +185,7 @@ class BatchedInventory:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        if action.shape != self._mask.shape:
-            raise InvalidActionError(
-                f"action has shape {tuple(action.shape)}, not {tuple(self._mask.shape)}"
-            )
-        if not torch.isfinite(action).all():
-            raise InvalidActionError("action holds a value that is not finite")
+        check_action(action, self._mask.shape)
         requested = _place_orders(self.domain, action.flatten(1)) + self._unmet[:, 1:]
         shipped = torch.minimum(requested, self.domain.shippable(self._stock))
         on_the_way = self._in_transit + shipped[..., None] * self._arrival_slot

@@ -14,8 +14,8 @@ from rl.domains.nodes import NodeConfig, NodeDomain, NodeView, distributed_nodes
 from rl.environments.base_environment import (
     ActionSpec,
     AgentGroup,
-    InvalidActionError,
     StepRecord,
+    check_action,
 )
 from rl.environments.episodes import Deal, EpisodeDealer
 from rl.environments.faces import DictEnvironment
@@ -132,13 +132,7 @@ class BatchedNodes:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        if action.shape != self._mask.shape:
-            raise InvalidActionError(
-                f"action has shape {tuple(action.shape)}, not {tuple(self._mask.shape)}"
-            )
-        # The sum is cheaper to look at, and finite only if all are; it may overflow if they are.
-        if not torch.isfinite(action.sum()) and not torch.isfinite(action).all():
-            raise InvalidActionError("action holds a value that is not finite")
+        check_action(action, self._mask.shape)
         config = self.config
         placed = self._place(action)
         leading = placed.usage[..., 0]

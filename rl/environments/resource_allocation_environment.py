@@ -20,8 +20,8 @@ from rl.environments.base_environment import (
     ActionSpec,
     AgentConfig,
     AgentGroup,
-    InvalidActionError,
     StepRecord,
+    check_action,
 )
 from rl.environments.episodes import EpisodeDealer, WorkloadBank, WorkloadEpisodes, check_bank
 from rl.environments.faces import DictEnvironment
@@ -153,12 +153,7 @@ class BatchedResourceAllocation:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        if action.shape != self._mask.shape:
-            raise InvalidActionError(
-                f"action has shape {tuple(action.shape)}, not {tuple(self._mask.shape)}"
-            )
-        if not torch.isfinite(action).all():
-            raise InvalidActionError("action holds a value that is not finite")
+        check_action(action, self._mask.shape)
         domain = self.domain
         arrived = self._episodes.arriving[:, self._t]
         pending = self._backlog + arrived[..., None] * domain.arrival_slot
