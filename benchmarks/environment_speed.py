@@ -115,6 +115,21 @@ class PlainAllocation:
         self.t += 1
         return self.observe(), reward, self.t == self.config.max_steps
 
+    def load(self, last: int) -> list[float]:
+        """Return all needs, then the expiring work, over the capacities.
+
+        Args:
+            last: Step whose capacities count.
+        """
+        capacity, services = self.capacity[self.episode][last], self.config.services
+        needs = [sum(b) + sum(r[-3:]) / 3 for b, r in zip(self.backlog, self.recent, strict=True)]
+        expiring = [backlog[0] for backlog in self.backlog]
+        return [
+            sum(w * s.usage[r] for w, s in zip(work, services, strict=True)) / capacity[r]
+            for work in (needs, expiring)
+            for r in range(len(capacity))
+        ]
+
     def observe(self) -> np.ndarray:
         """Return the planner's observation."""
         config = self.config
@@ -134,6 +149,7 @@ class PlainAllocation:
             values.append(self.priority[self.episode][index] / self.scale)
             values.append(service.patience / config.max_patience)
             values += [one / dominant for one in share]
+        values += self.load(last)
         values += [self.capacity[self.episode][last][r] / nominal[r] for r in resources]
         values += [self.price[self.episode][r] / config.price[r] for r in resources]
         angle = 2 * math.pi * self.time_of_day[self.episode][last]
