@@ -158,6 +158,7 @@ class ScenarioBank(Generic[Scenarios]):
         self.seed = seed
         self.refresh_counter = 0
         self._source = source
+        self._check_size()
         self._draw()
 
     def refresh(self) -> None:
@@ -189,8 +190,8 @@ class ScenarioBank(Generic[Scenarios]):
                 "(changed traces or generator); start a new run"
             )
 
-    def _draw(self) -> None:
-        generator = make_generator(self.seed, "bank", self.refresh_counter)
+    def _check_size(self) -> None:
+        """Refuse a batch over the cap before it is drawn; every batch has the same size."""
         per_episode = self._source.draw(1, make_generator(self.seed, "probe")).num_bytes
         size = per_episode * self.config.num_episodes
         if size > self.config.max_bytes:
@@ -198,6 +199,9 @@ class ScenarioBank(Generic[Scenarios]):
                 f"a bank of {self.config.num_episodes} episodes takes {size} bytes, more than the "
                 f"cap of {self.config.max_bytes}; hold fewer episodes or raise max_bytes"
             )
+
+    def _draw(self) -> None:
+        generator = make_generator(self.seed, "bank", self.refresh_counter)
         self.scenarios = self._source.draw(self.config.num_episodes, generator)
         self.hash = hash_scenarios(self.scenarios)
 
