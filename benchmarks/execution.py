@@ -25,7 +25,8 @@ from data.scenario import BankConfig, ScenarioBank
 from rl.algorithms.apg_agent import APGAgent, APGConfig
 from rl.domains.execution import ExecutionConfig, ExecutionView, almgren_chriss
 from rl.domains.execution_experts import EXPERTS
-from rl.environments.execution_environment import BatchedExecution, ExecutionOptions
+from rl.environments.execution_environment import BatchedExecution
+from rl.environments.lockstep import LockstepOptions
 from rl.evaluation.execution_bounds import compute_execution_bound, compute_moments
 from rl.training.learners import EpisodeLearner
 from rl.training.provenance import read_provenance
@@ -93,7 +94,7 @@ def build(config: ExecutionConfig, *, copies: int, seed: int, mirrored: bool) ->
     source = NormalShocks(ShockConfig(num_steps=config.num_steps, antithetic=mirrored))
     sizes = BankConfig(num_episodes=copies, refresh_every_episodes=copies)
     bank = ScenarioBank(source, sizes, seed)
-    options = ExecutionOptions(num_envs=copies, shuffle=mirrored)
+    options = LockstepOptions(num_envs=copies, shuffle=mirrored)
     return BatchedExecution(config, bank, options, seed)
 
 

@@ -39,33 +39,23 @@ class AgentConfig:
     agent_id: str
     role: AgentRole | str = AgentRole.EXECUTOR
     """A role or its name in lower case."""
+    initial_balance: float = 100_000.0
+    """Money the agent begins with, in worlds where agents own any."""
 
     def __post_init__(self) -> None:
         """Turn the name of a role into the role."""
         if not self.agent_id:
             raise ConfigError("give every agent an agent_id")
+        if not (math.isfinite(self.initial_balance) and self.initial_balance > 0):
+            raise ConfigError(
+                f"initial_balance of {self.agent_id!r} is {self.initial_balance}; give a finite "
+                "amount above 0"
+            )
         try:
             object.__setattr__(self, "role", AgentRole(self.role))
         except ValueError as error:
             known = ", ".join(role.value for role in AgentRole)
             raise ConfigError(f"role {self.role!r} of {self.agent_id!r}; known: {known}") from error
-
-
-def check_action(action: Tensor, shape: torch.Size) -> None:
-    """Refuse an action that no copy can take.
-
-    Args:
-        action: Continuous, of all agents of all copies.
-        shape: What it must have.
-
-    Raises:
-        InvalidActionError: The shape is wrong or a value is not finite.
-    """
-    if action.shape != shape:
-        raise InvalidActionError(f"action has shape {tuple(action.shape)}, not {tuple(shape)}")
-    # The sum is cheaper to look at, and finite only if all are; it may overflow if they are.
-    if not torch.isfinite(action.sum()) and not torch.isfinite(action).all():
-        raise InvalidActionError("action holds a value that is not finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +86,46 @@ class AgentGroup:
     observation_low: float = -math.inf
     """No observation of these agents is smaller."""
     observation_high: float = math.inf
+
+
+def check_action(
+    action: Tensor, groups: tuple[AgentGroup, ...], shape: torch.Size | tuple[int, ...]
+) -> None:
+    """Refuse an action that no copy can take.
+
+    Args:
+        action: Of all agents of all copies.
+        groups: All continuous or all discrete.
+        shape: `[env, agent, act]`; choices have no last axis.
+
+    Raises:
+        InvalidActionError: The shape is wrong, a value is not finite, or a choice unknown.
+    """
+    discrete = groups[0].action.kind == "discrete"
+    wanted = tuple(shape[:2] if discrete else shape)
+    if action.shape != wanted:
+        raise InvalidActionError(f"action has shape {tuple(action.shape)}, not {wanted}")
+    # The sum is cheaper to look at, and finite only if all are; it may overflow if they are.
+    if not torch.isfinite(action.sum()) and not torch.isfinite(action).all():
+        raise InvalidActionError("action holds a value that is not finite")
+    if not discrete:
+        return
+    for group in groups:
+        choices = action[:, list(group.members)]
+        if ((choices < 0) | (choices >= group.action.size)).any():
+            raise InvalidActionError(
+                f"choices of {group.name} must lie in 0 .. {group.action.size - 1}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Figures of a step that belong in one panel of a picture."""
+
+    title: str
+    metrics: tuple[str, ...]
+    """Names in the metrics or reward terms of the step record."""
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

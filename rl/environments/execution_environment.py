@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,34 +16,33 @@ from rl.domains.execution import (
     ExecutionDomain,
     ExecutionView,
 )
-from rl.environments.base_environment import (
-    ActionSpec,
-    AgentGroup,
-    StepRecord,
-    check_action,
+from rl.environments.base_environment import ActionSpec, AgentGroup, Chart
+from rl.environments.lockstep import (
+    LockstepEnvironment,
+    LockstepOptions,
+    Outcome,
+    WorldShape,
+    WorldState,
 )
-from rl.environments.episodes import Deal, EpisodeDealer
 from utils.errors import ConfigError
 
 ShockBank = ScenarioBank[ExecutionScenarios]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionOptions:
-    """How the order is played."""
+class ExecutionState(WorldState):
+    """One order in the market, `[env]` each."""
 
-    num_envs: int = 64
-    shuffle: bool = True
-    """Draw episodes from the bank at random, or play them in order."""
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse an empty batch."""
-        if self.num_envs < 1:
-            raise ConfigError(f"num_envs must be at least 1, not {self.num_envs}")
+    remaining: Tensor
+    """Share of the order not sold yet."""
+    price_change: Tensor
+    """Price less arrival price."""
+    last_move: Tensor
+    gain: Tensor
+    """Cash taken in, less what the order was worth at the arrival price, per share of the order."""
 
 
-class BatchedExecution:
+class BatchedExecution(LockstepEnvironment[ExecutionState]):
     """Copies of one order to sell; all play one step at a time, episodes in lockstep.
 
     Observation `[4]`: see `ExecutionDomain.encode`. Action `[1]` in [0, 1]: share of what remains;
@@ -62,13 +60,13 @@ class BatchedExecution:
     """
 
     is_differentiable = True
-    num_agents = 1
-    agent_ids: tuple[str, ...] = ("trader",)
-    observation_size = state_size = OBSERVATION_SIZE
-    num_costs = 0
+    charts = (
+        Chart(title="order", metrics=("remaining_share", "sold_share"), unit="share of the order"),
+        Chart(title="what it cost", metrics=("shortfall",), unit="currency"),
+    )
 
     def __init__(
-        self, config: ExecutionConfig, bank: ShockBank, options: ExecutionOptions, seed: int
+        self, config: ExecutionConfig, bank: ShockBank, options: LockstepOptions, seed: int
     ) -> None:
         """Build the copies; call `reset` before the first step.
 
@@ -87,11 +85,9 @@ class BatchedExecution:
                 f"the bank holds episodes of {held} steps, the order has {config.num_steps}; "
                 "draw shocks with ShockConfig(num_steps=config.num_steps)"
             )
-        self.config, self.bank, self.options = config, bank, options
-        self.device = torch.device(options.device)
+        self.config = config
         self.domain = ExecutionDomain(config, torch)
-        self.num_envs = options.num_envs
-        group = AgentGroup(
+        trader = AgentGroup(
             name="trader",
             members=(0,),
             observation_size=OBSERVATION_SIZE,
@@ -99,47 +95,40 @@ class BatchedExecution:
             observation_low=-OBSERVATION_LIMIT,
             observation_high=OBSERVATION_LIMIT,
         )
-        self.groups: tuple[AgentGroup, ...] = (group,)
-        self._used = torch.ones((self.num_envs, 1, 1), dtype=torch.bool, device=self.device)
-        self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        self._remaining: Tensor
-        self._price_change: Tensor
-        self._last_move: Tensor
-        self._gain: Tensor
-        self._dealer = EpisodeDealer(
-            bank, num_envs=self.num_envs, shuffle=options.shuffle, device=self.device
+        shape = WorldShape(
+            agent_ids=("trader",),
+            groups=(trader,),
+            state_size=OBSERVATION_SIZE,
+            num_steps=config.num_steps,
         )
-        self._dealer.restart(seed)
-        self._begin_episodes()
+        super().__init__(bank, options, shape, seed)
 
-    def reset(self, seed: int | None = None) -> StepRecord:
-        """Begin a new episode in every copy.
+    @property
+    def view(self) -> ExecutionView:
+        """What is known before the next step, over all copies."""
+        state = self.state
+        left = float(self.config.num_steps - self.t)
+        return ExecutionView(
+            remaining=state.remaining,
+            steps_left=torch.full_like(state.remaining, left),
+            price_change=state.price_change,
+            last_move=state.last_move,
+        )
 
-        Args:
-            seed: Begins the sequence of episodes anew, including the bank's.
-        """
-        if seed is not None:
-            self._dealer.restart(seed)
-        self._begin_episodes()
-        observation = self._observe()
-        return self._record(observation, observation, self._zeros()[:, None])
+    def _first_state(self) -> ExecutionState:
+        nothing = torch.zeros(self.num_envs, device=self.device)
+        return ExecutionState(
+            remaining=nothing + 1.0, price_change=nothing, last_move=nothing, gain=nothing
+        )
 
-    def step(self, action: Tensor) -> StepRecord:
-        """Sell a slice, then let the price move.
-
-        Args:
-            action: `[env, 1, 1]`, share of what remains; clipped to [0, 1].
-
-        Raises:
-            InvalidActionError: The shape is wrong or a value is not finite.
-        """
-        check_action(action, self._used.shape)
-        config = self.config
+    def _advance(self, action: Tensor) -> Outcome[ExecutionState]:
+        """Sell a slice, then let the price move."""
+        config, state = self.config, self.state
         sold = self.domain.project(action[:, 0], self.view)
-        held = self._remaining - sold
+        held = state.remaining - sold
         discount = config.temporary_impact * config.shares / config.step_days * sold
         fall = config.permanent_impact * config.shares * sold
-        move = config.step_deviation * self._shocks[:, self._t]
+        move = config.step_deviation * self.rows["shocks"][:, self.t]
         variance = (config.step_deviation * config.shares * held).square()
         terms = {
             "price_move": config.shares * held * move,
@@ -148,106 +137,23 @@ class BatchedExecution:
             "permanent_impact": -config.shares * held * fall,
             "risk_penalty": -config.risk_aversion * variance,
         }
-        self._gain = self._gain + sold * (self._price_change - config.half_spread - discount)
-        self._remaining = held
-        self._last_move = move - fall
-        self._price_change = self._price_change + self._last_move
-        self._t += 1
-        wealth_change = self._gain + held * self._price_change
         change = sum(value for name, value in terms.items() if name != "risk_penalty")
+        gain = state.gain + sold * (state.price_change - config.half_spread - discount)
+        price_change = state.price_change + move - fall
         metrics = {
             "shortfall": -change,
             "sold_share": sold,
             "remaining_share": held,
-            "wealth_change": config.shares * wealth_change,
+            "wealth_change": config.shares * (gain + held * price_change),
         }
-        return self._finish_step(terms, metrics)
-
-    @property
-    def view(self) -> ExecutionView:
-        """What is known before the next step, over all copies."""
-        left = float(self.config.num_steps - self._t)
-        return ExecutionView(
-            remaining=self._remaining,
-            steps_left=torch.full_like(self._remaining, left),
-            price_change=self._price_change,
-            last_move=self._last_move,
+        return Outcome(
+            state=ExecutionState(
+                remaining=held, price_change=price_change, last_move=move - fall, gain=gain
+            ),
+            reward_terms={name: value[:, None] for name, value in terms.items()},
+            metrics=metrics,
         )
-
-    @property
-    def episode_index(self) -> Tensor:
-        """Position in the bank of the episode each copy plays, `[env]`."""
-        return self._index
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return all that is needed to continue bit for bit."""
-        return {
-            **self._dealer.state_dict(),
-            "time": torch.tensor(self._t),
-            "episode": self._index.clone(),
-            "remaining": self._remaining.detach().clone(),
-            "price_change": self._price_change.detach().clone(),
-            "last_move": self._last_move.detach().clone(),
-            "gain": self._gain.detach().clone(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state that `state_dict` returned.
-
-        Args:
-            state: The tensors.
-
-        Raises:
-            ScenarioError: The scenario source gives other episodes than it did.
-        """
-        self._take(self._dealer.restore(state, state["episode"]))
-        self._t = int(state["time"])
-        self._remaining = state["remaining"].to(self.device)
-        self._price_change = state["price_change"].to(self.device)
-        self._last_move = state["last_move"].to(self.device)
-        self._gain = state["gain"].to(self.device)
-
-    def _begin_episodes(self) -> None:
-        self._take(self._dealer.deal())
-        self._t = 0
-        self._remaining = self._zeros() + 1.0
-        self._price_change = self._zeros()
-        self._last_move = self._zeros()
-        self._gain = self._zeros()
-
-    def _take(self, deal: Deal) -> None:
-        self._index, self._shocks = deal.index, deal.rows["shocks"]
-
-    def _zeros(self) -> Tensor:
-        return torch.zeros(self.num_envs, device=self.device)
-
-    def _finish_step(
-        self, terms: Mapping[str, Tensor], metrics: Mapping[str, Tensor]
-    ) -> StepRecord:
-        reward = torch.stack(list(terms.values())).sum(0)[:, None]
-        observation = final = self._observe()
-        truncated = self._never
-        if self._t == self.config.num_steps:
-            self._begin_episodes()
-            observation, truncated = self._observe(), ~self._never
-        record = self._record(observation, final, reward)
-        per_agent = {name: value[:, None] for name, value in terms.items()}
-        return replace(record, truncated=truncated, metrics=metrics, reward_terms=per_agent)
 
     def _observe(self) -> Tensor:
         observation: Tensor = self.domain.encode(self.view)[:, None]
         return observation
-
-    def _record(self, observation: Tensor, final: Tensor, reward: Tensor) -> StepRecord:
-        return StepRecord(
-            observation=observation,
-            action_mask=self._used,
-            agent_alive=self._used[..., 0],
-            reward=reward,
-            cost=reward.new_zeros((self.num_envs, 1, 0)),
-            terminated=self._never,
-            truncated=self._never,
-            final_observation=final,
-            global_state=observation[:, 0],
-            metrics={},
-        )

@@ -185,7 +185,7 @@ class BatchedInventory:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        check_action(action, self._mask.shape)
+        check_action(action, self.groups, self._mask.shape)
         requested = _place_orders(self.domain, action.flatten(1)) + self._unmet[:, 1:]
         shipped = torch.minimum(requested, self.domain.shippable(self._stock))
         on_the_way = self._in_transit + shipped[..., None] * self._arrival_slot

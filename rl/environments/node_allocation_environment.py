@@ -132,7 +132,7 @@ class BatchedNodes:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        check_action(action, self._mask.shape)
+        check_action(action, self.groups, self._mask.shape)
         config = self.config
         placed = self._place(action)
         leading = placed.usage[..., 0]

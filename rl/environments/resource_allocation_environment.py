@@ -153,7 +153,7 @@ class BatchedResourceAllocation:
         Raises:
             InvalidActionError: The shape is wrong or a value is not finite.
         """
-        check_action(action, self._mask.shape)
+        check_action(action, self.groups, self._mask.shape)
         domain = self.domain
         arrived = self._episodes.arriving[:, self._t]
         pending = self._backlog + arrived[..., None] * domain.arrival_slot

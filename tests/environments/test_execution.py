@@ -16,9 +16,10 @@ from rl.domains.execution import ExecutionConfig, ExecutionDomain, ExecutionView
 from rl.domains.execution_experts import EXPERTS
 from rl.environments.base_environment import InvalidActionError
 from rl.environments.conformance import check_environment
-from rl.environments.execution_environment import BatchedExecution, ExecutionOptions
+from rl.environments.execution_environment import BatchedExecution
 from rl.environments.faces import DictEnvironment
 from rl.environments.gymnasium_faces import SingleAgentEnvironment
+from rl.environments.lockstep import LockstepOptions
 from rl.evaluation.execution_bounds import compute_execution_bound, compute_moments
 from utils.errors import ConfigError
 
@@ -44,7 +45,7 @@ def make_environment(
     config = config or almgren_chriss()
     source = NormalShocks(ShockConfig(num_steps=config.num_steps, antithetic=antithetic))
     bank = ScenarioBank(source, BankConfig(num_episodes=episodes or num_envs), seed)
-    options = ExecutionOptions(num_envs=num_envs, shuffle=shuffle)
+    options = LockstepOptions(num_envs=num_envs, shuffle=shuffle)
     return BatchedExecution(config, bank, options, seed)
 
 
@@ -260,6 +261,6 @@ def test_bad_actions_are_refused():
 def test_bank_of_another_length_is_refused():
     bank = ScenarioBank(NormalShocks(ShockConfig(num_steps=3)), BankConfig(num_episodes=2), 0)
     with pytest.raises(ConfigError, match="3 steps, the order has 5"):
-        BatchedExecution(almgren_chriss(), bank, ExecutionOptions(), 0)
+        BatchedExecution(almgren_chriss(), bank, LockstepOptions(), 0)
     with pytest.raises(ConfigError, match="num_envs"):
-        ExecutionOptions(num_envs=0)
+        LockstepOptions(num_envs=0)

@@ -13,7 +13,8 @@ from data.price_shocks import NormalShocks, ShockConfig
 from data.scenario import BankConfig, ScenarioBank
 from rl.algorithms.apg_agent import APGAgent, APGConfig
 from rl.domains.execution import almgren_chriss
-from rl.environments.execution_environment import BatchedExecution, ExecutionOptions
+from rl.environments.execution_environment import BatchedExecution
+from rl.environments.lockstep import LockstepOptions
 from rl.evaluation.execution_bounds import compute_execution_bound
 from rl.training.learners import EpisodeLearner
 
@@ -23,7 +24,7 @@ UPDATES, COPIES = 200, 256
 def make_environment(config, *, seed, num_envs):
     source = NormalShocks(ShockConfig(num_steps=config.num_steps, antithetic=True))
     sizes = BankConfig(num_episodes=num_envs, refresh_every_episodes=num_envs)
-    options = ExecutionOptions(num_envs=num_envs)
+    options = LockstepOptions(num_envs=num_envs)
     return BatchedExecution(config, ScenarioBank(source, sizes, seed), options, seed)
 
 
