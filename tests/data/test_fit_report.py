@@ -23,6 +23,6 @@ def test_description_has_a_line_per_figure():
         FitFigure(name="mean", real=0.0, made=0.1),
     )
     first, second = FitReport(figures=figures).describe()
-    assert first.split() == "kurtosis real 10 made 12.5 off by 25%".split()
-    assert second.split() == "mean real 0 made 0.1".split()
+    assert first.split() == ["kurtosis", "real", "10", "made", "12.5", "off", "by", "25%"]
+    assert second.split() == ["mean", "real", "0", "made", "0.1"]
     assert FitReport(figures=()).describe() == ()
