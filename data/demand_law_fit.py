@@ -79,6 +79,8 @@ class DemandFigures:
 
     zero_share: float
     """Share of open steps without demand, mean over series."""
+    zero_share_spread: float
+    """Standard deviation of that share over series; not fitted."""
     variance_to_mean: float
     """Median over series, in units."""
     autocorrelation_7: float
@@ -117,6 +119,7 @@ def measure_demand(units: Floats, is_open: NDArray[np.bool_]) -> DemandFigures:
     logs = np.log1p(table)
     return DemandFigures(
         zero_share=float((shown == 0).mean()),
+        zero_share_spread=float((zeros / len(shown)).std()),
         variance_to_mean=float(np.median(ratio)),
         autocorrelation_7=_autocorrelate(table, LAGS[0]),
         calendar_autocorrelation_7=_autocorrelate(np.nan_to_num(table), LAGS[0]),
@@ -162,7 +165,7 @@ def fit_demand(
     real = measure_demand(history.units[None], history.is_open)
     law = _first_guess(history, period, day_noise)
     for number in range(ROUNDS):
-        made = measure_demand(_draw_like(law, history, seed + number), history.is_open)
+        made = measure_demand(draw_like(law, history, seed + number), history.is_open)
         law = _move(law, real, made, gain=min(1.0, FULL_ROUNDS / (number + 1)))
     return law, compare_demand(law, history, seed=seed)
 
@@ -176,7 +179,7 @@ def compare_demand(law: DemandLaw, history: DemandHistory, *, seed: int = 0) -> 
         seed: Of the draws.
     """
     real = measure_demand(history.units[None], history.is_open)
-    drawn = [_draw_like(law, history, seed + 1000 + number) for number in range(4)]
+    drawn = [draw_like(law, history, seed + 1000 + number) for number in range(4)]
     made = measure_demand(np.concatenate(drawn), history.is_open)
     names = [field.name for field in fields(DemandFigures)]
     return FitReport(
@@ -187,8 +190,14 @@ def compare_demand(law: DemandLaw, history: DemandHistory, *, seed: int = 0) -> 
     )
 
 
-def _draw_like(law: DemandLaw, history: DemandHistory, seed: int) -> Floats:
-    """Draw replicas of a history, `[replica, time, series]`."""
+def draw_like(law: DemandLaw, history: DemandHistory, seed: int) -> Floats:
+    """Draw replicas of a history at its levels and on its calendar, `[replica, time, series]`.
+
+    Args:
+        law: What is drawn.
+        history: Whose levels and calendar.
+        seed: Of the draws.
+    """
     steps, series = history.units.shape
     growth = np.maximum(1 + law.trend * np.flatnonzero(history.is_open), 0).mean()
     generator = make_generator(seed, "demand fit")

@@ -29,6 +29,7 @@ def test_figures_by_hand():
     units = np.stack([weeks * is_open, other], axis=-1)[None]
     figures = measure_demand(units, is_open)
     assert figures.zero_share == pytest.approx(0.25)
+    assert figures.zero_share_spread == pytest.approx(0.25)
     # Variance over mean: 4 / 2 and 0.25 / 1.5.
     assert figures.variance_to_mean == pytest.approx((2 + 1 / 6) / 2)
     # The first series flips every week, the second repeats it.
@@ -70,7 +71,7 @@ def test_a_known_law_is_found_again():
     assert found.persistence == pytest.approx(0.95, abs=0.02)
     assert found.correlation == pytest.approx(0.15, abs=0.06)
     off = {figure.name: figure.relative_error for figure in report.figures}
-    assert max(off.values()) < 0.25, off
+    assert max(off.values()) < 0.3, off
 
 
 def test_a_poor_law_is_seen_in_the_report():
