@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from data.demand_law import DemandLaw
-from data.demand_law_fit import DemandHistory, compare_demand, fit_demand, measure_demand
+from data.demand_law_fit import (
+    DemandHistory,
+    compare_demand,
+    draw_like,
+    fit_demand,
+    measure_demand,
+)
 from data.retail_traces import load_retail_demand
 from data.scenario import ScenarioError
 from data.traces import locate_traces
@@ -72,6 +78,15 @@ def test_a_known_law_is_found_again():
     assert found.correlation == pytest.approx(0.15, abs=0.06)
     off = {figure.name: figure.relative_error for figure in report.figures}
     assert max(off.values()) < 0.3, off
+
+
+def test_replicas_have_the_levels_and_the_calendar_of_the_history():
+    is_open = np.arange(200) % 7 != 6
+    history = history_of(np.outer(is_open, [20.0, 80.0]), is_open)
+    law = DemandLaw(level=30.0, trend=0.01, season=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0))
+    made = draw_like(law, history, 0)
+    assert made[:, is_open].mean((0, 1)) == pytest.approx([20.0, 80.0], rel=0.02)
+    assert (made[:, ~is_open] == 0).all()
 
 
 def test_a_poor_law_is_seen_in_the_report():

@@ -64,6 +64,13 @@ def test_a_known_law_is_found_again():
     assert all(figure.relative_error < 0.15 for figure in report.figures), report.describe()
 
 
+def test_a_slow_part_that_fades_within_steps_keeps_its_size():
+    law = DiurnalLaw(profile=WAVE, slow_sd=0.4, persistence=0.7, fast_sd=0.2)
+    found, _ = fit_diurnal(draw(law, episodes=1, steps=288 * 300)[0])
+    assert found.slow_sd == pytest.approx(0.4, abs=0.03)
+    assert found.persistence == pytest.approx(0.7, abs=0.04)
+
+
 def test_noise_without_memory_gets_no_slow_part():
     readings = draw(DiurnalLaw(profile=WAVE, fast_sd=0.3), episodes=1, steps=288 * 60)[0]
     found, _ = fit_diurnal(readings)

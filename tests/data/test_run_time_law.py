@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,12 @@ def test_a_known_law_is_found_again():
         assert found.log_sds[kind] == pytest.approx(deviation, abs=0.05)
     assert found.tail_index == pytest.approx(1.2, abs=0.1)
     assert all(figure.relative_error < 0.2 for figure in report.figures), report.describe()
+
+
+def test_tail_index_is_not_mistaken_where_the_tail_ends_early():
+    seconds = draw(replace(LAW, tail_end=4e4), 80_000)
+    # As if the tail went on for ever, the estimate would be 2.3.
+    assert fit_run_times(seconds)[0].tail_index == pytest.approx(1.2, abs=0.2)
 
 
 def test_a_lognormal_without_a_tail_is_seen_in_the_report():
