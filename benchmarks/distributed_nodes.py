@@ -30,7 +30,8 @@ from data.node_workload import NodeScenarios, NodeWorkload
 from data.scenario import BankConfig, ScenarioBank
 from rl.domains.node_experts import EXPERTS
 from rl.domains.nodes import NodeView, distributed_nodes
-from rl.environments.node_allocation_environment import BatchedNodes, NodeOptions
+from rl.environments.lockstep import LockstepOptions
+from rl.environments.node_allocation_environment import BatchedNodes
 
 RESULTS = Path(__file__).parent / "results"
 PUBLISHED_EPISODES = 20
@@ -177,7 +178,7 @@ def make_environment(rate: float, copies: int, *, episodes: int) -> BatchedNodes
     """
     preset = distributed_nodes(workload_arrival_rate=rate)
     bank = ScenarioBank(NodeWorkload(preset.world), BankConfig(num_episodes=episodes), 0)
-    return BatchedNodes(preset.nodes, bank, NodeOptions(num_envs=copies, shuffle=False), 0)
+    return BatchedNodes(preset.nodes, bank, LockstepOptions(num_envs=copies, shuffle=False), 0)
 
 
 def play_rule(rate: int, name: str, episodes: int) -> dict[str, Tensor]:
