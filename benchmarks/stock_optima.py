@@ -36,7 +36,8 @@ PUBLISHED_REORDER = {
     40: (33, 87, 64.512),
     50: (42, 108, 70.975),
 }
-WARM_UP = 20
+STEPS, WARM_UP = 1000, 200
+"""Long, because the phase of the orders is forgotten slowly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +100,13 @@ def measure(episodes: int, seed: int) -> list[Row]:
     """Play every instance.
 
     Args:
-        episodes: Of 200 steps; the newsvendor's single period is played a hundred times as often.
+        episodes: Of 1000 steps; the newsvendor's single period is played a thousand times as often.
         seed: Of the demand.
     """
     rows = []
     preset, single = newsvendor(), newsvendor_poisson(20, holding=1, shortage=4)
     policy = order_up_to(preset.chain, np.asarray([single.level]))
-    cost, error = play(preset, policy, episodes=100 * episodes, seed=seed)
+    cost, error = play(preset, policy, episodes=1000 * episodes, seed=seed)
     rows.append(
         Row(
             instance="newsvendor, Poisson 20",
@@ -117,7 +118,7 @@ def measure(episodes: int, seed: int) -> list[Row]:
         )
     )
     for mean, (_, _, published) in PUBLISHED_REORDER.items():
-        preset = fixed_order_cost(mean)
+        preset = fixed_order_cost(mean, max_steps=STEPS)
         best = reorder_poisson(mean, holding=1, shortage=9, setup=64)
         policy = reorder_at(preset.chain, best.reorder_point, best.level)
         cost, error = play(preset, policy, episodes=episodes, seed=seed)
@@ -131,7 +132,7 @@ def measure(episodes: int, seed: int) -> list[Row]:
                 standard_error=error,
             )
         )
-    preset = clark_scarf()
+    preset = clark_scarf(STEPS)
     serial = serial_normal(
         NormalDemand(mean=5, deviation=1),
         echelon_holding=(3, 2, 2),
@@ -156,7 +157,7 @@ def measure(episodes: int, seed: int) -> list[Row]:
 def main() -> None:
     """Measure, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()

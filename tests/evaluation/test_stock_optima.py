@@ -20,7 +20,7 @@ from rl.evaluation.stock_optima import (
     serial_normal,
 )
 
-WARM_UP = 20
+STEPS, WARM_UP = 500, 100
 
 
 def test_newsvendor():
@@ -133,19 +133,19 @@ def test_the_newsvendor_s_world_costs_what_the_optimum_says():
 
 @pytest.mark.parametrize("mean", [10.0, 20.0, 50.0])
 def test_the_shelf_with_setup_costs_costs_what_the_optimum_says(mean):
-    preset = fixed_order_cost(mean)
+    preset = fixed_order_cost(mean, max_steps=STEPS)
     best = reorder_poisson(mean, holding=1, shortage=9, setup=64)
     point, level = np.asarray([best.reorder_point]), np.asarray([best.level])
     policy = lambda view: reorder(view, preset.chain, point, level)  # noqa: E731
-    cost, error = play(preset, policy, episodes=400)
+    cost, error = play(preset, policy, episodes=150)
     assert abs(cost - best.cost) < 3 * error
     assert error < 0.005 * best.cost
     worse = lambda view: reorder(view, preset.chain, point + 6, level + 6)  # noqa: E731
-    assert play(preset, worse, episodes=400)[0] > best.cost + 3 * error
+    assert play(preset, worse, episodes=150)[0] > best.cost + 3 * error
 
 
 def test_clark_and_scarf_s_world_costs_what_the_optimum_says():
-    preset = clark_scarf()
+    preset = clark_scarf(STEPS)
     best = serial_normal(
         NormalDemand(mean=5, deviation=1),
         echelon_holding=(3, 2, 2),
@@ -153,9 +153,9 @@ def test_clark_and_scarf_s_world_costs_what_the_optimum_says():
         shortage=37.12,
     )
     levels = np.asarray(best.levels)
-    cost, error = play(preset, lambda view: base_stock(view, preset.chain, levels), episodes=400)
+    cost, error = play(preset, lambda view: base_stock(view, preset.chain, levels), episodes=150)
     assert abs(cost - best.cost) < 3 * error
     assert error < 0.002 * best.cost
     for other in (levels - 0.5, levels + 0.5, levels + np.asarray([0.0, 1.0, 0.0])):
         policy = lambda view, other=other: base_stock(view, preset.chain, other)  # noqa: E731
-        assert play(preset, policy, episodes=400)[0] > cost
+        assert play(preset, policy, episodes=150)[0] > cost
