@@ -7,14 +7,13 @@ benchmarks/results/stock_optima.json. Half a minute on one core.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import RESULTS, write_report
 from rl.domains.inventory import InventoryConfig
 from rl.domains.inventory_experts import Levels, base_stock, reorder
 from rl.domains.inventory_presets import InventoryPreset, clark_scarf, fixed_order_cost, newsvendor
@@ -26,7 +25,6 @@ from rl.evaluation.stock_optima import (
     serial_normal,
 )
 
-RESULTS = Path(__file__).parent / "results" / "stock_optima.json"
 PUBLISHED_REORDER = {
     10: (6, 40, 35.022),
     15: (10, 49, 42.698),
@@ -159,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "stock_optima.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = measure(arguments.episodes, arguments.seed)
@@ -169,15 +167,14 @@ def main() -> None:
             f"{row.instance:26}{row.published:10.3f}{row.optimum:10.3f}{row.played:10.3f}"
             f"{row.standard_error:8.3f}  {row.policy}"
         )
-    report = {
-        "episodes": arguments.episodes,
-        "seed": arguments.seed,
-        "rows": [asdict(row) for row in rows],
-        **describe_machine(),
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written: {arguments.output}")
+    write_report(
+        arguments.output,
+        {
+            "episodes": arguments.episodes,
+            "seed": arguments.seed,
+            "rows": [asdict(row) for row in rows],
+        },
+    )
 
 
 if __name__ == "__main__":
