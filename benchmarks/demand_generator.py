@@ -18,7 +18,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import describe_machine
 from data.demand_law import DemandLaw, Floats
 from data.demand_law_fit import (
     DemandHistory,

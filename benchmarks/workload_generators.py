@@ -19,7 +19,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import describe_machine
 from data.arrival_law import compare_arrivals, fit_arrivals
 from data.arrival_traces import load_request_times, load_run_times, load_web_requests
 from data.demand_law import Floats
