@@ -67,7 +67,7 @@ def test_a_known_law_is_found_again():
         persistence=0.95,
         correlation=0.15,
     )
-    units = law.draw(1, 730, 60, np.random.default_rng(1))[0].astype(np.float64)
+    units = law.draw(1, 730, 40, np.random.default_rng(1))[0].astype(np.float64)
     history = history_of(units, np.arange(730) % 7 != 4)
     found, report = fit_demand(history)
     assert found.season[4] == 0
