@@ -125,7 +125,11 @@ class SymbolLaw:
     drift: tuple[float, ...] = (0.0,)
     """Added to the regime's drift, per year."""
     loadings: tuple[tuple[float, ...], ...] = ((0.6,),)
-    """Correlation with each of the common factors: symbols i and j correlate by the dot product."""
+    """Correlation with each of the common factors.
+
+    The innovations of symbols i and j correlate by the dot product of their rows; returns a little
+    less, since their volatilities are only partly shared.
+    """
     shared_volatility: float = 0.5
     """Share of the shocks' variance to volatility that all symbols have in common."""
     shared_jumps: float = 0.3
