@@ -98,9 +98,9 @@ class VolumeLaw:
     """Shares that others trade in a step: log-normal, and more where the price moves more."""
 
     mean: float = 1e6
-    volatility_response: float = 1.0
+    volatility_response: float = 0.6
     """Elasticity of volume to volatility, as it deviates from its mean."""
-    move_response: float = 0.3
+    move_response: float = 0.2
     """Rise of the logarithm of volume per standard deviation of the step's own move."""
     noise_deviation: float = 0.3
     """Standard deviation of the rest of its logarithm."""
