@@ -98,9 +98,9 @@ class VolumeLaw:
     """Shares that others trade in a step: log-normal, and more where the price moves more."""
 
     mean: float = 1e6
-    volatility_response: float = 1.0
+    volatility_response: float = 0.6
     """Elasticity of volume to volatility, as it deviates from its mean."""
-    move_response: float = 0.3
+    move_response: float = 0.2
     """Rise of the logarithm of volume per standard deviation of the step's own move."""
     noise_deviation: float = 0.3
     """Standard deviation of the rest of its logarithm."""
@@ -125,7 +125,11 @@ class SymbolLaw:
     drift: tuple[float, ...] = (0.0,)
     """Added to the regime's drift, per year."""
     loadings: tuple[tuple[float, ...], ...] = ((0.6,),)
-    """Correlation with each of the common factors: symbols i and j correlate by the dot product."""
+    """Correlation with each of the common factors.
+
+    The innovations of symbols i and j correlate by the dot product of their rows; returns a little
+    less, since their volatilities are only partly shared.
+    """
     shared_volatility: float = 0.5
     """Share of the shocks' variance to volatility that all symbols have in common."""
     shared_jumps: float = 0.3

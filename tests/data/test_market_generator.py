@@ -65,6 +65,14 @@ def test_a_martingale_pays_nobody_on_average(regime, law):
         assert abs(profit.mean()) < 4 * profit.std() / math.sqrt(profit.size)
 
 
+@pytest.mark.parametrize("jump_mean", [3.0, -3.0])
+def test_jumps_that_all_go_one_way_are_made_fair(jump_mean):
+    law = dataclasses.replace(PLAIN, jump_probability=0.05, jump_mean=jump_mean, jump_deviation=0.5)
+    settings = {"law": law, "regime": MarketRegime.VOLATILE, "martingale": True, "lookback": 1}
+    gain = np.expm1(draw(4000, max_steps=50, **settings).log_return.astype(float))
+    assert abs(gain.mean()) < 4 * gain.std() / math.sqrt(gain.size)
+
+
 def test_with_a_drift_it_does_pay():
     gain = np.expm1(draw(20_000, max_steps=20, lookback=1, regime=MarketRegime.BULL).log_return)
     assert gain.mean() > 4 * gain.std() / math.sqrt(gain.size)
@@ -209,6 +217,11 @@ def test_history_ends_at_the_first_price_and_goes_on_in_the_returns():
     assert newest.max() <= 9
     moves = np.diff(np.log(scenarios.history.astype(float)), axis=1)
     assert moves.std() * math.sqrt(252) == pytest.approx(0.1, rel=0.02)
+
+
+def test_the_history_runs_forward():
+    rising = draw(3, volatility=0.0, regime=MarketRegime.BULL, lookback=5).history.astype(float)
+    np.testing.assert_allclose(rising[:, 1:] / rising[:, :-1], math.exp(0.15 / 252), rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_market():
