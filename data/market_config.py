@@ -55,18 +55,18 @@ class PriceLaw:
     """
 
     scales: tuple[VolatilityScale, ...] = (
-        VolatilityScale(half_life=3.0, deviation=0.15),
-        VolatilityScale(half_life=25.0, deviation=0.20),
-        VolatilityScale(half_life=250.0, deviation=0.25),
+        VolatilityScale(half_life=5.0, deviation=0.20),
+        VolatilityScale(half_life=50.0, deviation=0.22),
+        VolatilityScale(half_life=500.0, deviation=0.26),
     )
-    leverage: float = -0.5
+    leverage: float = -0.45
     """Correlation of a return's innovation with the next shock of volatility, in (-1, 1)."""
-    innovation_kurtosis: float = 1.0
+    innovation_kurtosis: float = 1.25
     """Excess kurtosis of the innovations; 0 is normal, else Student with 4 + 6 / kurtosis."""
-    jump_probability: float = 0.004
+    jump_probability: float = 0.003
     """Chance per step that the price jumps."""
     jump_mean: float = -0.5
-    jump_deviation: float = 3.0
+    jump_deviation: float = 4.0
 
     def __post_init__(self) -> None:
         """Refuse laws that cannot be drawn from."""
@@ -125,7 +125,11 @@ class SymbolLaw:
     drift: tuple[float, ...] = (0.0,)
     """Added to the regime's drift, per year."""
     loadings: tuple[tuple[float, ...], ...] = ((0.6,),)
-    """Correlation with each of the common factors: symbols i and j correlate by the dot product."""
+    """Correlation with each of the common factors.
+
+    The innovations of symbols i and j correlate by the dot product of their rows; returns a little
+    less, since their volatilities are only partly shared.
+    """
     shared_volatility: float = 0.5
     """Share of the shocks' variance to volatility that all symbols have in common."""
     shared_jumps: float = 0.3
