@@ -20,7 +20,6 @@ from rl.domains.portfolio import (
     PortfolioView,
 )
 from rl.environments.base_environment import ActionSpec, AgentGroup, Chart
-from rl.environments.episodes import Deal
 from rl.environments.lockstep import (
     LockstepEnvironment,
     LockstepOptions,
@@ -101,7 +100,6 @@ class BatchedPortfolio(LockstepEnvironment[PortfolioState]):
         self.config = config
         self.domain = PortfolioDomain(config, torch)
         self.lookback, self.num_symbols = known, symbols
-        self._returns_of: tuple[Deal, Tensor] | None = None
         size = FEATURES_PER_SYMBOL * symbols + FEATURES_PER_AGENT
         investors = AgentGroup(
             name="investor",
@@ -123,7 +121,7 @@ class BatchedPortfolio(LockstepEnvironment[PortfolioState]):
     def view(self) -> PortfolioView:
         """What is known before the next step, over all copies and agents."""
         agents = (self.num_envs, self.num_agents)
-        seen = self._every_return()[:, None, self.t : self.t + self.lookback]
+        seen = self._returns[:, None, self.t : self.t + self.lookback]
         left = float(self.config.num_steps - self.t)
         return PortfolioView(
             returns=seen.expand(*agents, -1, -1),
@@ -135,12 +133,10 @@ class BatchedPortfolio(LockstepEnvironment[PortfolioState]):
     def _active(self) -> Tensor:
         return self.rows["symbol_active"][:, None]
 
-    def _every_return(self) -> Tensor:
-        """Return `[env, lookback + time, symbol]`, made once per episode."""
-        if self._returns_of is None or self._returns_of[0] is not self._deal:
-            past = self.rows["history"].log().diff(dim=1)
-            self._returns_of = (self._deal, torch.cat([past, self.rows["log_return"]], dim=1))
-        return self._returns_of[1]
+    def _enter_episodes(self) -> None:
+        past = self.rows["history"].log().diff(dim=1)
+        self._returns = torch.cat([past, self.rows["log_return"]], dim=1)
+        """`[env, lookback + time, symbol]`"""
 
     def _action_mask(self) -> Tensor:
         return (self._active() > 0).expand_as(self._every_action)

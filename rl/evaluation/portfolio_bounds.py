@@ -158,4 +158,4 @@ def compute_merton_portfolio(
     excess = np.asarray(drift, np.float64) - cash_rate
     weights = np.linalg.solve(covariance, excess) / risk_aversion
     growth = cash_rate + float(weights @ excess) - 0.5 * float(weights @ covariance @ weights)
-    return MertonPortfolio(weights=weights, growth=growth)
+    return MertonPortfolio(weights=np.asarray(weights), growth=growth)
