@@ -134,9 +134,9 @@ class BatchedPortfolio(LockstepEnvironment[PortfolioState]):
         return self.rows["symbol_active"][:, None]
 
     def _enter_episodes(self) -> None:
+        """Lay the returns that are known beforehand and those to come behind one another."""
         past = self.rows["history"].log().diff(dim=1)
         self._returns = torch.cat([past, self.rows["log_return"]], dim=1)
-        """`[env, lookback + time, symbol]`"""
 
     def _action_mask(self) -> Tensor:
         return (self._active() > 0).expand_as(self._every_action)

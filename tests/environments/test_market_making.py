@@ -253,6 +253,8 @@ def test_stages_change_the_world():
     environment.use_bank(still, seed=0)
     calm = play(environment, near)
     environment.use_bank(deserted, seed=0)
+    assert (environment.view.volatility == 2).all()
+    assert (environment.view.arrival_rate == 0).all()
     idle = play(environment, near)
     assert usual["price_move"].abs().max() > 0.1
     assert calm["price_move"].abs().max() == 0
