@@ -205,3 +205,9 @@ def test_a_constant_proportion_grows_less_than_the_best_one():
     for reached, moves in zip(played, environment.bank.scenarios.log_return, strict=True):
         best = compute_best_constant_portfolio(moves[:, :3].astype(float), CONFIG)
         assert reached <= best.log_growth_bound
+
+
+def test_best_constant_portfolio_of_falling_prices_is_cash_and_its_interest():
+    best = compute_best_constant_portfolio(np.full((20, 2), -0.01), CONFIG)
+    np.testing.assert_allclose(best.weights, 0, atol=1e-6)
+    assert best.log_growth == pytest.approx(20 * np.log1p(0.0001), rel=1e-3)
