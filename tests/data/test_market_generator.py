@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.market import REGIMES, MarketRegime
 from data.market_config import (
@@ -19,11 +22,12 @@ from data.market_config import (
 )
 from data.market_generator import SyntheticMarket, compute_kernel
 from data.scenario import BankConfig, ScenarioBank, hash_scenarios
+from utils.config import from_json, to_json
 from utils.errors import ConfigError
 
 
-def draw(num_episodes, *, seed=0, **settings):
-    source = SyntheticMarket(SyntheticMarketConfig(**settings))
+def draw(num_episodes, *, seed=0, **choices):
+    source = SyntheticMarket(SyntheticMarketConfig(**choices))
     return source.draw(num_episodes, np.random.default_rng(seed))
 
 
@@ -41,8 +45,8 @@ def test_every_regime_has_its_volatility(regime, law):
 
 @pytest.mark.parametrize("regime", REGIMES)
 def test_the_price_grows_by_the_drift_of_its_regime(regime):
-    settings = {"regime": regime, "law": PLAIN, "lookback": 1, "volatility": 0.2}
-    growth = np.exp(draw(4000, **settings).log_return.astype(float).sum(1)).mean()
+    chosen = {"regime": regime, "law": PLAIN, "lookback": 1, "volatility": 0.2}
+    growth = np.exp(draw(4000, **chosen).log_return.astype(float).sum(1)).mean()
     assert growth == pytest.approx(math.exp(regime.drift), abs=0.006)
 
 
@@ -55,8 +59,8 @@ def test_a_year_has_the_same_volatility_however_it_is_cut(steps_per_year):
 @pytest.mark.parametrize("law", [PLAIN, PriceLaw()], ids=["plain", "default"])
 @pytest.mark.parametrize("regime", [MarketRegime.CRISIS, MarketRegime.BULL])
 def test_a_martingale_pays_nobody_on_average(regime, law):
-    settings = {"regime": regime, "law": law, "martingale": True, "regime_switching": True}
-    gain = np.expm1(draw(20_000, max_steps=20, lookback=1, **settings).log_return.astype(float))
+    chosen = {"regime": regime, "law": law, "martingale": True, "regime_switching": True}
+    gain = np.expm1(draw(20_000, max_steps=20, lookback=1, **chosen).log_return.astype(float))
     error = gain.std() / math.sqrt(gain.size)
     assert abs(gain.mean()) < 4 * error
     # Nor one who trades on what he saw: momentum of the last step, and the volatility of it.
@@ -68,8 +72,8 @@ def test_a_martingale_pays_nobody_on_average(regime, law):
 @pytest.mark.parametrize("jump_mean", [3.0, -3.0])
 def test_jumps_that_all_go_one_way_are_made_fair(jump_mean):
     law = dataclasses.replace(PLAIN, jump_probability=0.05, jump_mean=jump_mean, jump_deviation=0.5)
-    settings = {"law": law, "regime": MarketRegime.VOLATILE, "martingale": True, "lookback": 1}
-    gain = np.expm1(draw(4000, max_steps=50, **settings).log_return.astype(float))
+    chosen = {"law": law, "regime": MarketRegime.VOLATILE, "martingale": True, "lookback": 1}
+    gain = np.expm1(draw(4000, max_steps=50, **chosen).log_return.astype(float))
     assert abs(gain.mean()) < 4 * gain.std() / math.sqrt(gain.size)
 
 
@@ -96,11 +100,11 @@ def test_regimes_switch_as_often_as_set_and_to_any():
 
 
 def test_after_a_switch_returns_have_the_volatility_of_the_new_regime():
-    settings = {"regime_switching": True, "switch_probability": 0.05, "law": PLAIN}
-    scenarios = draw(400, max_steps=500, **settings)
+    chosen = {"regime_switching": True, "switch_probability": 0.05, "law": PLAIN}
+    scenarios = draw(400, max_steps=500, **chosen)
     for index, regime in enumerate(REGIMES):
-        chosen = scenarios.log_return[scenarios.regime == index].astype(float)
-        assert chosen.std() * math.sqrt(252) == pytest.approx(regime.volatility, rel=0.02)
+        returns = scenarios.log_return[scenarios.regime == index].astype(float)
+        assert returns.std() * math.sqrt(252) == pytest.approx(regime.volatility, rel=0.02)
 
 
 def test_the_multiplier_of_volatility_acts():
@@ -225,11 +229,53 @@ def test_the_history_runs_forward():
 
 
 def test_the_same_seed_gives_the_same_market():
-    settings = {"max_symbols": 3, "regime_switching": True}
-    same = [hash_scenarios(draw(5, **settings)) for _ in range(2)]
-    assert same[0] == same[1] != hash_scenarios(draw(5, seed=1, **settings))
+    chosen = {"max_symbols": 3, "regime_switching": True}
+    same = [hash_scenarios(draw(5, **chosen)) for _ in range(2)]
+    assert same[0] == same[1] != hash_scenarios(draw(5, seed=1, **chosen))
     source = SyntheticMarket(SyntheticMarketConfig(max_symbols=2, num_symbols=1))
     assert ScenarioBank(source, BankConfig(num_episodes=4), 0).scenarios.num_episodes == 4
+
+
+@given(
+    num_episodes=st.integers(1, 4),
+    max_symbols=st.integers(1, 4),
+    switched_on=st.floats(0, 1),
+    lookback=st.integers(1, 6),
+    max_steps=st.integers(1, 6),
+    regime=st.sampled_from([None, *REGIMES]),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=40)
+def test_any_size_makes_whole_episodes(
+    num_episodes, max_symbols, switched_on, lookback, max_steps, regime, seed
+):
+    num_symbols = 1 + round(switched_on * (max_symbols - 1))
+    scenarios = draw(
+        num_episodes,
+        seed=seed,
+        max_symbols=max_symbols,
+        num_symbols=num_symbols,
+        lookback=lookback,
+        max_steps=max_steps,
+        regime=regime,
+        regime_switching=True,
+    )
+    assert scenarios.history.shape == (num_episodes, lookback, max_symbols)
+    assert scenarios.log_return.shape == (num_episodes, max_steps, max_symbols)
+    assert scenarios.symbol_active.sum(1).tolist() == [num_symbols] * num_episodes
+    assert (scenarios.history[:, -1] >= 100).all()
+    assert (scenarios.history[:, -1] <= 500).all()
+    assert (scenarios.volume[..., :num_symbols] > 0).all()
+
+
+def test_settings_survive_json():
+    config = SyntheticMarketConfig(
+        max_symbols=2,
+        regime=MarketRegime.CRISIS,
+        law=PLAIN,
+        symbols=SymbolLaw(loadings=((0.1,), (0.2,))),
+    )
+    assert from_json(SyntheticMarketConfig, json.loads(json.dumps(to_json(config)))) == config
 
 
 def test_one_known_price_is_enough():
