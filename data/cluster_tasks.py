@@ -7,6 +7,7 @@ nodes that are switched off have no capacity and take no part, and a list that e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from data.scenario import ScenarioArrays, ScenarioError
 from utils.errors import ConfigError
 
 Counts = NDArray[np.int32]
+Columns = dict[str, NDArray[Any]]
 NO_TASK = -1
 TYPICAL_SHARE = 0.95
 WEIGHT_SCALE = 10_000
@@ -106,7 +108,11 @@ def count_typical(types: TaskTypes, counts: Integers) -> Integers:
 
 
 def inflate(
-    tasks: Integers, weights: Integers, demand: Integers, *, limit: float,
+    tasks: Integers,
+    weights: Integers,
+    demand: Integers,
+    *,
+    limit: float,
     generator: np.random.Generator,
 ) -> Integers:
     """Append tasks drawn at random until the next would exceed a demand, then shuffle.
@@ -139,9 +145,7 @@ def inflate(
 class InflatedList:
     """A scenario source: one cluster and its list of tasks, inflated and shuffled anew."""
 
-    def __init__(
-        self, trace: ClusterTrace, *, num_tasks: int, demand_ratio: float = 1.3
-    ) -> None:
+    def __init__(self, trace: ClusterTrace, *, num_tasks: int, demand_ratio: float = 1.3) -> None:
         """Keep cluster and list.
 
         Args:
@@ -280,11 +284,11 @@ class RelativeLists:
         return np.asarray(np.where(bound[:, None], types.allowed & some, types.allowed))
 
     def _draw_weights(
-        self, nodes: dict[str, Counts], allowed: Flags, generator: np.random.Generator
+        self, nodes: Columns, allowed: Flags, generator: np.random.Generator
     ) -> Integers:
         """Change frequencies; types that no node can take, even empty, are left out."""
         config, types = self._config, self._trace.types
-        kinds = [types.num_gpus > 1, (0 < types.gpu_milli) & (types.gpu_milli < 1000)]
+        kinds = [types.num_gpus > 1, (types.gpu_milli > 0) & (types.gpu_milli < 1000)]
         kinds.append(types.num_gpus == 0)
         shift = config.weight_spread * generator.standard_normal(len(types.num_gpus))
         for kind, amount in zip(kinds, generator.standard_normal(len(kinds)), strict=True):
@@ -297,14 +301,15 @@ class RelativeLists:
             & nodes["node_active"]
         ).any(1)
         weights = self._trace.counts * np.exp(shift) * fits
-        return np.round(WEIGHT_SCALE * weights / max(weights.sum(), 1e-9)).astype(np.int64)
+        scaled = np.round(WEIGHT_SCALE * weights / max(weights.sum(), 1e-9))
+        return np.asarray(scaled, np.int64)
 
 
-def _pad_nodes(nodes: NodeTable, chosen: Integers, size: int) -> dict[str, Counts]:
+def _pad_nodes(nodes: NodeTable, chosen: Integers, size: int) -> Columns:
     """Return the chosen nodes, then nodes that are switched off."""
 
     def pad(values: Integers) -> Counts:
-        return np.pad(values[chosen], (0, size - len(chosen))).astype(np.int32)
+        return np.asarray(np.pad(values[chosen], (0, size - len(chosen))), np.int32)
 
     return {
         "node_active": np.arange(size) < len(chosen),
@@ -316,13 +321,12 @@ def _pad_nodes(nodes: NodeTable, chosen: Integers, size: int) -> dict[str, Count
 
 
 def _join(
-    arrivals: Counts, nodes: list[dict[str, Counts]], types: TaskTypes, typical: list[Integers]
+    arrivals: Counts, nodes: list[Columns], types: TaskTypes, typical: list[Integers]
 ) -> ClusterScenarios:
     episodes = len(arrivals)
 
-    def repeat(values: Integers | Flags) -> Counts:
-        whole = values if values.dtype == bool else values.astype(np.int32)
-        return np.broadcast_to(whole, (episodes, *whole.shape)).copy()
+    def repeat(values: Integers) -> Counts:
+        return np.tile(values.astype(np.int32), (episodes, 1))
 
     return ClusterScenarios(
         arrivals=arrivals,
@@ -331,6 +335,6 @@ def _join(
         type_memory=repeat(types.memory_mib),
         type_gpus=repeat(types.num_gpus),
         type_milli=repeat(types.gpu_milli),
-        type_allowed=repeat(types.allowed),
+        type_allowed=np.tile(types.allowed, (episodes, 1, 1)),
         typical=np.stack(typical).astype(np.int32),
     )

@@ -104,9 +104,7 @@ def load_cluster_trace(folder: Path) -> ClusterTrace:
         (TASK_FILE, len(tasks), TASK_ROWS),
     ):
         if held != wanted:
-            raise TraceError(
-                f"{folder / file} has {held} of {wanted} rows; get it again: {SOURCE}"
-            )
+            raise TraceError(f"{folder / file} has {held} of {wanted} rows; get it again: {SOURCE}")
     return ClusterTrace(nodes=nodes, types=types, tasks=tasks)
 
 
@@ -165,9 +163,9 @@ def load_tasks(path: Path, models: tuple[str, ...]) -> tuple[TaskTypes, Integers
     distinct, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     cpu, memory, num_gpus, gpu_milli = distinct[order, :4].T
-    fits = np.where(num_gpus == 1, (gpu_milli > 0) & (gpu_milli <= GPU_MILLI), True)
-    fits &= np.where(num_gpus > 1, gpu_milli == GPU_MILLI, True)
-    fits &= np.where(num_gpus == 0, gpu_milli == 0, num_gpus <= MAX_DEVICES)
+    least = np.select([num_gpus == 0, num_gpus == 1], [0, 1], GPU_MILLI)
+    most = np.where(num_gpus == 0, 0, GPU_MILLI)
+    fits = (least <= gpu_milli) & (gpu_milli <= most) & (num_gpus <= MAX_DEVICES)
     if not fits.all():
         wrong = int(np.flatnonzero(~fits)[0])
         raise TraceError(

@@ -1,4 +1,4 @@
-"""Tasks that come one by one to the nodes of a GPU cluster: what fits, what it wastes, what is seen.
+"""Tasks that come one by one to the nodes of a GPU cluster: what fits, what is wasted and seen.
 
 The same lines run in training (torch), evaluation and serving (NumPy). Amounts are milli-cores, MiB
 and thousandths of a GPU; all are whole numbers, so that both give the same to the last bit.
@@ -111,19 +111,6 @@ class TypicalTasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Left:
-    """What nodes have left, as typical tasks see it; `[...]` each, or `[..., typical]`."""
-
-    cpu: Any
-    gpu: Any
-    """On all GPUs together."""
-    usable: Any
-    """`[..., typical]`: GPUs with enough left for the task."""
-    small: Any
-    """`[..., typical]`: GPU milli on the others."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class ClusterView:
     """What is known when a task has come."""
 
@@ -183,10 +170,9 @@ class ClusterDomain:
             `[..., node]`: p_m times total in place of p_m, so that the sum is a whole number.
         """
         enough, small = self._split(nodes.devices, typical)
-        left = _Left(
-            cpu=nodes.cpu, gpu=nodes.devices.sum(-1), usable=enough.sum(-2), small=small.sum(-2)
-        )
-        return self._count_unusable(left, typical)
+        hosts = self._has_cpu(nodes.cpu, typical) & (enough.sum(-2) >= typical.gpus)
+        left = nodes.devices.sum(-1)[..., None]
+        return self._count(self._xp.where(hosts, small.sum(-2), left), typical)
 
     def grow_fragments(
         self, nodes: Nodes, task: Task, typical: TypicalTasks, *, candidates: int = MAX_DEVICES
@@ -203,31 +189,28 @@ class ClusterDomain:
             `[..., node, candidate]`, times the sum of the counts; the same for every candidate
             where the task is not a fraction.
         """
+        xp = self._xp
         enough, small = self._split(nodes.devices, typical)
-        after = nodes.devices[..., :candidates] - task.milli[..., None]
-        still, smaller = self._split(after, typical)
-        now = _Left(
-            cpu=nodes.cpu, gpu=nodes.devices.sum(-1), usable=enough.sum(-2), small=small.sum(-2)
-        )
-        cpu, gpu = now.cpu - task.cpu, now.gpu - task.gpus * task.milli
+        spare, lost = enough.sum(-2) - typical.gpus, small.sum(-2)
+        left, cpu = nodes.devices.sum(-1), nodes.cpu - task.cpu
+        hosts = self._has_cpu(nodes.cpu, typical) & (spare >= 0)
+        before = self._count(xp.where(hosts, lost, left[..., None]), typical)
+        rest = (left - task.gpus * task.milli)[..., None]
+        has_cpu = self._has_cpu(cpu, typical)
         # Whole GPUs were idle: whatever typical task, they were not among the small ones.
-        usable = now.usable - task.gpus[..., None]
-        whole = _Left(cpu=cpu, gpu=gpu, usable=usable, small=now.small)
+        hosts = has_cpu & (spare >= task.gpus[..., None])
+        whole = self._count(xp.where(hosts, lost, rest), typical)
+        # A fraction takes a GPU away from typical tasks that no longer find enough on it.
+        after = (nodes.devices[..., :candidates] - task.milli[..., None])[..., None]
         enough, small = enough[..., :candidates, :], small[..., :candidates, :]
-        usable = now.usable[..., None, :]
-        part = _Left(
-            cpu=cpu[..., None],
-            gpu=gpu[..., None],
-            usable=self._xp.where(enough & ~still, usable - 1, usable),
-            small=now.small[..., None, :] + (smaller - small),
-        )
-        each = TypicalTasks(**{name: one[..., None, :] for name, one in vars(typical).items()})
-        grown = self._xp.where(
-            is_fraction(task)[..., None],
-            self._count_unusable(part, each),
-            self._count_unusable(whole, typical)[..., None],
-        )
-        return grown - self._count_unusable(now, typical)[..., None]
+        still = after >= typical.milli[..., None, :]
+        needed = enough & (spare == 0)[..., None, :]
+        hosts = (has_cpu & (spare >= 0))[..., None, :] & (still | ~needed)
+        other = lost[..., None, :] - small
+        unusable = xp.where(hosts, other + after * ~still, rest[..., None])
+        part = self._count(unusable, typical, per_device=True)
+        grown = xp.where(is_fraction(task)[..., None], part, whole[..., None])
+        return grown - before[..., None]
 
     def pick_device(self, nodes: Nodes, task: Task, growth: Any) -> Any:
         """Choose the GPU of each node that a fraction would go to.
@@ -259,7 +242,7 @@ class ClusterDomain:
         xp, devices = self._xp, nodes.devices
         idle = devices >= GPU_MILLI
         first = idle & (idle.cumsum(-1) <= task.gpus[..., None])
-        number = xp.arange(MAX_DEVICES) if xp is np else xp.arange(MAX_DEVICES, device=devices.device)
+        number = xp.ones_like(devices).cumsum(-1) - 1
         taken = xp.where(is_fraction(task)[..., None], number == device[..., None], first)
         return Nodes(
             cpu=nodes.cpu - task.cpu,
@@ -289,13 +272,13 @@ class ClusterDomain:
             nodes.memory / config.largest_memory,
             left.sum(-1) / LARGEST_NODE_GPU,
             (left >= GPU_MILLI).sum(-1) / MAX_DEVICES,
-            partial.max(-1) / GPU_MILLI if xp is np else partial.amax(-1) / GPU_MILLI,
+            xp.amax(partial, -1) / GPU_MILLI,
             view.fragments / LARGEST_NODE_GPU,
             fits,
             fits / (1.0 + xp.exp(view.growth / GPU_MILLI)),
             fits * best_fit_share(view, config),
         ]
-        per_node = xp.stack([_as_float(one, xp) for one in features], -1)
+        per_node = xp.stack([xp.asarray(one, dtype=xp.float32) for one in features], -1)
         task = view.task
         request = [
             task.cpu[..., 0] / config.largest_cpu,
@@ -306,7 +289,7 @@ class ClusterDomain:
             view.arrived,
             view.allocated,
         ]
-        of_task = xp.stack([_as_float(one, xp) for one in request], -1)
+        of_task = xp.stack([xp.asarray(one, dtype=xp.float32) for one in request], -1)
         flat = per_node.reshape((*per_node.shape[:-2], -1))
         return xp.clip(xp.concatenate([flat, of_task], -1), -1.0, 2.0)
 
@@ -316,11 +299,14 @@ class ClusterDomain:
         enough = left >= typical.milli[..., None, :]
         return enough, left * ~enough
 
-    def _count_unusable(self, left: _Left, typical: TypicalTasks) -> Any:
-        hosts = typical.accepted & (typical.gpus > 0) & (left.usable >= typical.gpus)
-        hosts = hosts & (left.cpu[..., None] >= typical.cpu)
-        unusable = self._xp.where(hosts, left.small, left.gpu[..., None])
-        return (unusable * typical.count).sum(-1)
+    def _has_cpu(self, cpu: Any, typical: TypicalTasks) -> Any:
+        """Tell, `[..., typical]`, which tasks with GPU find enough CPU and the right model."""
+        return typical.accepted & (typical.gpus > 0) & (cpu[..., None] >= typical.cpu)
+
+    def _count(self, unusable: Any, typical: TypicalTasks, *, per_device: bool = False) -> Any:
+        """Sum over typical tasks, by their counts: whole numbers, exact in float64."""
+        count = typical.count[..., None, :] if per_device else typical.count
+        return (unusable * count).sum(-1)
 
 
 def is_fraction(task: Task) -> Any:
@@ -352,7 +338,3 @@ def best_fit_share(view: ClusterView, config: ClusterConfig) -> Any:
     cpu = (view.nodes.cpu - view.task.cpu) / config.largest_cpu
     gpu = view.nodes.devices.sum(-1) - view.task.gpus * view.task.milli
     return 1.0 - 0.5 * cpu - 0.5 * gpu / LARGEST_NODE_GPU
-
-
-def _as_float(values: Any, xp: Any) -> Any:
-    return values.astype(np.float32) if xp is np else values.to(xp.float32)

@@ -1,7 +1,8 @@
 """How experts place tasks in a GPU cluster, from the same view as the agent.
 
-The rules of the public simulator (github.com/hkust-adsl/kubernetes-scheduler-simulator), whole-number
-scores included: the node with the highest score that fits gets the task, the first by name of equals.
+The rules of the public simulator (github.com/hkust-adsl/kubernetes-scheduler-simulator), their
+whole-number scores included: of the nodes where a task fits, the one with the highest score gets
+it, and of equals the first by name.
 """
 
 from __future__ import annotations

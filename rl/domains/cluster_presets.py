@@ -1,4 +1,4 @@
-"""Clusters to schedule: the whole trace, and a small one with mixes of tasks that are always new."""
+"""Clusters to schedule: the whole trace, and a small one whose tasks are always mixed anew."""
 
 from __future__ import annotations
 

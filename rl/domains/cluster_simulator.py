@@ -1,4 +1,4 @@
-"""A whole list of tasks placed by one rule, fast: the table of scores is refreshed where it is stale.
+"""A whole list of tasks placed by one rule, fast: only stale scores are computed anew.
 
 A score of (type of task, node) is computed when that type comes and the node has changed since the
 type last came; a placement changes one node.
@@ -112,9 +112,7 @@ class ClusterSimulator:
         self._changed: list[int] = list(range(num_nodes))
         self._seen = np.zeros(types, np.int64)
 
-    def run(
-        self, generator: np.random.Generator, marks: tuple[float, ...] = ()
-    ) -> Placements:
+    def run(self, generator: np.random.Generator, marks: tuple[float, ...] = ()) -> Placements:
         """Place the whole list; call it once.
 
         Args:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data.cluster_tasks import NO_TASK, ClusterScenarios
+from data.cluster_tasks import NO_TASK
 from data.cluster_trace import GPU_MILLI, MAX_DEVICES
-from data.scenario import ScenarioBank
 from rl.domains.cluster import (
     ClusterConfig,
     ClusterDomain,
@@ -21,6 +20,15 @@ from rl.domains.cluster import (
     is_fraction,
 )
 from rl.environments.base_environment import ActionSpec, AgentGroup, Chart
+from rl.environments.cluster_rows import (
+    ClusterBank,
+    ClusterRows,
+    at_node,
+    check_bank,
+    put_at,
+    read_rows,
+    rows_at,
+)
 from rl.environments.episodes import Deal
 from rl.environments.faces import DictEnvironment
 from rl.environments.lockstep import (
@@ -30,9 +38,7 @@ from rl.environments.lockstep import (
     WorldShape,
     WorldState,
 )
-from utils.errors import ConfigError
 
-ClusterBank = ScenarioBank[ClusterScenarios]
 CHUNK = 2**23
 """Numbers held at once while the first table of an episode is filled."""
 
@@ -53,29 +59,6 @@ class ClusterState(WorldState):
     """`[env, node]`: fragmentation times the sum of the counts of typical tasks."""
     growth: Tensor
     """`[env, type, node]`: its growth if a task of the type came there, in the same measure."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _World:
-    """What the scenarios of the current episodes say, in the shapes that a step needs."""
-
-    cpu: Tensor
-    """`[env, type]`; so are the next three."""
-    memory: Tensor
-    gpus: Tensor
-    milli: Tensor
-    accepted: Tensor
-    """`[env, type, node]`"""
-    typical: TypicalTasks
-    """`[env, 1, typical]`; accepted is `[env, node, typical]`."""
-    arrived: Tensor
-    """`[env, time]`, GPU milli asked for up to and including each step."""
-    cpu_capacity: Tensor
-    """`[env]`"""
-    gpu_capacity: Tensor
-    """`[env]`, milli."""
-    total: Tensor
-    """`[env]`: sum of the counts of typical tasks."""
 
 
 class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
@@ -116,7 +99,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         Raises:
             ConfigError: The bank's arrays do not fit the world.
         """
-        _check_bank(bank, config)
+        check_bank(bank, config)
         self.config = config
         self.domain = ClusterDomain(config, torch)
         size = config.observation_size
@@ -134,7 +117,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
             state_size=size,
             num_steps=config.num_tasks,
         )
-        self._known: tuple[Deal, _World] | None = None
+        self._known: tuple[Deal, ClusterRows] | None = None
         self._seen: tuple[ClusterState, ClusterView] | None = None
         super().__init__(bank, options, shape, seed)
 
@@ -151,7 +134,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         return self._kind() != NO_TASK
 
     def _first_state(self) -> ClusterState:
-        rows, world = self.rows, self._world()
+        rows, world = self.rows, self._rows()
         number = torch.arange(MAX_DEVICES, device=self.device)
         nodes = Nodes(
             cpu=rows["node_cpu"].float(),
@@ -168,7 +151,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _first_growth(self, nodes: Nodes) -> Tensor:
         """Fill the table for empty nodes, some types at a time."""
-        world, types = self._world(), self.config.num_types
+        world, types = self._rows(), self.config.num_types
         one_type = nodes.cpu.numel() * world.typical.cpu.shape[-1]
         some = max(1, CHUNK // one_type)
         every = [slice(first, first + some) for first in range(0, types, some)]
@@ -184,12 +167,12 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _advance(self, action: Tensor) -> Outcome[ClusterState]:
         """Place the task, or lose it."""
-        config, world, view, state = self.config, self._world(), self.view, self.state
+        config, world, view, state = self.config, self._rows(), self.view, self.state
         choice = action.long()
         node = choice.clamp(max=config.num_nodes - 1)
         places = (choice < config.num_nodes) & view.fits.gather(1, node)
         task = Task(**{**vars(view.task), "accepted": places})
-        typical = _at_node(world.typical, node)
+        typical = at_node(world.typical, node)
         before = _nodes_at(state, node)
         growth = self.domain.grow_fragments(before, task, typical) / world.total[:, None, None]
         device = self.domain.pick_device(before, task, growth)
@@ -214,11 +197,11 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         new_state = ClusterState(
             cpu=state.cpu.scatter(1, node, after.cpu),
             memory=state.memory.scatter(1, node, after.memory),
-            devices=_put(state.devices, node, after.devices),
-            holds=_put(
+            devices=put_at(state.devices, node, after.devices),
+            holds=put_at(
                 state.holds,
                 node,
-                _at(state.holds, node).scatter_add(2, kind[..., None], counts),
+                rows_at(state.holds, node).scatter_add(2, kind[..., None], counts),
             ),
             fragments=state.fragments.scatter(1, node, fragments),
             growth=self._renew_growth(node, after, typical),
@@ -229,7 +212,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _renew_growth(self, node: Tensor, after: Nodes, typical: TypicalTasks) -> Tensor:
         """Compute the table's column of the node that has changed, for all types."""
-        total = self._world().total[:, None, None, None]
+        total = self._rows().total[:, None, None, None]
         alone = Nodes(**{name: value[:, None] for name, value in vars(after).items()})
         each = TypicalTasks(**{name: value[:, None] for name, value in vars(typical).items()})
         task = self._tasks(slice(None))
@@ -239,10 +222,8 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         where = node[:, None].expand(-1, self.config.num_types, 1)
         return self.state.growth.scatter(2, where, column)
 
-    def _measure(
-        self, state: ClusterState, placed: Tensor, demand: Tensor
-    ) -> Mapping[str, Tensor]:
-        world, exists = self._world(), self.has_task.float()
+    def _measure(self, state: ClusterState, placed: Tensor, demand: Tensor) -> Mapping[str, Tensor]:
+        world, exists = self._rows(), self.has_task.float()
         left = state.devices.sum((1, 2))
         fragments = (state.fragments.sum(1) / world.total).float()
         return {
@@ -275,7 +256,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         return torch.full_like(arrivals[:, 0], NO_TASK).long()
 
     def _make_view(self) -> ClusterView:
-        world, state, kind = self._world(), self.state, self._kind()
+        world, state, kind = self._rows(), self.state, self._kind()
         exists, chosen = (kind != NO_TASK)[:, None], kind.clamp(min=0)[:, None]
         across = chosen[..., None].expand(-1, 1, self.config.num_nodes)
         task = Task(
@@ -306,7 +287,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _tasks(self, chosen: slice) -> Task:
         """Return types as tasks, `[env, type, 1]` each."""
-        world = self._world()
+        world = self._rows()
         return Task(
             cpu=world.cpu[:, chosen, None],
             memory=world.memory[:, chosen, None],
@@ -315,10 +296,10 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
             accepted=world.accepted[:, chosen],
         )
 
-    def _world(self) -> _World:
+    def _rows(self) -> ClusterRows:
         """Return what the scenarios say; they change when episodes are dealt or restored."""
         if self._known is None or self._known[0] is not self._deal:
-            self._known = (self._deal, _read_world(self.rows))
+            self._known = (self._deal, read_rows(self.rows))
         return self._known[1]
 
 
@@ -339,70 +320,9 @@ class ClusterSchedulingEnvironment(DictEnvironment):
         super().__init__(BatchedClusterScheduling(config, bank, LockstepOptions(num_envs=1), seed))
 
 
-def _read_world(rows: Mapping[str, Tensor]) -> _World:
-    cpu, gpus = rows["type_cpu"].float(), rows["type_gpus"].float()
-    milli = rows["type_milli"].float()
-    models = rows["node_model"].long()[:, None].expand(-1, cpu.shape[1], -1)
-    accepted = rows["type_allowed"].gather(2, models) | (gpus == 0)[..., None]
-    accepted = accepted & rows["node_active"][:, None]
-    counts = rows["typical"]
-    size = int((counts > 0).sum(1).max())
-    common = counts.argsort(dim=1, descending=True, stable=True)[:, :size]
-    across = common[..., None].expand(-1, -1, accepted.shape[2])
-    typical = TypicalTasks(
-        cpu=cpu.gather(1, common)[:, None],
-        gpus=gpus.gather(1, common)[:, None],
-        milli=milli.gather(1, common)[:, None],
-        count=counts.gather(1, common).double()[:, None],
-        accepted=accepted.gather(1, across).transpose(1, 2),
-    )
-    kind = rows["arrivals"].long()
-    demand = (gpus * milli).gather(1, kind.clamp(min=0)) * (kind != NO_TASK)
-    return _World(
-        cpu=cpu,
-        memory=rows["type_memory"].float(),
-        gpus=gpus,
-        milli=milli,
-        accepted=accepted,
-        typical=typical,
-        arrived=demand.double().cumsum(1).float(),
-        cpu_capacity=rows["node_cpu"].sum(1).float(),
-        gpu_capacity=GPU_MILLI * rows["node_gpus"].sum(1).float(),
-        total=counts.sum(1).double(),
-    )
-
-
-def _at(values: Tensor, node: Tensor) -> Tensor:
-    """Return the rows of the chosen nodes, `[env, 1, ...]`."""
-    return values.gather(1, node[..., None].expand(-1, -1, values.shape[2]))
-
-
-def _put(values: Tensor, node: Tensor, rows: Tensor) -> Tensor:
-    return values.scatter(1, node[..., None].expand(-1, -1, values.shape[2]), rows)
-
-
 def _nodes_at(state: ClusterState, node: Tensor) -> Nodes:
     return Nodes(
         cpu=state.cpu.gather(1, node),
         memory=state.memory.gather(1, node),
-        devices=_at(state.devices, node),
+        devices=rows_at(state.devices, node),
     )
-
-
-def _at_node(typical: TypicalTasks, node: Tensor) -> TypicalTasks:
-    return TypicalTasks(**{**vars(typical), "accepted": _at(typical.accepted, node)})
-
-
-def _check_bank(bank: ClusterBank, config: ClusterConfig) -> None:
-    scenarios = bank.scenarios
-    names = ("tasks", "nodes", "types", "models")
-    held = (
-        scenarios.arrivals.shape[1],
-        scenarios.node_cpu.shape[1],
-        *scenarios.type_allowed.shape[1:],
-    )
-    wanted = (config.num_tasks, config.num_nodes, config.num_types, config.num_models)
-    if held != wanted:
-        raise ConfigError(
-            f"the bank holds {names} = {held}, the world has {wanted}; take both from one preset"
-        )
