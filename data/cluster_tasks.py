@@ -20,6 +20,8 @@ Counts = NDArray[np.int32]
 Columns = dict[str, NDArray[Any]]
 NO_TASK = -1
 TYPICAL_SHARE = 0.95
+MOST_TYPICAL = 250_000
+"""Fragmentation is counted in whole numbers: this many tasks times 8000 milli fit in 31 bits."""
 WEIGHT_SCALE = 10_000
 """Counts of typical tasks of a drawn mix sum to about this many."""
 
@@ -77,8 +79,11 @@ class ClusterScenarios(ScenarioArrays):
         held = self.node_cpu + self.node_memory + self.node_gpus
         if (held[~self.node_active] > 0).any() or (self.node_model >= models).any():
             raise ScenarioError("a node that is switched off has capacity, or a model is unknown")
-        if not (self.typical.sum(1) > 0).all():
-            raise ScenarioError("typical sums to zero; name at least one typical task")
+        total = self.typical.sum(1)
+        if not ((total > 0) & (total <= MOST_TYPICAL)).all():
+            raise ScenarioError(
+                f"typical must sum to 1 .. {MOST_TYPICAL}; name a typical task, or scale them down"
+            )
 
 
 def count_typical(types: TaskTypes, counts: Integers) -> Integers:
