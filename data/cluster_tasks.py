@@ -22,8 +22,8 @@ NO_TASK = -1
 TYPICAL_SHARE = 0.95
 MOST_TYPICAL = 250_000
 """Fragmentation is counted in whole numbers: this many tasks times 8000 milli fit in 31 bits."""
-WEIGHT_SCALE = 10_000
-"""Counts of typical tasks of a drawn mix sum to about this many."""
+WEIGHT_SCALE = 2000
+"""Counts of a drawn mix sum to about this many: times 8000 milli they fit in a float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,7 +207,7 @@ class ClusterDomain:
         needed = enough & (spare == 0)[..., None, :]
         hosts = (has_cpu & (spare >= 0))[..., None, :] & (still | ~needed)
         other = lost[..., None, :] - small
-        unusable = xp.where(hosts, other + after * ~still, rest[..., None])
+        unusable = xp.where(hosts, xp.where(still, other, other + after), rest[..., None])
         part = self._count(unusable, typical, per_device=True)
         grown = xp.where(is_fraction(task)[..., None], part, whole[..., None])
         return grown - before[..., None]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from data.cluster_tasks import NO_TASK, ClusterScenarios
-from data.cluster_trace import GPU_MILLI
+from data.cluster_trace import GPU_MILLI, MAX_DEVICES
 from data.scenario import ScenarioBank
 from rl.domains.cluster import ClusterConfig, TypicalTasks
 from utils.errors import ConfigError
@@ -29,6 +30,8 @@ class ClusterRows:
     """`[env, type, node]`"""
     typical: TypicalTasks
     """`[env, 1, typical]`; accepted is `[env, node, typical]`."""
+    typical_allowed: Tensor
+    """`[env, typical, model]`"""
     arrived: Tensor
     """`[env, time]`, GPU milli asked for up to and including each step."""
     cpu_capacity: Tensor
@@ -47,20 +50,23 @@ def read_rows(rows: Mapping[str, Tensor]) -> ClusterRows:
     """
     cpu, gpus = rows["type_cpu"].float(), rows["type_gpus"].float()
     milli = rows["type_milli"].float()
-    models = rows["node_model"].long()[:, None].expand(-1, cpu.shape[1], -1)
-    accepted = rows["type_allowed"].gather(2, models) | (gpus == 0)[..., None]
+    of_node = rows["node_model"].long()[:, None].expand(-1, cpu.shape[1], -1)
+    accepted = rows["type_allowed"].gather(2, of_node) | (gpus == 0)[..., None]
     accepted = accepted & rows["node_active"][:, None]
     counts = rows["typical"]
-    size = int((counts > 0).sum(1).max())
+    size, most = int((counts > 0).sum(1).max()), int(counts.sum(1).max())
+    # Sums of whole numbers below 2^24 are exact in float32, and twice as fast.
+    exact = torch.float32 if most * GPU_MILLI * MAX_DEVICES < 2**24 else torch.float64
     common = counts.argsort(dim=1, descending=True, stable=True)[:, :size]
     across = common[..., None].expand(-1, -1, accepted.shape[2])
     typical = TypicalTasks(
         cpu=cpu.gather(1, common)[:, None],
         gpus=gpus.gather(1, common)[:, None],
         milli=milli.gather(1, common)[:, None],
-        count=counts.gather(1, common).double()[:, None],
+        count=counts.gather(1, common).to(exact)[:, None],
         accepted=accepted.gather(1, across).transpose(1, 2),
     )
+    models = int(rows["type_allowed"].shape[2])
     kind = rows["arrivals"].long()
     demand = (gpus * milli).gather(1, kind.clamp(min=0)) * (kind != NO_TASK)
     return ClusterRows(
@@ -70,6 +76,7 @@ def read_rows(rows: Mapping[str, Tensor]) -> ClusterRows:
         milli=milli,
         accepted=accepted,
         typical=typical,
+        typical_allowed=rows["type_allowed"].gather(1, common[..., None].expand(-1, -1, models)),
         arrived=demand.double().cumsum(1).float(),
         cpu_capacity=rows["node_cpu"].sum(1).float(),
         gpu_capacity=GPU_MILLI * rows["node_gpus"].sum(1).float(),

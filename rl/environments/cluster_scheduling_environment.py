@@ -39,9 +39,6 @@ from rl.environments.lockstep import (
     WorldState,
 )
 
-CHUNK = 2**23
-"""Numbers held at once while the first table of an episode is filled."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterState(WorldState):
@@ -135,35 +132,36 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _first_state(self) -> ClusterState:
         rows, world = self.rows, self._rows()
-        number = torch.arange(MAX_DEVICES, device=self.device)
         nodes = Nodes(
             cpu=rows["node_cpu"].float(),
             memory=rows["node_memory"].float(),
-            devices=GPU_MILLI * (number < rows["node_gpus"][..., None]).float(),
+            devices=_idle_devices(rows["node_gpus"]),
         )
         holds = nodes.devices.new_zeros((*nodes.cpu.shape, MAX_DEVICES + 1))
         return ClusterState(
             **vars(nodes),
             holds=holds,
             fragments=self.domain.measure_fragments(nodes, world.typical),
-            growth=self._first_growth(nodes),
+            growth=self._first_growth(),
         )
 
-    def _first_growth(self, nodes: Nodes) -> Tensor:
-        """Fill the table for empty nodes, some types at a time."""
-        world, types = self._rows(), self.config.num_types
-        one_type = nodes.cpu.numel() * world.typical.cpu.shape[-1]
-        some = max(1, CHUNK // one_type)
-        every = [slice(first, first + some) for first in range(0, types, some)]
-        alone = Nodes(**{name: value[:, None] for name, value in vars(nodes).items()})
-        typical = TypicalTasks(
-            **{name: value[:, None] for name, value in vars(world.typical).items()}
+    def _first_growth(self) -> Tensor:
+        """Fill the table for empty nodes: those of one make are alike."""
+        rows, world = self.rows, self._rows()
+        names = ("node_cpu", "node_gpus", "node_model", "node_active")
+        makes = torch.stack([rows[name].long() for name in names], -1).flatten(0, 1)
+        makes, number = torch.unique(makes, dim=0, return_inverse=True)
+        cpu, gpus, model, active = makes.T
+        empty = Nodes(
+            cpu=cpu.float(), memory=torch.zeros_like(cpu).float(), devices=_idle_devices(gpus)
         )
-        parts = [
-            self.domain.grow_fragments(alone, self._tasks(chosen), typical, candidates=1)[..., 0]
-            for chosen in every
-        ]
-        return torch.cat(parts, dim=1).to(torch.int32)
+        accepted = world.typical_allowed[:, :, model] & (active > 0)
+        typical = TypicalTasks(**{**vars(world.typical), "accepted": accepted.transpose(1, 2)})
+        each = TypicalTasks(**{name: value[:, None] for name, value in vars(typical).items()})
+        growth = self.domain.grow_fragments(empty, self._tasks(), each, candidates=1)[..., 0]
+        across = number.view(self.num_envs, 1, -1).expand(-1, self.config.num_types, -1)
+        table: Tensor = growth.to(torch.int32).gather(2, across)
+        return table
 
     def _advance(self, action: Tensor) -> Outcome[ClusterState]:
         """Place the task, or lose it."""
@@ -215,7 +213,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         total = self._rows().total[:, None, None, None]
         alone = Nodes(**{name: value[:, None] for name, value in vars(after).items()})
         each = TypicalTasks(**{name: value[:, None] for name, value in vars(typical).items()})
-        task = self._tasks(slice(None))
+        task = self._tasks()
         growth = self.domain.grow_fragments(alone, task, each)
         device = self.domain.pick_device(alone, task, growth / total)
         column = growth.gather(-1, device[..., None])[..., 0].to(torch.int32)
@@ -285,15 +283,15 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         demand: Tensor = (task.gpus * task.milli)[:, 0]
         return demand
 
-    def _tasks(self, chosen: slice) -> Task:
-        """Return types as tasks, `[env, type, 1]` each."""
+    def _tasks(self) -> Task:
+        """Return all types as tasks, `[env, type, 1]` each."""
         world = self._rows()
         return Task(
-            cpu=world.cpu[:, chosen, None],
-            memory=world.memory[:, chosen, None],
-            gpus=world.gpus[:, chosen, None],
-            milli=world.milli[:, chosen, None],
-            accepted=world.accepted[:, chosen],
+            cpu=world.cpu[..., None],
+            memory=world.memory[..., None],
+            gpus=world.gpus[..., None],
+            milli=world.milli[..., None],
+            accepted=world.accepted,
         )
 
     def _rows(self) -> ClusterRows:
@@ -326,3 +324,9 @@ def _nodes_at(state: ClusterState, node: Tensor) -> Nodes:
         memory=state.memory.gather(1, node),
         devices=rows_at(state.devices, node),
     )
+
+
+def _idle_devices(gpus: Tensor) -> Tensor:
+    """Return `[..., 8]`: 1000 for every GPU a node has."""
+    number = torch.arange(MAX_DEVICES, device=gpus.device)
+    return GPU_MILLI * (number < gpus[..., None]).float()

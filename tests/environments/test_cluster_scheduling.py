@@ -181,8 +181,8 @@ def test_table_and_fragments_are_what_a_fresh_computation_gives(seed):
     fresh = environment.domain.measure_fragments(nodes, rows.typical)
     torch.testing.assert_close(state.fragments, fresh, rtol=0, atol=0)
     for kind in range(environment.config.num_types):
-        task = environment._tasks(slice(kind, kind + 1))
-        task = Task(**{name: value[:, 0] for name, value in vars(task).items()})
+        task = environment._tasks()
+        task = Task(**{name: value[:, kind] for name, value in vars(task).items()})
         growth = environment.domain.grow_fragments(nodes, task, rows.typical)
         device = environment.domain.pick_device(nodes, task, growth / rows.total[:, None, None])
         best = growth.gather(2, device[..., None])[..., 0]
