@@ -104,6 +104,10 @@ def compute_cluster_bound(
         for make, kind in zip(*np.nonzero(makes.can_host), strict=True)
         if requests.gpus[kind] > 0 or requests.least[kind] > 0
     ]
+    if not columns and requests.least.any():
+        raise BoundError("none of the tasks to be taken fits anywhere; lower taken_share")
+    if not columns:
+        return ClusterBound(allocation=0.0, num_patterns=0, num_rounds=0)
     seen = set(columns)
     for round_number in range(1, MAX_ROUNDS + 1):
         value, left_out, prices = _solve(columns, makes, requests)
@@ -140,7 +144,7 @@ def _count_requests(rows: dict[str, NDArray[np.int32]], taken_share: float) -> _
     demand = (rows["type_gpus"] * rows["type_milli"]).astype(np.int64)
     before = np.cumsum(demand[kinds]) - demand[kinds]
     capacity = GPU_MILLI * int(rows["node_gpus"].sum())
-    early = kinds[before + demand[kinds] <= taken_share * capacity]
+    early = kinds[before + demand[kinds] <= taken_share * capacity] if taken_share else kinds[:0]
     size = len(demand)
     return _Requests(
         cpu=rows["type_cpu"].astype(np.float64),
