@@ -94,6 +94,15 @@ def test_whole_gpus_and_tasks_without_gpu_by_hand():
     assert set(cpu_only.ravel()) == {4 * 2400 - 4 * 400}
 
 
+def test_a_fraction_that_takes_the_last_idle_gpu_of_a_pair_by_hand():
+    pairs = TypicalTasks(
+        **{**vars(HALVES_AND_WHOLES), "gpus": np.asarray([2, 2]), "milli": np.asarray([1000, 1000])}
+    )
+    for left, growth in (((1000, 1000), 1700), ((1000, 1000, 1000), 700)):
+        grown = DOMAIN.grow_fragments(one_node(20_000, *left), request(milli=300), pairs)
+        assert grown[0, 0] == pairs.total * growth
+
+
 def test_typical_tasks_without_gpu_and_of_other_models_can_use_nothing():
     for change in ({"gpus": np.asarray([1, 0])}, {"accepted": np.asarray([[True, False]])}):
         typical = TypicalTasks(**{**vars(HALVES_AND_WHOLES), **change})
@@ -234,14 +243,14 @@ def define_fragments(cpu, left, kinds):
 
 kind = st.one_of(
     st.tuples(st.integers(0, 9), st.just(1), st.integers(1, 1000), st.integers(0, 9)),
-    st.tuples(st.integers(0, 9), st.integers(1, 8), st.just(1000), st.integers(0, 9)),
+    st.tuples(st.integers(0, 9), st.integers(1, 3), st.just(1000), st.integers(0, 9)),
     st.tuples(st.integers(0, 9), st.just(0), st.just(0), st.integers(0, 9)),
 )
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    cpu=st.integers(0, 9),
+    cpu=st.integers(4, 9),
     left=st.lists(st.sampled_from([0, 10, 190, 500, 999, 1000]), min_size=8, max_size=8),
     kinds=st.lists(kind, min_size=1, max_size=5),
     task=kind,

@@ -236,6 +236,15 @@ def test_a_task_sent_where_it_does_not_fit_or_declined_is_lost(choice):
     assert environment.state.devices.sum() == 3000
 
 
+def test_a_node_that_is_switched_off_takes_not_even_a_task_that_needs_nothing():
+    environment = make_by_hand(
+        make_scenarios([(9, 9, 1, 0), (0, 0, 0, 0)], [(0, 0, 0, 0, None)], [0, 0])
+    )
+    assert environment.reset(0).action_mask[0, 0].tolist() == [True, False, False]
+    record = environment.step(torch.tensor([[1]]))
+    assert record.metrics["lost_tasks"].tolist() == [1.0]
+
+
 def test_observation_by_hand():
     environment = make_by_hand(ONE_OF_EACH)
     seen = environment.reset(0).observation[0, 0]
