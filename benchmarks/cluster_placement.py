@@ -21,7 +21,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import describe_machine
 from data.cluster_tasks import ClusterScenarios
 from data.cluster_trace import ClusterTrace, load_cluster_trace
 from data.scenario import BankConfig, FixedSource, ScenarioBank

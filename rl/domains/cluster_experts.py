@@ -103,7 +103,7 @@ def score_packing(view: ClusterView, config: ClusterConfig) -> NDArray[Any]:
     left, task = view.nodes.devices, view.task
     asked = np.asarray(task.gpus * np.ones_like(view.fits))
     idle = (left == GPU_MILLI).sum(-1)
-    is_empty = ~(view.holds[..., :].any(-1))
+    is_empty = ~view.holds.any(-1)
     fullest = np.where(left >= task.milli[..., None], left, 2 * GPU_MILLI).min(-1)
     shared = HIGHEST_SCORE - np.floor(np.floor(fullest * 100 / GPU_MILLI) / 10)
     whole = np.maximum(50 - asked, 33)

@@ -16,8 +16,8 @@ from torch import Tensor
 from rl.environments.base_environment import (
     ActionSpec,
     AgentGroup,
-    InvalidActionError,
     StepRecord,
+    check_action,
 )
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
@@ -98,7 +98,7 @@ class GymnasiumAdapter:
         Raises:
             InvalidActionError: The shape is wrong, or a value is no choice or not finite.
         """
-        self._check(action)
+        check_action(action, self.groups, self._mask.shape)
         observation, reward, terminated, truncated, infos = self._envs.step(self._to_native(action))
         following = self._to_tensor(observation)
         final = following
@@ -153,17 +153,6 @@ class GymnasiumAdapter:
     def _to_tensor(self, observation: Numbers) -> Tensor:
         rows = observation.reshape(len(observation), 1, -1)
         return torch.tensor(rows, dtype=torch.float32)
-
-    def _check(self, action: Tensor) -> None:
-        spec = self.groups[0].action
-        discrete = spec.kind == "discrete"
-        wanted = (self.num_envs, 1) if discrete else (self.num_envs, 1, spec.size)
-        if action.shape != wanted:
-            raise InvalidActionError(f"action has shape {tuple(action.shape)}, not {wanted}")
-        if discrete and ((action < 0) | (action >= spec.size)).any():
-            raise InvalidActionError(f"choices must lie in 0 .. {spec.size - 1}")
-        if not torch.isfinite(action).all():
-            raise InvalidActionError("action holds a value that is not finite")
 
     def _to_native(self, action: Tensor) -> Numbers:
         space = self._action_space

@@ -29,7 +29,6 @@ from rl.environments.cluster_rows import (
     read_rows,
     rows_at,
 )
-from rl.environments.episodes import Deal
 from rl.environments.faces import DictEnvironment
 from rl.environments.lockstep import (
     LockstepEnvironment,
@@ -114,7 +113,6 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
             state_size=size,
             num_steps=config.num_tasks,
         )
-        self._known: tuple[Deal, ClusterRows] | None = None
         self._seen: tuple[ClusterState, ClusterView] | None = None
         super().__init__(bank, options, shape, seed)
 
@@ -130,8 +128,11 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         """Where a task has come, `[env]`."""
         return self._kind() != NO_TASK
 
+    def _enter_episodes(self) -> None:
+        self._world: ClusterRows = read_rows(self.rows)
+
     def _first_state(self) -> ClusterState:
-        rows, world = self.rows, self._rows()
+        rows, world = self.rows, self._world
         nodes = Nodes(
             cpu=rows["node_cpu"].float(),
             memory=rows["node_memory"].float(),
@@ -147,7 +148,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _first_growth(self) -> Tensor:
         """Fill the table for empty nodes: those of one make are alike."""
-        rows, world = self.rows, self._rows()
+        rows, world = self.rows, self._world
         names = ("node_cpu", "node_gpus", "node_model", "node_active")
         makes = torch.stack([rows[name].long() for name in names], -1).flatten(0, 1)
         makes, number = torch.unique(makes, dim=0, return_inverse=True)
@@ -165,7 +166,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _advance(self, action: Tensor) -> Outcome[ClusterState]:
         """Place the task, or lose it."""
-        config, world, view, state = self.config, self._rows(), self.view, self.state
+        config, world, view, state = self.config, self._world, self.view, self.state
         choice = action.long()
         node = choice.clamp(max=config.num_nodes - 1)
         places = (choice < config.num_nodes) & view.fits.gather(1, node)
@@ -210,7 +211,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _renew_growth(self, node: Tensor, after: Nodes, typical: TypicalTasks) -> Tensor:
         """Compute the table's column of the node that has changed, for all types."""
-        total = self._rows().total[:, None, None, None]
+        total = self._world.total[:, None, None, None]
         alone = Nodes(**{name: value[:, None] for name, value in vars(after).items()})
         each = TypicalTasks(**{name: value[:, None] for name, value in vars(typical).items()})
         task = self._tasks()
@@ -221,7 +222,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         return self.state.growth.scatter(2, where, column)
 
     def _measure(self, state: ClusterState, placed: Tensor, demand: Tensor) -> Mapping[str, Tensor]:
-        world, exists = self._rows(), self.has_task.float()
+        world, exists = self._world, self.has_task.float()
         left = state.devices.sum((1, 2))
         fragments = (state.fragments.sum(1) / world.total).float()
         return {
@@ -254,7 +255,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
         return torch.full_like(arrivals[:, 0], NO_TASK).long()
 
     def _make_view(self) -> ClusterView:
-        world, state, kind = self._rows(), self.state, self._kind()
+        world, state, kind = self._world, self.state, self._kind()
         exists, chosen = (kind != NO_TASK)[:, None], kind.clamp(min=0)[:, None]
         across = chosen[..., None].expand(-1, 1, self.config.num_nodes)
         task = Task(
@@ -285,7 +286,7 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
 
     def _tasks(self) -> Task:
         """Return all types as tasks, `[env, type, 1]` each."""
-        world = self._rows()
+        world = self._world
         return Task(
             cpu=world.cpu[..., None],
             memory=world.memory[..., None],
@@ -294,28 +295,30 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
             accepted=world.accepted,
         )
 
-    def _rows(self) -> ClusterRows:
-        """Return what the scenarios say; they change when episodes are dealt or restored."""
-        if self._known is None or self._known[0] is not self._deal:
-            self._known = (self._deal, read_rows(self.rows))
-        return self._known[1]
-
 
 class ClusterSchedulingEnvironment(DictEnvironment):
     """One cluster with one scheduler, spoken to in dicts; a PettingZoo `ParallelEnv`."""
 
-    def __init__(self, config: ClusterConfig, bank: ClusterBank, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        bank: ClusterBank,
+        seed: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
         """Build the world and its face.
 
         Args:
             config: The world.
             bank: Clusters and lists of tasks.
             seed: Seed of the choice of episodes.
+            render_mode: None, `ansi` or `rgb_array`.
 
         Raises:
-            ConfigError: The bank's arrays do not fit the world.
+            ConfigError: The bank's arrays do not fit the world, or the render mode is unknown.
         """
-        super().__init__(BatchedClusterScheduling(config, bank, LockstepOptions(num_envs=1), seed))
+        core = BatchedClusterScheduling(config, bank, LockstepOptions(num_envs=1), seed)
+        super().__init__(core, render_mode)
 
 
 def _nodes_at(state: ClusterState, node: Tensor) -> Nodes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from data.scenario import ScenarioBank, WorkloadScenarios
@@ -26,39 +26,6 @@ class Deal:
     """Position in the bank."""
     rows: Mapping[str, Tensor]
     """Every array of the scenarios, `[env, ...]`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkloadEpisodes:
-    """What the outside world does to the episode of every copy."""
-
-    index: Int64[Tensor, " env"]
-    """Position in the bank."""
-    arriving: Float[Tensor, "env time service"]
-    demand: Float[Tensor, "env past_and_time service"]
-    """What arrives, after what arrived before the first step."""
-    capacity: Float[Tensor, "env time resource"]
-    priority: Float[Tensor, "env service"]
-    price: Float[Tensor, "env resource"]
-    time_of_day: Float[Tensor, "env time"]
-
-    @classmethod
-    def of(cls, deal: Deal) -> WorkloadEpisodes:
-        """Name the rows of a deal.
-
-        Args:
-            deal: From a bank of workloads.
-        """
-        rows = deal.rows
-        return cls(
-            index=deal.index,
-            arriving=rows["demand"],
-            demand=torch.cat([rows["history"], rows["demand"]], dim=1),
-            capacity=rows["capacity"],
-            priority=rows["priority"],
-            price=rows["price"],
-            time_of_day=rows["time_of_day"],
-        )
 
 
 def check_bank(bank: WorkloadBank, config: AllocationConfig) -> None:

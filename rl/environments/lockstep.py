@@ -70,6 +70,8 @@ class Outcome(Generic[State]):
     """Named figures of the step, `[env]` each."""
     cost: Float[Tensor, "env agent constraint"] | None = None
     """None in worlds without constraints."""
+    reward: Float[Tensor, "env agent"] | None = None
+    """The sum of the terms, where they are not simply to be added in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,9 @@ class LockstepEnvironment(ABC, Generic[State]):
         self._dealer = self._make_dealer(bank)
         self._dealer.restart(seed)
         self._begin_episodes()
+
+    def _enter_episodes(self) -> None:
+        """Prepare what every step of the episodes in `rows` needs; called when they are dealt."""
 
     @abstractmethod
     def _first_state(self) -> State:
@@ -221,7 +226,7 @@ class LockstepEnvironment(ABC, Generic[State]):
         if self.t == self.shape.num_steps:
             self._begin_episodes()
             sight, ended = self._look(), ~self._never
-        reward = sum_terms(outcome.reward_terms)
+        reward = sum_terms(outcome.reward_terms) if outcome.reward is None else outcome.reward
         is_truncation = self.shape.ends == "truncated"
         return replace(
             self._record(sight, reward, outcome.cost),
@@ -257,6 +262,7 @@ class LockstepEnvironment(ABC, Generic[State]):
                 f"the saved state holds {sorted(held)}, this world has {sorted(wanted)}"
             )
         self._deal = self._dealer.restore(state, state["episode"])
+        self._enter_episodes()
         self.t = int(state["time"])
         values = {
             name.removeprefix("state."): state[name].to(self.device, copy=True) for name in held
@@ -271,6 +277,7 @@ class LockstepEnvironment(ABC, Generic[State]):
     def _begin_episodes(self) -> None:
         self.t = 0
         self._deal = self._dealer.deal()
+        self._enter_episodes()
         self.state = self._first_state()
 
     def _look(self) -> _Sight:

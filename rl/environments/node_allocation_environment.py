@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,32 +10,28 @@ from torch import Tensor
 from data.node_workload import NodeScenarios, NodeWorkload
 from data.scenario import BankConfig, ScenarioBank
 from rl.domains.nodes import NodeConfig, NodeDomain, NodeView, distributed_nodes
-from rl.environments.base_environment import (
-    ActionSpec,
-    AgentGroup,
-    StepRecord,
-    check_action,
-)
-from rl.environments.episodes import Deal, EpisodeDealer
+from rl.environments.base_environment import ActionSpec, AgentGroup, Chart
 from rl.environments.faces import DictEnvironment
+from rl.environments.lockstep import (
+    LockstepEnvironment,
+    LockstepOptions,
+    Outcome,
+    WorldShape,
+    WorldState,
+)
 from utils.errors import ConfigError
 
 NodeBank = ScenarioBank[NodeScenarios]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeOptions:
-    """How the world is played."""
+class NodeState(WorldState):
+    """What is in use, and how far the list of workloads has been tried."""
 
-    num_envs: int = 64
-    shuffle: bool = True
-    """Draw episodes from the bank at random, or play them in order."""
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse an empty batch."""
-        if self.num_envs < 1:
-            raise ConfigError(f"num_envs wants to be at least 1, not {self.num_envs}")
+    usage: Tensor
+    """`[env, node, resource]`: shares of the capacity."""
+    tried: Tensor
+    """`[env]`: workloads so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class _Placements:
     """`[env]`"""
 
 
-class BatchedNodes:
+class BatchedNodes(LockstepEnvironment[NodeState]):
     """Copies of a cluster of nodes; all play one step at a time, episodes in lockstep.
 
     A step: workloads that arrived are tried once each, in order. Nodes whose offers cover all needs
@@ -69,7 +64,14 @@ class BatchedNodes:
     Invariants: usage lies in [0, 1]; arrived = completed + failed.
     """
 
-    def __init__(self, config: NodeConfig, bank: NodeBank, options: NodeOptions, seed: int) -> None:
+    charts = (
+        Chart(title="workloads", metrics=("completed_workloads", "failed_workloads")),
+        Chart(title="usage of the first resource", metrics=("avg_utilization",), unit="share"),
+    )
+
+    def __init__(
+        self, config: NodeConfig, bank: NodeBank, options: LockstepOptions, seed: int
+    ) -> None:
         """Build the copies; call `reset` before the first step.
 
         Args:
@@ -82,130 +84,79 @@ class BatchedNodes:
             ConfigError: The bank's arrays do not fit the world.
         """
         _check_bank(bank, config)
-        self.config, self.bank, self.options = config, bank, options
-        self.device = torch.device(options.device)
+        self.config = config
         self.domain = NodeDomain(config, torch)
-        self.num_envs, self.num_agents = options.num_envs, config.num_nodes
-        self.agent_ids = tuple(f"node_{number}" for number in range(config.num_nodes))
-        self.observation_size = self.domain.observation_size
-        self.state_size = self.num_agents * self.observation_size
-        self.num_costs = 1
-        action = ActionSpec(kind="continuous", size=self.domain.num_resources)
+        nodes = range(config.num_nodes)
         group = AgentGroup(
             name="nodes",
-            members=tuple(range(self.num_agents)),
-            observation_size=self.observation_size,
-            action=action,
+            members=tuple(nodes),
+            observation_size=self.domain.observation_size,
+            action=ActionSpec(kind="continuous", size=self.domain.num_resources),
             observation_low=0.0,
             observation_high=1.0,
         )
-        self.groups: tuple[AgentGroup, ...] = (group,)
-        shape = (self.num_envs, self.num_agents)
-        self._mask = torch.ones((*shape, action.size), dtype=torch.bool, device=self.device)
-        self._alive = torch.ones(shape, dtype=torch.bool, device=self.device)
-        self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        self._dealer = EpisodeDealer(
-            bank, num_envs=self.num_envs, shuffle=options.shuffle, device=self.device
+        shape = WorldShape(
+            agent_ids=tuple(f"node_{number}" for number in nodes),
+            groups=(group,),
+            state_size=config.num_nodes * self.domain.observation_size,
+            num_steps=config.max_steps,
+            num_costs=1,
+            ends="terminated",
         )
-        self._dealer.restart(seed)
-        self._begin_episodes()
+        super().__init__(bank, options, shape, seed)
 
-    def reset(self, seed: int | None = None) -> StepRecord:
-        """Begin a new episode in every copy.
+    @property
+    def view(self) -> NodeView:
+        """What is known before the next step, over all copies."""
+        return NodeView(usage=self.state.usage)
 
-        Args:
-            seed: Begins the sequence of episodes anew, including the bank's.
-        """
-        if seed is not None:
-            self._dealer.restart(seed)
-        self._begin_episodes()
-        observation = self.domain.encode(self.view)
-        zeros = observation.new_zeros((self.num_envs, self.num_agents))
-        return self._record(observation, zeros, zeros[..., None])
+    def _first_state(self) -> NodeState:
+        shape = (self.num_envs, self.num_agents, self.domain.num_resources)
+        return NodeState(
+            usage=torch.zeros(shape, device=self.device),
+            tried=torch.zeros(self.num_envs, dtype=torch.int64, device=self.device),
+        )
 
-    def step(self, action: Tensor) -> StepRecord:
-        """Place or refuse what arrived, count, drain.
-
-        Args:
-            action: `[env, node, resource]`, shares of what is free; clipped to [0, 1].
-
-        Raises:
-            InvalidActionError: The shape is wrong or a value is not finite.
-        """
-        check_action(action, self.groups, self._mask.shape)
+    def _advance(self, action: Tensor) -> Outcome[NodeState]:
+        """Place or refuse what arrived, count, drain."""
         config = self.config
-        placed = self._place(action)
-        leading = placed.usage[..., 0]
-        variance, mean = torch.var_mean(leading, dim=-1, correction=0)
+        arrivals = self.rows["arrivals"][:, self.t].long()
+        placed = self._place(action, arrivals)
+        variance, mean = torch.var_mean(placed.usage[..., 0], dim=-1, correction=0)
         shape = (self.num_envs, self.num_agents)
         terms = {
             "placement": placed.reward,
             "failure": (-config.failure_penalty * placed.failed_priority)[:, None].expand(shape),
             "imbalance": (-config.imbalance_penalty * variance)[:, None].expand(shape),
         }
-        reward = terms["placement"] + terms["failure"] + terms["imbalance"]
-        self._usage = placed.usage.sub_(config.drain).clamp_(min=0.0)
-        self._t += 1
         metrics = {
             "total_workloads": placed.completed + placed.failed,
             "completed_workloads": placed.completed,
             "failed_workloads": placed.failed,
             "avg_utilization": mean,
         }
-        cost = (placed.failed / self.num_agents)[:, None, None].expand(*shape, 1)
-        return replace(self._finish_step(reward, cost), metrics=metrics, reward_terms=terms)
+        usage = placed.usage.sub_(config.drain).clamp_(min=0.0)
+        return Outcome(
+            state=NodeState(usage=usage, tried=self.state.tried + arrivals),
+            reward_terms=terms,
+            metrics=metrics,
+            cost=(placed.failed / self.num_agents)[:, None, None].expand(*shape, 1),
+        )
 
-    @property
-    def view(self) -> NodeView:
-        """What is known before the next step, over all copies."""
-        return NodeView(usage=self._usage)
+    def _observe(self) -> Tensor:
+        observation: Tensor = self.domain.encode(self.view)
+        return observation
 
-    @property
-    def episode_index(self) -> Tensor:
-        """Position in the bank of the episode each copy plays, `[env]`."""
-        return self._deal.index
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return all that is needed to continue bit for bit."""
-        return {
-            **self._dealer.state_dict(),
-            "time": torch.tensor(self._t),
-            "episode": self._deal.index.clone(),
-            "usage": self._usage.clone(),
-            "tried": self._tried.clone(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state that `state_dict` returned.
-
-        Args:
-            state: The tensors.
-
-        Raises:
-            ScenarioError: The scenario source gives other episodes than it did.
-        """
-        self._deal: Deal = self._dealer.restore(state, state["episode"])
-        self._t = int(state["time"])
-        self._usage = state["usage"].to(self.device, copy=True)
-        self._tried = state["tried"].to(self.device, copy=True)
-
-    def _begin_episodes(self) -> None:
-        self._t = 0
-        self._deal = self._dealer.deal()
-        self._usage = torch.zeros(self._mask.shape, device=self.device)
-        self._tried = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-
-    def _place(self, action: Tensor) -> _Placements:
+    def _place(self, action: Tensor, arrivals: Tensor) -> _Placements:
         """Try the workloads one after another, each time in the copies that still have one."""
-        rows, domain, config = self._deal.rows, self.domain, self.config
-        arrivals = rows["arrivals"][:, self._t].long()
-        usage = self._usage.clone()
+        rows, domain, config = self.rows, self.domain, self.config
+        usage = self.state.usage.clone()
         reward = usage.new_zeros(usage.shape[:2])
         counts = usage.new_zeros((3, self.num_envs))
         completed, failed, failed_priority = counts
         for number in range(int(arrivals.max())):
             copy = (arrivals > number).nonzero()[:, 0]
-            workload = self._tried[copy] + number
+            workload = self.state.tried[copy] + number
             priority = rows["priority"][copy, workload]
             need = rows["need"][copy, workload][:, None] / rows["capacity"][copy]
             offer = domain.project(action[copy], NodeView(usage=usage[copy]))
@@ -218,35 +169,12 @@ class BatchedNodes:
             completed[copy] += 1.0
             reward[copy, node] += config.placement_reward * priority[fits]
             reward[copy, node] += config.fit_reward * (1.0 - waste)
-        self._tried = self._tried + arrivals
         return _Placements(
             usage=usage,
             reward=reward,
             completed=completed,
             failed=failed,
             failed_priority=failed_priority,
-        )
-
-    def _finish_step(self, reward: Tensor, cost: Tensor) -> StepRecord:
-        final = self.domain.encode(self.view)
-        if self._t < self.config.max_steps:
-            return self._record(final, reward, cost)
-        self._begin_episodes()
-        record = self._record(self.domain.encode(self.view), reward, cost)
-        return replace(record, final_observation=final, terminated=~self._never)
-
-    def _record(self, observation: Tensor, reward: Tensor, cost: Tensor) -> StepRecord:
-        return StepRecord(
-            observation=observation,
-            action_mask=self._mask,
-            agent_alive=self._alive,
-            reward=reward,
-            cost=cost,
-            terminated=self._never,
-            truncated=self._never,
-            final_observation=observation,
-            global_state=observation.flatten(1),
-            metrics={},
         )
 
 
@@ -275,7 +203,7 @@ class NodeAllocationEnvironment(DictEnvironment):
             num_agents, workload_arrival_rate=workload_arrival_rate, max_steps=episode_length
         )
         bank = ScenarioBank(NodeWorkload(preset.world), BankConfig(), seed or 0)
-        super().__init__(BatchedNodes(preset.nodes, bank, NodeOptions(num_envs=1), seed or 0))
+        super().__init__(BatchedNodes(preset.nodes, bank, LockstepOptions(num_envs=1), seed or 0))
 
     def get_allocation_metrics(self) -> dict[str, float]:
         """Return what was placed, refused and used since the episode began."""

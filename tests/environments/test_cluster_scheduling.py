@@ -110,6 +110,15 @@ def test_pettingzoo_checker():
     assert face.possible_agents == ["scheduler"]
 
 
+def test_the_face_shows_the_charts():
+    preset = small_cluster(TRACE, FEW)
+    bank = ScenarioBank(preset.source, BankConfig(num_episodes=1), 0)
+    face = ClusterSchedulingEnvironment(preset.config, bank, render_mode="ansi")
+    _, infos = face.reset(0)
+    face.step({"scheduler": int(infos["scheduler"]["action_mask"].argmax())})
+    assert "gpu_utilisation" in face.render()
+
+
 @pytest.mark.parametrize("name", ["fgd", *FULLEST_RULES])
 def test_experts_place_as_in_the_simulator(name):
     environment = make_environment(device_rule=EXPERTS[name].device)
@@ -176,7 +185,7 @@ def test_table_and_fragments_are_what_a_fresh_computation_gives(seed):
     record = environment.reset(0)
     for _ in range(20):
         record = environment.step(random_choice(record, generator))
-    state, rows = environment.state, environment._rows()
+    state, rows = environment.state, environment._world
     nodes = Nodes(cpu=state.cpu, memory=state.memory, devices=state.devices)
     fresh = environment.domain.measure_fragments(nodes, rows.typical)
     torch.testing.assert_close(state.fragments, fresh, rtol=0, atol=0)

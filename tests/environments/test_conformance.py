@@ -102,19 +102,18 @@ class LeaksAction(BatchedResourceAllocation):
 
 class KeepsBacklog(BatchedResourceAllocation):
     def _begin_episodes(self):
-        kept = getattr(self, "_backlog", None)
+        kept = getattr(self, "state", None)
         super()._begin_episodes()
         if kept is not None:
-            self._backlog = kept
+            self.state = replace(self.state, backlog=kept.backlog)
 
 
 class KeepsBacklogOverItsOwnReset(BatchedResourceAllocation):
     def _begin_episodes(self):
-        inside = getattr(self, "_t", 0) == self.config.max_steps
-        kept = self._backlog if inside else None
+        kept = self.state if self.t == self.config.max_steps else None
         super()._begin_episodes()
         if kept is not None:
-            self._backlog = kept
+            self.state = replace(self.state, backlog=kept.backlog)
 
 
 class IgnoresSeed(BatchedResourceAllocation):
@@ -137,7 +136,7 @@ class GoesOnInsteadOfSeeding(BatchedResourceAllocation):
 class ForgetsBacklog(BatchedResourceAllocation):
     def load_state_dict(self, state):
         super().load_state_dict(state)
-        self._backlog = torch.zeros_like(self._backlog)
+        self.state = replace(self.state, backlog=torch.zeros_like(self.state.backlog))
 
 
 class ForgetsGenerator(BatchedResourceAllocation):
@@ -218,25 +217,25 @@ class MissesATerm(BatchedResourceAllocation):
 class MasksInVain(BatchedResourceAllocation):
     def __init__(self, *settings):
         super().__init__(*settings)
-        self._mask[..., -1] = False
+        self._every_action[..., -1] = False
 
 
 class HonoursItsMask(MasksInVain):
     def step(self, action):
-        return super().step(action * self._mask[:1])
+        return super().step(action * self._every_action[:1])
 
 
 class Revives(BatchedResourceAllocation):
     def step(self, action):
         record = super().step(action)
-        alive = torch.full_like(record.agent_alive, self._t % 2 == 0)
+        alive = torch.full_like(record.agent_alive, self.t % 2 == 0)
         return replace(record, agent_alive=alive)
 
 
 class PaysTheDead(BatchedResourceAllocation):
     def __init__(self, *settings):
         super().__init__(*settings)
-        self._alive[:, -1] = False
+        self._every_agent[:, -1] = False
 
 
 class ActsForNothing(BatchedResourceAllocation):
@@ -252,7 +251,7 @@ class TakesAnything(BatchedResourceAllocation):
 class StumblesOverRefusals(BatchedResourceAllocation):
     def step(self, action):
         if not torch.isfinite(action).all():
-            self._backlog = self._backlog + 1.0
+            self.state = replace(self.state, backlog=self.state.backlog + 1.0)
         return super().step(action)
 
 

@@ -15,10 +15,10 @@ from rl.domains.nodes import NodeConfig, NodeDomain, NodeView, distributed_nodes
 from rl.environments.base_environment import InvalidActionError
 from rl.environments.conformance import check_environment
 from rl.environments.faces import DictEnvironment
+from rl.environments.lockstep import LockstepOptions
 from rl.environments.node_allocation_environment import (
     BatchedNodes,
     NodeAllocationEnvironment,
-    NodeOptions,
 )
 from utils.errors import ConfigError
 
@@ -36,7 +36,7 @@ def make_environment(
         source or NodeWorkload(world), BankConfig(num_episodes=8, refresh_every_episodes=9), seed
     )
     config = NodeConfig(num_nodes=num_nodes, max_steps=steps)
-    return BatchedNodes(config, bank, NodeOptions(num_envs=num_envs, shuffle=shuffle), 0)
+    return BatchedNodes(config, bank, LockstepOptions(num_envs=num_envs, shuffle=shuffle), 0)
 
 
 def check_usage(env, record):
@@ -217,6 +217,6 @@ def test_refusals():
     with pytest.raises(InvalidActionError, match=r"\(4, 3\), not \(4, 3, 4\)"):
         env.step(torch.zeros(4, NODES))
     with pytest.raises(ConfigError, match="the bank holds"):
-        BatchedNodes(distributed_nodes().nodes, env.bank, NodeOptions(num_envs=1), 0)
+        BatchedNodes(distributed_nodes().nodes, env.bank, LockstepOptions(num_envs=1), 0)
     with pytest.raises(ConfigError, match="num_envs"):
-        NodeOptions(num_envs=0)
+        LockstepOptions(num_envs=0)
