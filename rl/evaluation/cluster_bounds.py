@@ -17,7 +17,7 @@ from scipy.optimize import linprog
 
 from data.cluster_tasks import NO_TASK, ClusterScenarios
 from data.cluster_trace import GPU_MILLI
-from utils.errors import QuartermasterError
+from rl.evaluation.bounds import BoundError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -25,10 +25,6 @@ MAX_ROUNDS = 200
 TOLERANCE = 1e-7
 LEFT_OUT_PRICE = 1e5
 """GPU milli lost with every must-take task that is left out; more than any task could displace."""
-
-
-class BoundError(QuartermasterError):
-    """The programme could not be solved, or cannot be: the tasks to be taken do not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ import pytest
 
 from rl.domains.cluster_experts import EXPERTS
 from rl.domains.cluster_simulator import simulate
-from rl.evaluation.cluster_bounds import BoundError, compute_cluster_bound
+from rl.evaluation.bounds import BoundError
+from rl.evaluation.cluster_bounds import compute_cluster_bound
 from tests.clusters import draw_small, make_scenarios
 
 
