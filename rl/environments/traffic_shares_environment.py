@@ -120,8 +120,8 @@ class BatchedTrafficShares(LockstepEnvironment[TrafficState]):
         )
 
     def _observe(self) -> Tensor:
-        observation: Tensor = self.domain.encode(self.view)[:, None].clamp(max=1.0)
-        return observation
+        seen: Tensor = self.domain.encode(self.view)
+        return seen[:, None].clamp(max=1.0)
 
     def _action_mask(self) -> Tensor:
         return self._mask
