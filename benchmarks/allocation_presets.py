@@ -186,7 +186,7 @@ def main() -> None:
     for row in rows:
         known = "" if row.published is None else f"{row.published:12,.1f}  {row.within}"
         print(
-            f"{row.preset:28}{row.policy:28}{row.mean:12,.1f} +- {row.interval:6,.2f}"
+            f"{row.preset:31}{row.policy:28}{row.mean:12,.1f} +- {row.interval:6,.2f}"
             f"  sd {row.deviation:8,.1f}{known}"
         )
     report = {
