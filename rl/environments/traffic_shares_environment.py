@@ -121,7 +121,8 @@ class BatchedTrafficShares(LockstepEnvironment[TrafficState]):
 
     def _observe(self) -> Tensor:
         seen: Tensor = self.domain.encode(self.view)
-        return seen[:, None].clamp(max=1.0)
+        observation: Tensor = seen[:, None].clamp(max=1.0)
+        return observation
 
     def _action_mask(self) -> Tensor:
         return self._mask

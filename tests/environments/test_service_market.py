@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,21 +39,21 @@ worlds = settings(max_examples=12, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def make_bank(stage=None, episodes=8):
+def make_bank(stage=None, episodes=8, steps=STEPS):
     preset = shared_services(SERVICES)
-    source = SyntheticWorkload(preset.synthetic, preset.training_world)
+    world = replace(preset.training_world, max_steps=steps)
+    source = SyntheticWorkload(preset.synthetic, world)
     if stage is not None:
         source = StagedWorkload(source, stage)
     return ScenarioBank(source, BankConfig(num_episodes=episodes), 0)
 
 
-def make_environment(stage=None, *, num_envs=4, **options):
+def make_environment(stage=None, *, num_envs=4, steps=STEPS, **options):
     chosen = EnvironmentConfig(
         num_envs=num_envs, **({"view": "services", "shuffle": False} | options)
     )
-    return BatchedResourceAllocation(
-        shared_services(SERVICES).allocation, make_bank(stage), chosen, 0
-    )
+    config = replace(shared_services(SERVICES).allocation, max_steps=steps)
+    return BatchedResourceAllocation(config, make_bank(stage, steps=steps), chosen, 0)
 
 
 def draw_action(environment, generator):
@@ -81,9 +83,9 @@ FULL = {"mechanism": "auction", "market": MarketConfig(dynamic_prices=True), "en
 @pytest.mark.parametrize("stage", [None, WorkloadStage(active_services=2, active_resources=1)])
 def test_examiner(options, stage):
     check_environment(
-        lambda: make_environment(stage, num_envs=2, **options),
-        num_steps=STEPS + 8,
-        max_steps=STEPS,
+        lambda: make_environment(stage, num_envs=2, steps=12, **options),
+        num_steps=20,
+        max_steps=12,
         seeds=(0,),
     )
 
