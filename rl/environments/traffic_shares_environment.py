@@ -104,7 +104,7 @@ class BatchedTrafficShares(LockstepEnvironment[TrafficState]):
         active = self.rows["resource_active"]
         self._equal = active / active.sum(-1, keepdim=True)
         empty = TrafficView(demand=active, share=active, resource_active=active)
-        self._mask = self.domain.allowed(empty)[:, None]
+        self._mask: Tensor = self.domain.allowed(empty)[:, None]
 
     def _first_state(self) -> TrafficState:
         return TrafficState(share=self._equal)
