@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import describe_machine
 from data.scenario import BankConfig, ScenarioBank
 from data.task_demand import TaskDemand, TaskLaws
 from data.traffic_demand import TrafficDemand, TrafficLaws

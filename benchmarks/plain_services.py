@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.environment_speed import describe_machine, measure
+from benchmarks.measuring import describe_machine, measure
 from data.scenario import WorkloadScenarios
 from rl.domains.resource_allocation import OBSERVATION_LIMIT, SLACK_STEPS, AllocationConfig
 from rl.domains.service_market import EnergyConfig, MarketConfig, read_carbon_intensity
