@@ -1,0 +1,71 @@
+"""Who orders for which node of a supply network: a planner, or every node for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rl.domains.supply_chain import OBSERVATION_LIMIT, SupplyDomain
+from rl.domains.supply_observation import SupplyObserver
+from rl.environments.base_environment import ActionSpec, AgentGroup
+
+PLANNER = "planner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplyAgents:
+    """Names, kinds and the places of their orders."""
+
+    ids: tuple[str, ...]
+    groups: tuple[AgentGroup, ...]
+    of_node: Mapping[int, int]
+    """Agent of each managed node."""
+    flow_column: list[list[int]]
+    """`[agent, act]`: flow behind each dimension of an action; the number of flows is padding."""
+    action_column: list[int]
+    """`[flow]`: where the order of a flow is in all actions, flat."""
+    is_planner: bool
+
+    @classmethod
+    def of(cls, domain: SupplyDomain, observer: SupplyObserver, view: str) -> SupplyAgents:
+        """Give every managed node an agent.
+
+        Args:
+            domain: The network.
+            observer: Of it.
+            view: planner or nodes.
+        """
+        index = domain.index
+        is_planner = view == PLANNER
+        of_node = {n: 0 if is_planner else a for a, n in enumerate(index.managed)}
+        owned: list[list[int]] = [[] for _ in range(max(of_node.values()) + 1)]
+        for number, flow in enumerate(index.flows):
+            owned[of_node[flow.buyer]].append(number)
+        width = max(len(flows) for flows in owned)
+        column = {f: a * width + i for a, flows in enumerate(owned) for i, f in enumerate(flows)}
+        nodes = [domain.config.network.nodes[number] for number in index.managed]
+        sizes = (observer.observation_size,) if is_planner else observer.node_sizes()
+        kinds = [PLANNER] if is_planner else [node.type.value for node in nodes]
+        groups = []
+        for kind in dict.fromkeys(kinds):
+            members = tuple(number for number, one in enumerate(kinds) if one == kind)
+            most = max(len(owned[member]) for member in members)
+            groups.append(
+                AgentGroup(
+                    name=kind,
+                    members=members,
+                    observation_size=max(sizes[member] for member in members),
+                    action=ActionSpec(kind="continuous", size=max(most, 1)),
+                    observation_low=0.0,
+                    observation_high=OBSERVATION_LIMIT,
+                )
+            )
+        padding = len(index.flows)
+        return cls(
+            ids=(PLANNER,) if is_planner else tuple(node.name for node in nodes),
+            groups=tuple(groups),
+            of_node=of_node,
+            flow_column=[[*flows, *[padding] * (width - len(flows))] for flows in owned],
+            action_column=[column[number] for number in range(padding)],
+            is_planner=is_planner,
+        )

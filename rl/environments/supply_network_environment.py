@@ -1,0 +1,360 @@
+"""A supply network as one batched, differentiable program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from data.scenario import ScenarioBank
+from data.supply_scenarios import SupplyScenarios
+from rl.domains.array_tools import ArrayTools, SparseSum
+from rl.domains.supply_chain import SupplyConfig, SupplyDomain, SupplyView
+from rl.domains.supply_forecasts import smooth
+from rl.domains.supply_network import UNLIMITED
+from rl.domains.supply_observation import SupplyObserver
+from rl.domains.supply_rationing import Rationing
+from rl.environments.base_environment import Chart
+from rl.environments.lockstep import (
+    LockstepEnvironment,
+    LockstepOptions,
+    Outcome,
+    WorldShape,
+    WorldState,
+)
+from rl.environments.supply_agents import SupplyAgents
+from rl.environments.supply_books import Account, Books
+from rl.environments.supply_goodwill import LEAST_MEAN, draw_demand, move_sentiment
+from rl.environments.supply_transit import Transit
+from utils.errors import ConfigError
+
+SupplyBank = ScenarioBank[SupplyScenarios]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplyOptions(LockstepOptions):
+    """How a network is played."""
+
+    view: Literal["planner", "nodes"] = "planner"
+    """One agent orders for every node, or each node for itself."""
+    precision: Literal["single", "double"] = "single"
+    """Of all floats; double is for comparisons, and its records are double too."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown choices."""
+        super().__post_init__()
+        if self.view not in {"planner", "nodes"} or self.precision not in {"single", "double"}:
+            raise ConfigError(f"view planner or nodes, precision single or double: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupplyState(WorldState):
+    """Everything that orders change; see `SupplyView` for the axes."""
+
+    stock: Tensor
+    in_transit: Tensor
+    unmet: Tensor
+    history: Tensor
+    smoothed: Tensor
+    sentiment: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sales:
+    """What customers asked for and got."""
+
+    demand: Tensor
+    sold: Tensor
+    unmet: Tensor
+
+
+class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
+    """Copies of one network; all play one step at a time, episodes in lockstep.
+
+    A step: every node orders; suppliers serve their links in order from the shelves they began the
+    step with, up to capacity, and what they cannot ship is forgotten; shipments whose time has come
+    are received; sentiment answers to the last step; customers ask and are served in order; what
+    is not delivered waits or is lost; shelves perish; everything is paid for.
+    Observation: see `SupplyObserver`. Action, in [0, 1]: order as a share of the largest, one per
+    link and recipe of the agent.
+    Reward: the named terms, discounted by the step: `sales`, `purchases`, `operating`, `transport`,
+    `setup`, `holding` (shelves and goods on the way), `penalty`, `perished`; terms a network cannot
+    have are left out. What two nodes of one agent pay each other is left out too, so the planner's
+    reward is the profit of the network. Cost: none.
+    End: terminated never; truncated after `config.max_steps`.
+    Invariants: shelves never negative; taken from shelves and sources = on the way + received;
+    demand = sold + waiting or lost.
+    Differentiable: steps are out of place. Surrogates: goodwill and demand that follows it, see
+    `supply_goodwill`; a setup has no gradient. Kinks: where an order, a shelf or a demand cuts.
+    """
+
+    is_differentiable = True
+    charts = (
+        Chart(title="units", metrics=("demand", "sold_units", "unmet_units"), unit="units"),
+        Chart(title="stock", metrics=("stock_units", "in_transit_units"), unit="units"),
+        Chart(title="profit", metrics=("profit",), unit="currency"),
+    )
+
+    def __init__(
+        self, config: SupplyConfig, bank: SupplyBank, options: SupplyOptions, seed: int
+    ) -> None:
+        """Build the copies; call `reset` before the first step.
+
+        Args:
+            config: The world.
+            bank: Its scenarios; refreshed by this environment.
+            options: How it is played.
+            seed: Seed of the choice of episodes.
+
+        Raises:
+            ConfigError: The bank's arrays do not fit the network.
+        """
+        _check_bank(bank, config)
+        self.config = config
+        self._dtype = torch.float64 if options.precision == "double" else torch.float32
+        self.domain = domain = SupplyDomain(
+            config, make_torch_tools(torch.device(options.device), self._dtype)
+        )
+        self.observer = SupplyObserver(domain)
+        self._seen_rows: Mapping[str, Tensor] | None = None
+        agents = SupplyAgents.of(domain, self.observer, options.view)
+        self._agents = agents
+        self._books = Books(domain, agents.of_node)
+        self._transit = Transit(domain)
+        index, tools = domain.index, domain.tools
+        self._customers = Rationing(
+            index.market_pools(), index.num_markets, index.num_shelves, tools
+        )
+        received: list[list[tuple[int, float]]] = [[] for _ in range(index.num_shelves)]
+        for number, flow in enumerate(index.flows):
+            received[flow.target].append((number, 1.0))
+        columns = len(index.flows)
+        self._received = SparseSum(received, columns, tools)
+        self._asked = SparseSum(index.asked_of_shelves(), columns + index.num_markets, tools)
+        self._shelf_node = tools.as_index(list(index.shelf_node))
+        perish = [config.network.products[p].perish_rate for p in index.shelf_product]
+        self._perishes = any(perish)
+        self._perish_rate = tools.as_array(perish)
+        self._first_stock = tools.as_array([s.initial_stock for s in config.network.shelves])
+        self._action_column = tools.as_index(agents.action_column)
+        self._flow_column = tools.as_index(agents.flow_column)
+        shape = WorldShape(
+            agent_ids=agents.ids,
+            groups=agents.groups,
+            state_size=self.observer.observation_size,
+            num_steps=config.max_steps,
+        )
+        super().__init__(bank, options, shape, seed)
+
+    @property
+    def view(self) -> SupplyView:
+        """What is known before the next step, over all copies."""
+        state, rows = self.state, self.rows
+        t, last = self.t, self.config.max_steps - 1
+        now = min(t, last)
+        mean = rows["demand_mean"][:, t : t + max(self.config.known_horizon, 1)]
+        return SupplyView(
+            stock=state.stock,
+            in_transit=state.in_transit,
+            unmet=state.unmet,
+            history=state.history,
+            smoothed=state.smoothed,
+            sentiment=state.sentiment,
+            steps_taken=torch.full_like(state.sentiment, float(t)),
+            known_mean=mean.to(self._dtype),
+            shortage=rows["shortage"][:, now].to(self._dtype),
+            delay=rows["delay"][:, now].to(self._dtype),
+            quality_loss=rows["quality_loss"][:, now].to(self._dtype),
+            capacity_loss=rows["capacity_loss"][:, now].to(self._dtype),
+            node_active=rows["node_active"].to(self._dtype),
+            product_active=rows["product_active"].to(self._dtype),
+        )
+
+    def place(self, orders: Tensor) -> Tensor:
+        """Return the action of all agents that places given orders.
+
+        Args:
+            orders: `[env, flow]`: units, cut to the largest orders.
+
+        Returns:
+            `[env, agent, act]`.
+        """
+        padded = self.domain.tools.pad(orders / self.domain.max_order)
+        action: Tensor = self.domain.tools.take(padded, self._flow_column)
+        return action
+
+    def _first_state(self) -> SupplyState:
+        index, lookback = self.domain.index, self.config.forecasts.lookback
+        nothing = torch.zeros((self.num_envs, 1), dtype=self._dtype, device=self.device)
+        signals = index.num_markets + index.num_shelves
+        state = SupplyState(
+            stock=nothing + self._first_stock,
+            in_transit=nothing.expand(-1, self._transit.num_slots),
+            unmet=nothing.expand(-1, index.num_markets),
+            history=nothing[:, None].expand(-1, lookback, signals),
+            smoothed=nothing.expand(-1, signals),
+            sentiment=nothing[:, 0] + 1.0,
+        )
+        self.state = state
+        stock = state.stock * self.domain.shelves_active(self.view)
+        return SupplyState(**(vars(state) | {"stock": stock}))
+
+    def _advance(self, action: Tensor) -> Outcome[SupplyState]:
+        """Order, ship, receive, sell, perish, count."""
+        domain, state, view = self.domain, self.state, self.view
+        chosen = domain.tools.take(action.to(self._dtype).flatten(1), self._action_column)
+        orders = domain.scale_orders(chosen, view)
+        shipped = domain.ship(orders, view)
+        arrived, in_transit = self._transit.move(state.in_transit, shipped, view.delay)
+        received = self._received(arrived)
+        if self.config.disruptions:
+            lost = domain.tools.take(view.quality_loss, self._shelf_node)
+            received = received * (1.0 - lost)
+        on_hand = torch.relu(state.stock - domain.taken(shipped)) + received
+        sentiment = state.sentiment
+        if self.config.goodwill is not None and self.t:
+            sentiment = move_sentiment(sentiment, state.unmet.sum(-1), self.config.goodwill)
+        sales = self._sell(view, on_hand, sentiment)
+        left = torch.relu(on_hand - self._customers.used(sales.sold))
+        perished = left * self._perish_rate if self._perishes else torch.zeros_like(left)
+        stock = left - perished if self._perishes else left
+        account = Account(
+            sold=sales.sold,
+            unmet=sales.unmet,
+            shipped=shipped,
+            stock=stock,
+            perished=perished,
+            in_transit=in_transit,
+        )
+        terms = self._books.enter(self.t, account)
+        asked = torch.cat([sales.demand, self._asked(torch.cat([orders, sales.demand], -1))], -1)
+        is_first = self.t == 0
+        error = (domain.forecasts(view)[:, 0] - asked)[:, : domain.index.num_markets].abs()
+        metrics = self._measure(account, terms, orders, sales.demand) | {
+            "received_units": arrived.sum(-1),
+            "scrapped_units": arrived.sum(-1) - received.sum(-1),
+            "forecast_error": error.sum(-1),
+            "sentiment": sentiment,
+        }
+        return Outcome(
+            state=SupplyState(
+                stock=stock,
+                in_transit=in_transit,
+                unmet=sales.unmet,
+                history=torch.cat([state.history[:, 1:], asked[:, None]], 1),
+                smoothed=smooth(
+                    state.smoothed, asked, is_first=is_first, config=self.config.forecasts
+                ),
+                sentiment=sentiment,
+            ),
+            reward_terms=terms,
+            metrics=metrics,
+        )
+
+    def _sell(self, view: SupplyView, on_hand: Tensor, sentiment: Tensor) -> _Sales:
+        """Let customers ask, and serve them."""
+        rows, goodwill = self.rows, self.config.goodwill
+        demand = rows["demand"][:, self.t].to(self._dtype)
+        if goodwill is not None and goodwill.response == "poisson":
+            mean = rows["demand_mean"][:, self.t].to(self._dtype) * sentiment[:, None]
+            demand = draw_demand(rows["demand_uniform"][:, self.t], mean.clamp(min=LEAST_MEAN))
+        elif goodwill is not None and goodwill.response == "scaled":
+            demand = demand * sentiment[:, None]
+        demand = demand * self.domain.markets_active(view)
+        wanted = demand + self.domain.waiting(view)
+        sold = self._customers.serve(wanted, on_hand, UNLIMITED)
+        return _Sales(demand=demand, sold=sold, unmet=wanted - sold)
+
+    def _measure(
+        self, account: Account, terms: Mapping[str, Tensor], orders: Tensor, demand: Tensor
+    ) -> dict[str, Tensor]:
+        """Business figures; sums and squares give fill rate and bullwhip over an episode."""
+        asked, ordered = demand.sum(-1), orders.sum(-1)
+        profit = torch.stack([term.sum(-1) for term in terms.values()]).sum(0)
+        return {
+            "profit": profit,
+            "demand": asked,
+            "demand_squared": asked.square(),
+            "sold_units": account.sold.sum(-1),
+            "unmet_units": account.unmet.sum(-1),
+            "ordered_units": ordered,
+            "ordered_units_squared": ordered.square(),
+            "shipped_units": account.shipped.sum(-1),
+            "stock_units": account.stock.sum(-1),
+            "in_transit_units": account.in_transit.sum(-1),
+            "perished_units": account.perished.sum(-1),
+        }
+
+    def _observe(self) -> Tensor:
+        everything: Tensor = self.observer.encode(self.view)
+        self._everything = everything
+        if self._agents.is_planner:
+            return everything[:, None]
+        nodes: Tensor = self.observer.encode_nodes(everything)
+        return nodes
+
+    def _global_state(self, observation: Tensor) -> Tensor:
+        del observation
+        return self._everything
+
+    def _action_mask(self) -> Tensor:
+        active = self.domain.tools.pad(self.domain.flows_active(self.view))
+        mask: Tensor = self.domain.tools.take(active, self._flow_column) > 0
+        return mask
+
+    def _agent_alive(self) -> Tensor:
+        if self._agents.is_planner:
+            return self._every_agent
+        managed = self.domain.tools.as_index(list(self.domain.index.managed))
+        alive: Tensor = self.domain.tools.take(self.view.node_active, managed) > 0
+        return alive
+
+
+def make_torch_tools(device: torch.device, dtype: torch.dtype) -> ArrayTools:
+    """Return the array operations of torch.
+
+    Args:
+        device: Where arrays live.
+        dtype: Of floats.
+    """
+
+    def take(values: Tensor, index: Tensor) -> Tensor:
+        if index.ndim == 1:
+            return values.index_select(-1, index)
+        picked = values.index_select(-1, index.flatten())
+        return picked.reshape(*values.shape[:-1], *index.shape)
+
+    def as_array(values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype, device=device)
+
+    def as_index(values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.int64, device=device)
+
+    return ArrayTools(xp=torch, as_array=as_array, as_index=as_index, take=take)
+
+
+def _check_bank(bank: SupplyBank, config: SupplyConfig) -> None:
+    scenarios, network = bank.scenarios, config.network
+    nodes, flows = len(network.nodes), len(network.links) + len(network.recipes)
+    wanted = {
+        "demand": (config.max_steps, len(network.markets)),
+        "demand_mean": (config.max_steps + config.known_horizon, len(network.markets)),
+        "node_active": (nodes,),
+        "product_active": (len(network.products),),
+        "shortage": (config.max_steps, nodes if config.disruptions else 0),
+        "delay": (config.max_steps, flows if config.disruptions else 0),
+    }
+    for name, shape in wanted.items():
+        held = getattr(scenarios, name).shape[1:]
+        if held != shape:
+            raise ConfigError(
+                f"{name} of the bank has shape {held} per episode, the network needs {shape}; "
+                "draw scenarios for this config"
+            )
+    if config.disruptions and scenarios.delay.max(initial=0.0) > config.max_delay:
+        raise ConfigError(
+            f"the bank delays shipments by up to {scenarios.delay.max():g} steps; raise max_delay"
+        )
