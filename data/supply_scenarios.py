@@ -77,3 +77,33 @@ def _check_values(name: str, values: NDArray[np.float32]) -> None:
         raise ScenarioError(f"{name} must hold 0 or 1 only")
     if name == "delay" and (values != np.floor(values)).any():
         raise ScenarioError("delay must hold whole steps")
+
+
+def make_quiet_scenarios(
+    demand: NDArray[np.floating],
+    mean: NDArray[np.floating],
+    *,
+    num_nodes: int,
+    num_products: int,
+) -> SupplyScenarios:
+    """Return given demand in a world where nothing goes wrong and nothing is switched off.
+
+    Args:
+        demand: `[episode, time, market]`.
+        mean: `[episode, time + ahead, market]`.
+        num_nodes: Of the network.
+        num_products: Of the network.
+    """
+    episodes, steps, _ = demand.shape
+    none = np.zeros((episodes, steps, 0), np.float32)
+    return SupplyScenarios(
+        demand=demand,
+        demand_mean=mean,
+        demand_uniform=np.zeros_like(demand),
+        shortage=none,
+        delay=none,
+        quality_loss=none,
+        capacity_loss=none,
+        node_active=np.ones((episodes, num_nodes), np.float32),
+        product_active=np.ones((episodes, num_products), np.float32),
+    )
