@@ -49,6 +49,11 @@ class NetworkIndex:
             *(self._of_recipe(recipe) for recipe in network.recipes),
         )
         self.managed = tuple(self.node[node.name] for node in network.managed_nodes())
+        self.agents: dict[str, list[int]] = {}
+        """Managed nodes of each agent, where every node orders for itself."""
+        for number in self.managed:
+            node = network.nodes[number]
+            self.agents.setdefault(node.agent or node.name, []).append(number)
         self.shelf_node = tuple(self.node[shelf.node] for shelf in network.shelves)
         self.shelf_product = tuple(self.product[shelf.product] for shelf in network.shelves)
         self.market_shelf = tuple(self.shelf[m.retailer, m.product] for m in network.markets)

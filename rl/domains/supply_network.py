@@ -52,6 +52,9 @@ class Node:
     """Units shipped per unit taken from the shelf, in (0, 1]."""
     operating_cost: float = 0.0
     """Per unit taken from the shelf to be shipped."""
+    agent: str = ""
+    """Who orders for it where every node orders for itself; its own name by default. One agent
+    may have several nodes."""
 
     def __post_init__(self) -> None:
         """Refuse negative capacities and costs."""

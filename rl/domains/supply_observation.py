@@ -1,4 +1,4 @@
-"""What is seen of a supply network, by a planner and by each node."""
+"""What is seen of a supply network, by a planner and by each agent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Owners = tuple[int, ...] | None
 
 
 class SupplyObserver:
-    """Encodes views; a node's observation is a selection of the planner's columns."""
+    """Encodes views; an agent's observation is a selection of the planner's columns."""
 
     def __init__(self, domain: SupplyDomain) -> None:
         """Decide who sees which column.
@@ -22,10 +22,9 @@ class SupplyObserver:
         """
         self.domain = domain
         self._owners = _assign_owners(domain)
-        managed = domain.index.managed
         self._columns = [
-            tuple(c for c, owners in enumerate(self._owners) if owners is None or node in owners)
-            for node in managed
+            [c for c, owners in enumerate(self._owners) if owners is None or set(nodes) & {*owners}]
+            for nodes in domain.index.agents.values()
         ]
         table = pad_rows(self._columns, len(self._owners))
         self._selection = domain.tools.as_index(table)
@@ -35,8 +34,8 @@ class SupplyObserver:
         """Columns of the planner."""
         return len(self._owners)
 
-    def node_sizes(self) -> tuple[int, ...]:
-        """Return how many columns each managed node sees."""
+    def agent_sizes(self) -> tuple[int, ...]:
+        """Return how many columns each agent sees."""
         return tuple(len(columns) for columns in self._columns)
 
     def encode(self, view: SupplyView) -> Any:
@@ -78,15 +77,16 @@ class SupplyObserver:
         numbers = xp.concatenate([xp.concatenate(units, -1) / config.unit_scale, *shares], -1)
         return xp.clip(numbers, 0.0, OBSERVATION_LIMIT)
 
-    def encode_nodes(self, everything: Any) -> Any:
-        """Select what each managed node sees.
+    def encode_agents(self, everything: Any) -> Any:
+        """Select what each agent sees.
 
         Args:
             everything: `[..., column]`, as `encode` returns it.
 
         Returns:
-            `[..., node, column]`: its shelves, what is on the way to it, its customers, what was
-            asked of it, disruptions at it and on the way to it, and what all see; zero padded.
+            `[..., agent, column]`: its nodes' shelves, what is on the way to them, their customers,
+            what was asked of them, disruptions at them and on the way to them, and what all see;
+            zero padded.
         """
         tools = self.domain.tools
         return tools.take(tools.pad(everything), self._selection)

@@ -28,7 +28,7 @@ class SupplyAgents:
 
     @classmethod
     def of(cls, domain: SupplyDomain, observer: SupplyObserver, view: str) -> SupplyAgents:
-        """Give every managed node an agent.
+        """Give the managed nodes to a planner, or to their agents.
 
         Args:
             domain: The network.
@@ -37,15 +37,16 @@ class SupplyAgents:
         """
         index = domain.index
         is_planner = view == PLANNER
-        of_node = {n: 0 if is_planner else a for a, n in enumerate(index.managed)}
+        agents = {PLANNER: list(index.managed)} if is_planner else index.agents
+        of_node = {node: agent for agent, nodes in enumerate(agents.values()) for node in nodes}
         owned: list[list[int]] = [[] for _ in range(max(of_node.values()) + 1)]
         for number, flow in enumerate(index.flows):
             owned[of_node[flow.buyer]].append(number)
         width = max(len(flows) for flows in owned)
         column = {f: a * width + i for a, flows in enumerate(owned) for i, f in enumerate(flows)}
-        nodes = [domain.config.network.nodes[number] for number in index.managed]
-        sizes = (observer.observation_size,) if is_planner else observer.node_sizes()
-        kinds = [PLANNER] if is_planner else [node.type.value for node in nodes]
+        nodes = domain.config.network.nodes
+        sizes = (observer.observation_size,) if is_planner else observer.agent_sizes()
+        kinds = [PLANNER if is_planner else nodes[n[0]].type.value for n in agents.values()]
         groups = []
         for kind in dict.fromkeys(kinds):
             members = tuple(number for number, one in enumerate(kinds) if one == kind)
@@ -62,7 +63,7 @@ class SupplyAgents:
             )
         padding = len(index.flows)
         return cls(
-            ids=(PLANNER,) if is_planner else tuple(node.name for node in nodes),
+            ids=tuple(agents),
             groups=tuple(groups),
             of_node=of_node,
             flow_column=[[*flows, *[padding] * (width - len(flows))] for flows in owned],

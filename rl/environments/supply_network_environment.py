@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.scenario import ScenarioBank
 from data.supply_scenarios import SupplyScenarios
-from rl.domains.array_tools import ArrayTools, SparseSum
+from rl.domains.array_tools import ArrayTools, SparseSum, pad_rows
 from rl.domains.supply_chain import SupplyConfig, SupplyDomain, SupplyView
 from rl.domains.supply_forecasts import smooth
 from rl.domains.supply_network import UNLIMITED
@@ -140,6 +140,8 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         self._perish_rate = tools.as_array(perish)
         self._first_stock = tools.as_array([s.initial_stock for s in config.network.shelves])
         self._action_column = tools.as_index(agents.action_column)
+        table = pad_rows(list(index.agents.values()), len(config.network.nodes))
+        self._agent_nodes = tools.as_index(table)
         self._flow_column = tools.as_index(agents.flow_column)
         shape = WorldShape(
             agent_ids=agents.ids,
@@ -293,8 +295,8 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         self._everything = everything
         if self._agents.is_planner:
             return everything[:, None]
-        nodes: Tensor = self.observer.encode_nodes(everything)
-        return nodes
+        selected: Tensor = self.observer.encode_agents(everything)
+        return selected
 
     def _global_state(self, observation: Tensor) -> Tensor:
         del observation
@@ -308,8 +310,8 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     def _agent_alive(self) -> Tensor:
         if self._agents.is_planner:
             return self._every_agent
-        managed = self.domain.tools.as_index(list(self.domain.index.managed))
-        alive: Tensor = self.domain.tools.take(self.view.node_active, managed) > 0
+        nodes = self.domain.tools.pad(self.rows["node_active"])
+        alive: Tensor = self.domain.tools.take(nodes, self._agent_nodes).amax(-1) > 0
         return alive
 
 
