@@ -108,25 +108,26 @@ class SupplySource:
                 raise ConfigError(f"{name} must lie in 0 .. {size - 1}: {chosen}")
 
     def draw(self, num_episodes: int, generator: np.random.Generator) -> SupplyScenarios:
-        """Draw episodes.
+        """Draw episodes; demand and disruptions from streams of their own, so that stages compare.
 
         Args:
             num_episodes: How many.
             generator: The only source of chance.
         """
         shape = self.shape
+        of_means, of_disruptions, of_demand = generator.spawn(3)
         steps, markets = shape.num_steps, len(self.markets)
         law = np.stack([one.over(steps + shape.known_horizon) for one in self.markets], -1)
         mean = np.broadcast_to(law, (num_episodes, *law.shape))
         if self.stage.variability > 0:
-            wave = 1.0 + self.stage.variability * generator.standard_normal(mean.shape)
+            wave = 1.0 + self.stage.variability * of_means.standard_normal(mean.shape)
             mean = mean * np.maximum(wave, 0.0)
-        struck = self._draw_disruptions(num_episodes, generator)
+        struck = self._draw_disruptions(num_episodes, of_disruptions)
         spike = np.ones_like(mean)
         spike[:, :steps] = struck.demand_factor
         mean = mean * spike
-        demand = generator.poisson(mean[:, :steps])
-        uniform = generator.random((num_episodes, steps, markets))
+        demand = of_demand.poisson(mean[:, :steps])
+        uniform = of_demand.random((num_episodes, steps, markets))
         active = _switch(num_episodes, shape.num_nodes, self.stage.inactive_nodes)
         products = _switch(num_episodes, shape.num_products, self.stage.inactive_products)
         return SupplyScenarios(

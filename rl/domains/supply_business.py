@@ -135,8 +135,8 @@ def _build(
     ]
     links += [
         _link(pair, product, lead="materials", price=MARGIN * COST[product], most=300.0)
-        for pair in _pairs(suppliers, makers)
         for product in COST
+        for pair in _pairs(suppliers, makers)
     ]
     for pairs, lead, price in (
         (_pairs(makers, distributors), "distribution", FACTORY_PRICE),

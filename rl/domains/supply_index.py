@@ -72,17 +72,30 @@ class NetworkIndex:
         return len(self.network.markets)
 
     def shipping_pools(self) -> list[Pool]:
-        """Return the pools of flows; resources are the shelves, then the capped nodes."""
-        pools: dict[tuple[object, ...], list[int]] = {}
-        needs: dict[tuple[object, ...], Weights] = {}
+        """Return the pools of flows; resources are the shelves, then the capped nodes.
+
+        A flow joins the pool of an earlier one with the same needs unless another pool has drawn on
+        one of them in between, so that flows are served in their order.
+        """
+        pools: list[tuple[list[int], Weights]] = []
+        last: dict[int, int] = {}
+        free: dict[int, int] = {}
         for number, flow in enumerate(self.flows):
-            takes = list(flow.takes)
+            needs = list(flow.takes)
             if flow.is_link and flow.supplier in self.capped:
-                takes.append((self.num_shelves + self.capped.index(flow.supplier), 1.0))
-            key = (flow.supplier, *takes)
-            pools.setdefault(key, []).append(number)
-            needs[key] = takes
-        return [Pool(requests=tuple(one), needs=needs[key]) for key, one in pools.items()]
+                needs.append((self.num_shelves + self.capped.index(flow.supplier), 1.0))
+            before = {last.get(resource, -1) for resource, _ in needs}
+            if not needs:
+                before = {free.get(flow.supplier, -1)}
+            pool = before.pop() if len(before) == 1 else -1
+            if pool < 0 or pools[pool][1] != needs:
+                pools.append(([], needs))
+                pool = len(pools) - 1
+            pools[pool][0].append(number)
+            last.update({resource: pool for resource, _ in needs})
+            if not needs:
+                free[flow.supplier] = pool
+        return [Pool(requests=tuple(requests), needs=needs) for requests, needs in pools]
 
     def market_pools(self) -> list[Pool]:
         """Return the pools of markets; resources are the shelves."""

@@ -35,7 +35,7 @@ class Rationing:
 
     Within a pool: with c_i the sum of the requests before the i-th, and A the most that the
     resources allow, the i-th gets min(request_i, max(A - c_i, 0)). Pools that share a resource are
-    served one after another, in the order of their first request; pools that share none at once.
+    served one after another, in their order; pools that share none at once.
     Kinks: where A or a request cuts; gradients are those of the side that binds.
     """
 
@@ -127,7 +127,7 @@ def _rank_pools(pools: Sequence[Pool]) -> list[list[Pool]]:
     """Put each pool after all earlier ones that share a resource with it."""
     free_at: dict[int, int] = {}
     ranks: list[list[Pool]] = []
-    for pool in sorted(pools, key=lambda one: one.requests[0]):
+    for pool in pools:
         rank = max((free_at.get(resource, 0) for resource, _ in pool.needs), default=0)
         free_at.update({resource: rank + 1 for resource, _ in pool.needs})
         while len(ranks) <= rank:
