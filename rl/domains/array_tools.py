@@ -58,16 +58,23 @@ class SparseSum:
             num_columns: Columns there are.
             tools: Of the arrays.
         """
-        width = max((len(one) for one in targets), default=0) or 1
-        index = np.full((len(targets), width), num_columns)
-        weight = np.zeros((len(targets), width))
-        for row, columns in enumerate(targets):
-            for place, (column, value) in enumerate(columns):
-                index[row, place], weight[row, place] = column, value
         self._tools = tools
+        self._dense = len(targets) == 1 and 2 * len(targets[0]) >= num_columns > 1
+        if self._dense:
+            weights = np.zeros(num_columns)
+            for column, value in targets[0]:
+                weights[column] += value
+            self._weight = tools.as_array(weights)
+            self._plain = bool((weights == 1.0).all())
+            return
+        index = pad_rows([[column for column, _ in one] for one in targets], num_columns)
+        weight = np.zeros(index.shape)
+        for row, columns in enumerate(targets):
+            weight[row, : len(columns)] = [value for _, value in columns]
         self._pads = bool((index == num_columns).any())
-        self._single = width == 1
+        self._single = index.shape[1] == 1
         self._plain = bool((weight[index < num_columns] == 1.0).all())
+        self._same = self._single and index[:, 0].tolist() == list(range(num_columns))
         self._index = tools.as_index(index[:, 0] if self._single else index)
         self._weight = tools.as_array(weight[:, 0] if self._single else weight)
 
@@ -80,8 +87,11 @@ class SparseSum:
         Returns:
             `[..., target]`.
         """
+        if self._dense:
+            weighed = values if self._plain else values * self._weight
+            return weighed.sum(-1)[..., None]
         padded = self._tools.pad(values) if self._pads else values
-        picked = self._tools.take(padded, self._index)
+        picked = padded if self._same else self._tools.take(padded, self._index)
         if not self._plain:
             picked = picked * self._weight
         return picked if self._single else picked.sum(-1)

@@ -15,8 +15,6 @@ from rl.domains.supply_network import UNLIMITED, Network
 from rl.domains.supply_rationing import Rationing
 from utils.errors import ConfigError
 
-OBSERVATION_LIMIT = 100.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Goodwill:
@@ -186,18 +184,18 @@ class SupplyDomain:
         shelf = take(self.shelves_active(view), self._market_shelf)
         return shelf * take(view.node_active, self._customer)
 
-    def scale_orders(self, action: Any, view: SupplyView) -> Any:
+    def scale_orders(self, action: Any, active: Any) -> Any:
         """Turn an action into orders.
 
         Args:
             action: `[..., flow]`: shares of the largest orders, clipped to [0, 1].
-            view: What is known.
+            active: `[..., flow]`: as `flows_active` returns it.
 
         Returns:
             `[..., flow]`: units; zero on what is out of the world.
         """
         orders = self.tools.xp.clip(action, 0.0, 1.0) * self.max_order
-        return orders * self.flows_active(view)
+        return orders * active
 
     def ship(self, orders: Any, view: SupplyView) -> Any:
         """Return what is shipped or begun in answer to orders; what is not is forgotten.
@@ -243,7 +241,7 @@ class SupplyDomain:
         Returns:
             `[..., flow]`: units.
         """
-        return self.ship(self.scale_orders(action, view), view)
+        return self.ship(self.scale_orders(action, self.flows_active(view)), view)
 
     def waiting(self, view: SupplyView) -> Any:
         """Return the units customers wait for.

@@ -191,7 +191,7 @@ class SupplyExperts:
         if self.config.backlog:
             for market, shelf in enumerate(self._domain.index.market_shelf):
                 position[..., shelf] -= view.unmet[..., market]
-        return position
+        return np.asarray(position, np.float64)
 
     def _split(self, wanted: Numbers) -> Numbers:
         """Share each shelf's order among its suppliers, cheap and near ones first in weight."""
@@ -205,7 +205,8 @@ class SupplyExperts:
             ]
             for number, share in zip(inbound, weight, strict=True):
                 orders[..., number] = np.maximum(wanted[..., shelf], 0.0) * share / sum(weight)
-        return np.minimum(orders, self._domain.max_order.astype(np.float64))
+        most: Numbers = self._domain.max_order.astype(np.float64)
+        return np.minimum(orders, most)
 
     def _longest_lead(self, shelf: int) -> int:
         flows = self._domain.index.flows

@@ -224,9 +224,10 @@ class Network:
         for recipe in self.recipes:
             _check_known("node", nodes, recipe.node)
             _check_known("product", products, *(one.product for one in recipe.components))
-        used = [one.product for one in (*self.shelves, *self.links)]
-        used += [one.product for one in (*self.recipes, *self.markets)]
-        _check_known("product", products, *used)
+            _check_known("product", products, recipe.product)
+        _check_known("product", products, *(one.product for one in self.shelves))
+        _check_known("product", products, *(one.product for one in self.links))
+        _check_known("product", products, *(one.product for one in self.markets))
 
     def _check_shelves(self) -> None:
         shelves = {(shelf.node, shelf.product) for shelf in self.shelves}

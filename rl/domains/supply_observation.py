@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rl.domains.array_tools import pad_rows
-from rl.domains.supply_chain import OBSERVATION_LIMIT, SupplyDomain, SupplyView
+from rl.domains.supply_chain import SupplyDomain, SupplyView
 
 Owners = tuple[int, ...] | None
 """Nodes that see a column; None is all of them."""
@@ -45,7 +45,7 @@ class SupplyObserver:
             view: What is known.
 
         Returns:
-            `[..., column]` in [0, 100]: shelves; what is on the way, by flow and step of receipt;
+            `[..., column]`, not negative: shelves; what is on the way, by flow and step of receipt;
             units that wait; what was asked of each market and shelf in the last steps, newest
             last; the three forecasts of each; mean demand of the coming steps as far as it is
             known, sentiment included; shortages, delays (in longest delays), quality and capacity
@@ -55,14 +55,15 @@ class SupplyObserver:
         config = domain.config
         lead = view.stock.shape[:-1]
         window = config.forecasts.window
-        mean = view.known_mean[..., : config.known_horizon, :] * view.sentiment[..., None, None]
+        scale = 1.0 / config.unit_scale
+        worth = (view.sentiment * scale)[..., None, None]
         units = [
-            view.stock,
-            view.in_transit,
-            domain.waiting(view),
-            view.history[..., -window:, :].reshape((*lead, -1)),
-            domain.forecasts(view).reshape((*lead, -1)),
-            mean.reshape((*lead, -1)),
+            view.stock * scale,
+            view.in_transit * scale,
+            domain.waiting(view) * scale,
+            (view.history[..., -window:, :] * scale).reshape((*lead, -1)),
+            (domain.forecasts(view) * scale).reshape((*lead, -1)),
+            (view.known_mean[..., : config.known_horizon, :] * worth).reshape((*lead, -1)),
         ]
         left = 1.0 - view.steps_taken / config.max_steps
         shares = [
@@ -74,8 +75,7 @@ class SupplyObserver:
             view.product_active,
             xp.stack([view.sentiment, left], -1),
         ]
-        numbers = xp.concatenate([xp.concatenate(units, -1) / config.unit_scale, *shares], -1)
-        return xp.clip(numbers, 0.0, OBSERVATION_LIMIT)
+        return xp.concatenate([*units, *shares], -1)
 
     def encode_agents(self, everything: Any) -> Any:
         """Select what each agent sees.

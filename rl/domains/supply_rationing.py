@@ -25,6 +25,7 @@ class _Rank:
 
     own: Any
     earlier: Any
+    """None where every pool has one request."""
     resource: Any
     units: Any
     gather: Any
@@ -74,7 +75,7 @@ class Rationing:
             self._ranks.append(
                 _Rank(
                     tools.as_index(own),
-                    tools.as_index(earlier),
+                    tools.as_index(earlier) if earlier.shape[1] > 1 else None,
                     tools.as_index(resource),
                     tools.as_array([[*row, *[1.0] * (width - len(row))] for row in units]),
                     tools.as_index(gather),
@@ -95,15 +96,17 @@ class Rationing:
         tools, xp = self._tools, self._tools.xp
         padded = tools.pad(requests)
         served: list[Any] = []
-        left, without_end = resources, tools.pad(resources)[..., -1:] + unlimited
+        left = resources
+        without_end = xp.zeros_like(resources[..., :1]) + unlimited
         for number, rank in enumerate(self._ranks):
             if number:
                 left = resources - self.used(self._collect(served, number - 1))
             limited = xp.concatenate([left, without_end], -1)
-            room = xp.amin(tools.take(limited, rank.resource) / rank.units, -1)[..., None]
-            earlier = tools.take(padded, rank.earlier).cumsum(-1)
-            own = tools.take(padded, rank.own)
-            got = xp.minimum(own, xp.clip(room - earlier, 0.0, None))
+            shares = tools.take(limited, rank.resource) / rank.units
+            room = shares if shares.shape[-1] == 1 else xp.amin(shares, -1)[..., None]
+            if rank.earlier is not None:
+                room = room - tools.take(padded, rank.earlier).cumsum(-1)
+            got = xp.minimum(tools.take(padded, rank.own), xp.clip(room, 0.0, None))
             served.append(got.reshape((*got.shape[:-2], -1)))
         return self._collect(served, len(self._ranks) - 1)
 
@@ -120,7 +123,8 @@ class Rationing:
 
     def _collect(self, served: list[Any], rank: int) -> Any:
         flat = served[0] if len(served) == 1 else self._tools.xp.concatenate(served, -1)
-        return self._tools.take(self._tools.pad(flat), self._ranks[rank].gather)
+        last = rank == len(self._ranks) - 1
+        return self._tools.take(flat if last else self._tools.pad(flat), self._ranks[rank].gather)
 
 
 def _rank_pools(pools: Sequence[Pool]) -> list[list[Pool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rl.domains.supply_chain import OBSERVATION_LIMIT, SupplyDomain
+from rl.domains.supply_chain import SupplyDomain
 from rl.domains.supply_observation import SupplyObserver
 from rl.environments.base_environment import ActionSpec, AgentGroup
 
@@ -58,7 +58,6 @@ class SupplyAgents:
                     observation_size=max(sizes[member] for member in members),
                     action=ActionSpec(kind="continuous", size=max(most, 1)),
                     observation_low=0.0,
-                    observation_high=OBSERVATION_LIMIT,
                 )
             )
         padding = len(index.flows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rl.domains.array_tools import SparseSum
 from rl.domains.supply_chain import SupplyDomain
 from rl.domains.supply_network import Link, Recipe
+from rl.environments.lockstep import sum_terms
 
 LEAST_SHIPMENT = 1e-4
 """Units; less is what rounding left on a shelf, and no setup is paid for it."""
@@ -67,18 +67,16 @@ class Books:
             "perished": domain.index.num_shelves,
             "in_transit": len(domain.slots),
         }
-        offset, total = {}, 0
-        for name, size in sizes.items():
-            offset[name], total = total, total + size
         entries = [entry for entry in _list_prices(domain, agent_of_node) if entry.price]
         self._counts_starts = any(entry.array == "started" for entry in entries)
-        self._terms: dict[str, SparseSum] = {}
-        for term in dict.fromkeys(entry.term for entry in entries):
+        self._terms: dict[str, dict[str, SparseSum]] = {}
+        for term, array in dict.fromkeys((entry.term, entry.array) for entry in entries):
             rows: list[list[tuple[int, float]]] = [[] for _ in range(num_agents)]
             for one in entries:
-                if one.term == term:
-                    rows[one.agent].append((offset[one.array] + one.column, one.price))
-            self._terms[term] = SparseSum(rows, total, domain.tools)
+                if (one.term, one.array) == (term, array):
+                    rows[one.agent].append((one.column, one.price))
+            part = SparseSum(rows, sizes[array], domain.tools)
+            self._terms.setdefault(term, {})[array] = part
 
     def enter(self, step: int, account: Account) -> dict[str, Tensor]:
         """Return the terms of the reward, `[env, agent]` each.
@@ -87,24 +85,16 @@ class Books:
             step: Steps taken before this one; it counts `discount ** step`.
             account: Units of the step.
         """
-        shipped = account.shipped
-        started = (shipped > LEAST_SHIPMENT).to(shipped.dtype) if self._counts_starts else shipped
-        units = torch.cat(
-            [
-                account.sold,
-                account.unmet,
-                shipped,
-                started,
-                account.stock,
-                account.perished,
-                account.in_transit,
-            ],
-            -1,
-        )
+        units = dict(vars(account))
+        if self._counts_starts:
+            started = account.shipped > LEAST_SHIPMENT
+            units["started"] = started.to(account.shipped.dtype)
         worth = self._discount**step
-        if worth != 1.0:
-            units = units * worth
-        return {name: term(units) for name, term in self._terms.items()}
+        terms = {}
+        for name, parts in self._terms.items():
+            total = sum_terms({array: part(units[array]) for array, part in parts.items()})
+            terms[name] = total if worth == 1.0 else total * worth
+        return terms
 
 
 def _list_prices(domain: SupplyDomain, agent: Mapping[int, int]) -> Iterator[_Entry]:

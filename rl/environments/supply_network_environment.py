@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from data.scenario import ScenarioBank
 from data.supply_scenarios import SupplyScenarios
-from rl.domains.array_tools import ArrayTools, SparseSum, pad_rows
+from rl.domains.array_tools import SparseSum, pad_rows
 from rl.domains.supply_chain import SupplyConfig, SupplyDomain, SupplyView
 from rl.domains.supply_forecasts import smooth
 from rl.domains.supply_network import UNLIMITED
@@ -24,11 +24,13 @@ from rl.environments.lockstep import (
     Outcome,
     WorldShape,
     WorldState,
+    sum_terms,
 )
 from rl.environments.supply_agents import SupplyAgents
 from rl.environments.supply_books import Account, Books
 from rl.environments.supply_goodwill import LEAST_MEAN, draw_demand, move_sentiment
 from rl.environments.supply_transit import Transit
+from rl.environments.torch_tools import make_torch_tools
 from utils.errors import ConfigError
 
 SupplyBank = ScenarioBank[SupplyScenarios]
@@ -60,6 +62,20 @@ class SupplyState(WorldState):
     history: Tensor
     smoothed: Tensor
     sentiment: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Switches:
+    """What is in the world in the current episodes."""
+
+    flows: Tensor
+    """`[env, flow]`: 1 or 0."""
+    markets: Tensor
+    """`[env, market]`: 1 or 0."""
+    actions: Tensor
+    """`[env, agent, act]`."""
+    agents: Tensor
+    """`[env, agent]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +135,7 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
             config, make_torch_tools(torch.device(options.device), self._dtype)
         )
         self.observer = SupplyObserver(domain)
-        self._seen_rows: Mapping[str, Tensor] | None = None
+        self._switched: Mapping[str, Tensor] | None = None
         agents = SupplyAgents.of(domain, self.observer, options.view)
         self._agents = agents
         self._books = Books(domain, agents.of_node)
@@ -207,8 +223,10 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     def _advance(self, action: Tensor) -> Outcome[SupplyState]:
         """Order, ship, receive, sell, perish, count."""
         domain, state, view = self.domain, self.state, self.view
-        chosen = domain.tools.take(action.to(self._dtype).flatten(1), self._action_column)
-        orders = domain.scale_orders(chosen, view)
+        chosen = action.to(self._dtype).flatten(1)
+        if not self._agents.is_planner:
+            chosen = domain.tools.take(chosen, self._action_column)
+        orders = domain.scale_orders(chosen, self._switches().flows)
         shipped = domain.ship(orders, view)
         arrived, in_transit = self._transit.move(state.in_transit, shipped, view.delay)
         received = self._received(arrived)
@@ -234,11 +252,14 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         terms = self._books.enter(self.t, account)
         asked = torch.cat([sales.demand, self._asked(torch.cat([orders, sales.demand], -1))], -1)
         is_first = self.t == 0
-        error = (domain.forecasts(view)[:, 0] - asked)[:, : domain.index.num_markets].abs()
-        metrics = self._measure(account, terms, orders, sales.demand) | {
-            "received_units": arrived.sum(-1),
-            "scrapped_units": arrived.sum(-1) - received.sum(-1),
-            "forecast_error": error.sum(-1),
+        metrics = self._measure(account, terms, orders, sales.demand)
+        arriving, scrapped = _total(arrived), torch.zeros_like(sentiment)
+        if self.config.disruptions:
+            scrapped = arriving - _total(received)
+        metrics |= {
+            "received_units": arriving,
+            "scrapped_units": scrapped,
+            "forecast_error": _total((self._average(view) - sales.demand).abs()),
             "sentiment": sentiment,
         }
         return Outcome(
@@ -256,6 +277,21 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
             metrics=metrics,
         )
 
+    def _switches(self) -> _Switches:
+        """Look the switches up once per deal of episodes."""
+        if self._switched is not self.rows:
+            domain, view, take = self.domain, self.view, self.domain.tools.take
+            flows = domain.flows_active(view)
+            nodes = domain.tools.pad(view.node_active)
+            self._switched = self.rows
+            self._kept_switches = _Switches(
+                flows=flows,
+                markets=domain.markets_active(view),
+                actions=take(domain.tools.pad(flows), self._flow_column) > 0,
+                agents=take(nodes, self._agent_nodes).amax(-1) > 0,
+            )
+        return self._kept_switches
+
     def _sell(self, view: SupplyView, on_hand: Tensor, sentiment: Tensor) -> _Sales:
         """Let customers ask, and serve them."""
         rows, goodwill = self.rows, self.config.goodwill
@@ -265,29 +301,34 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
             demand = draw_demand(rows["demand_uniform"][:, self.t], mean.clamp(min=LEAST_MEAN))
         elif goodwill is not None and goodwill.response == "scaled":
             demand = demand * sentiment[:, None]
-        demand = demand * self.domain.markets_active(view)
+        demand = demand * self._switches().markets
         wanted = demand + self.domain.waiting(view)
         sold = self._customers.serve(wanted, on_hand, UNLIMITED)
         return _Sales(demand=demand, sold=sold, unmet=wanted - sold)
+
+    def _average(self, view: SupplyView) -> Tensor:
+        """Moving average of every market's demand, the forecast whose error is counted."""
+        config, markets = self.config.forecasts, self.domain.index.num_markets
+        recent: Tensor = view.history[:, -config.window :, :markets].sum(1)
+        return recent / max(min(self.t, config.window), 1)
 
     def _measure(
         self, account: Account, terms: Mapping[str, Tensor], orders: Tensor, demand: Tensor
     ) -> dict[str, Tensor]:
         """Business figures; sums and squares give fill rate and bullwhip over an episode."""
-        asked, ordered = demand.sum(-1), orders.sum(-1)
-        profit = torch.stack([term.sum(-1) for term in terms.values()]).sum(0)
+        asked, ordered = _total(demand), _total(orders)
         return {
-            "profit": profit,
+            "profit": _total(sum_terms(terms)),
             "demand": asked,
             "demand_squared": asked.square(),
-            "sold_units": account.sold.sum(-1),
-            "unmet_units": account.unmet.sum(-1),
+            "sold_units": _total(account.sold),
+            "unmet_units": _total(account.unmet),
             "ordered_units": ordered,
             "ordered_units_squared": ordered.square(),
-            "shipped_units": account.shipped.sum(-1),
-            "stock_units": account.stock.sum(-1),
-            "in_transit_units": account.in_transit.sum(-1),
-            "perished_units": account.perished.sum(-1),
+            "shipped_units": _total(account.shipped),
+            "stock_units": _total(account.stock),
+            "in_transit_units": _total(account.in_transit),
+            "perished_units": _total(account.perished),
         }
 
     def _observe(self) -> Tensor:
@@ -303,39 +344,17 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         return self._everything
 
     def _action_mask(self) -> Tensor:
-        active = self.domain.tools.pad(self.domain.flows_active(self.view))
-        mask: Tensor = self.domain.tools.take(active, self._flow_column) > 0
-        return mask
+        return self._switches().actions
 
     def _agent_alive(self) -> Tensor:
         if self._agents.is_planner:
             return self._every_agent
-        nodes = self.domain.tools.pad(self.rows["node_active"])
-        alive: Tensor = self.domain.tools.take(nodes, self._agent_nodes).amax(-1) > 0
-        return alive
+        return self._switches().agents
 
 
-def make_torch_tools(device: torch.device, dtype: torch.dtype) -> ArrayTools:
-    """Return the array operations of torch.
-
-    Args:
-        device: Where arrays live.
-        dtype: Of floats.
-    """
-
-    def take(values: Tensor, index: Tensor) -> Tensor:
-        if index.ndim == 1:
-            return values.index_select(-1, index)
-        picked = values.index_select(-1, index.flatten())
-        return picked.reshape(*values.shape[:-1], *index.shape)
-
-    def as_array(values: Any) -> Tensor:
-        return torch.as_tensor(values, dtype=dtype, device=device)
-
-    def as_index(values: Any) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.int64, device=device)
-
-    return ArrayTools(xp=torch, as_array=as_array, as_index=as_index, take=take)
+def _total(values: Tensor) -> Tensor:
+    """Sum the columns; one column is summed by taking it."""
+    return values[:, 0] if values.shape[-1] == 1 else values.sum(-1)
 
 
 def _check_bank(bank: SupplyBank, config: SupplyConfig) -> None:

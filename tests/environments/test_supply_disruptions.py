@@ -143,9 +143,7 @@ def test_batched_program_equals_plain_loops_and_makes_nothing_from_nothing(seed,
     for t in range(25):
         shares = torch.rand((2, flows), generator=generator, dtype=torch.float64) * scale
         orders = shares * environment.domain.max_order
-        expected = environment.domain.ship(
-            environment.domain.scale_orders(shares, environment.view), environment.view
-        )
+        expected = environment.domain.project(shares, environment.view)
         environment.step(environment.place(orders))
         for episode, ledger in enumerate(ledgers):
             shipped = ledger.step(t, orders[episode].tolist())
