@@ -287,4 +287,5 @@ class RollingPlanner:
                 zip(view.stock, view.in_transit, view.unmet, strict=True)
             )
         ]
-        return np.maximum(np.stack(plans), 0.0)
+        orders: Numbers = np.maximum(np.stack(plans), 0.0)
+        return orders

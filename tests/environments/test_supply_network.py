@@ -11,14 +11,22 @@ import pytest
 import torch
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank
-from data.supply_scenarios import SupplyScenarios
+from data.supply_scenarios import make_quiet_scenarios
 from rl.domains.supply_chain import Goodwill, SupplyConfig
 from rl.domains.supply_network import Link, Market, Network, Node, NodeType, Product, Shelf
-from rl.domains.supply_presets import make_source, multi_echelon, serial
+from rl.domains.supply_presets import (
+    FAMILIES,
+    make_source,
+    multi_echelon,
+    network_management,
+    serial,
+)
 from rl.environments.conformance import check_environment
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
+from rl.evaluation.supply_scores import CANONICAL_SEEDS, draw_in_order
 
-RECORDED = np.load(Path(__file__).parent.parent / "data" / "gym_invmgmt.npz")
+DATA = Path(__file__).parent.parent / "data"
+RECORDED = np.load(DATA / "gym_invmgmt.npz")
 
 
 def small_network():
@@ -75,22 +83,14 @@ def small_network():
     )
 
 
-def quiet_scenarios(config, demand, mean=None):
+def quiet_scenarios(config, demand):
     """Demand as given; nothing goes wrong and everything is in the world."""
-    episodes, steps, markets = demand.shape
     network = config.network
-    mean = np.zeros((episodes, steps + config.known_horizon, markets)) if mean is None else mean
-    none = np.zeros((episodes, steps, 0), np.float32)
-    return SupplyScenarios(
-        demand=demand,
-        demand_mean=mean,
-        demand_uniform=np.zeros_like(demand),
-        shortage=none,
-        delay=none,
-        quality_loss=none,
-        capacity_loss=none,
-        node_active=np.ones((episodes, len(network.nodes)), np.float32),
-        product_active=np.ones((episodes, len(network.products)), np.float32),
+    return make_quiet_scenarios(
+        demand,
+        np.zeros_like(demand),
+        num_nodes=len(network.nodes),
+        num_products=len(network.products),
     )
 
 
@@ -204,3 +204,45 @@ def test_examiner(view, goodwill):
         return BatchedSupplyNetwork(config, bank, SupplyOptions(num_envs=3, view=view), 0)
 
     check_environment(make, num_steps=22, max_steps=9, invariants=(keeps_its_books,))
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_rewards_equal_or_gym_network_management(version):
+    recorded = np.load(DATA / "or_gym_network.npz")
+    config = network_management(lost_sales=version == "v1").config
+    demand = recorded[f"{version}.demand"].astype(np.float32)[..., None]
+    environment = build(
+        replace(config, known_horizon=0), quiet_scenarios(config, demand), precision="double"
+    )
+    orders = torch.as_tensor(recorded[f"{version}.orders"], dtype=torch.float64)
+    records = [environment.step(environment.place(order)) for order in orders.unbind(1)]
+    rewards = torch.stack([record.reward[:, 0] for record in records], 1)
+    np.testing.assert_allclose(rewards, recorded[f"{version}.reward"], rtol=1e-9, atol=1e-9)
+    left = records[-1].metrics["stock_units"]
+    np.testing.assert_allclose(left, recorded[f"{version}.stock"].sum(1), atol=1e-9)
+
+
+def test_preset_draws_the_demand_of_the_canonical_seeds():
+    for family in ("stationary", "trend+seasonal", "trend+seasonal+shock"):
+        mean = FAMILIES[family].over(30)
+        drawn = draw_in_order(mean, CANONICAL_SEEDS, np.ones((10, 30)))
+        assert np.array_equal(drawn[..., 0], RECORDED[f"canonical.{family}"])
+
+
+def test_one_step_by_hand():
+    """Serial-v0: 10, 20 and 30 units ordered; 25 asked for."""
+    config = replace(serial().config, known_horizon=0)
+    environment = build(config, quiet_scenarios(config, np.full((1, 30, 1), 25.0, np.float32)))
+    record = environment.step(environment.place(torch.tensor([[10.0, 20.0, 30.0]])))
+    terms = {name: float(value) for name, value in record.reward_terms.items()}
+    assert environment.state.stock[0].tolist() == [75.0, 90.0, 210.0]
+    assert terms == pytest.approx(
+        {
+            "sales": 50.0,
+            "purchases": -15.0,
+            "operating": -0.2,
+            "penalty": 0.0,
+            "holding": -(75 * 0.03 + 90 * 0.02 + 210 * 0.01 + 10 * 0.01 + 20 * 0.005),
+        }
+    )
+    assert float(record.reward) == pytest.approx(sum(terms.values()), rel=1e-6)
