@@ -2,9 +2,10 @@
 
 Run `OMP_NUM_THREADS=1 python -m benchmarks.supply_network --peer /opt/peers/invmgmt/bin/python`:
 the experts' rules on the canonical seeds beside the published rows, the hindsight bound beside the
-published oracle, a rolling linear program, and joint steps per CPU second beside the package's in
-the same run. Prints tables and writes benchmarks/results/supply_network.json. About two minutes on
-one core. Without `--peer` (a Python that has gym-invmgmt 0.2.1) speed is not compared.
+published oracle, a rolling linear program, the blind rules in the vehicle maker's chain, and joint
+steps per CPU second beside the package's in the same run. Prints tables and writes
+benchmarks/results/supply_network.json. About two minutes on one core. Without `--peer` (a Python
+that has gym-invmgmt 0.2.1) speed is not compared.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ import torch
 from benchmarks.environment_speed import describe_machine
 from data.supply_scenarios import make_quiet_scenarios
 from data.traces import locate_traces
+from rl.domains.supply_business import five_product
 from rl.domains.supply_experts import EXPERTS, SupplyExperts
 from rl.domains.supply_presets import SupplyPreset, multi_echelon, serial
 from rl.environments.supply_chain_environment import make_multi_echelon, make_serial
 from rl.environments.supply_network_environment import BatchedSupplyNetwork
 from rl.evaluation.supply_bounds import RollingPlanner, supply_hindsight_bound
-from rl.evaluation.supply_scores import CANONICAL_SEEDS, draw_in_order, score_on_seeds
+from rl.evaluation.supply_scores import (
+    CANONICAL_SEEDS,
+    draw_in_order,
+    score_on_seeds,
+    score_policy,
+)
 
 RESULTS = Path(__file__).parent / "results" / "supply_network.json"
 PUBLISHED = "published_gym_invmgmt_results.csv"
@@ -38,6 +45,7 @@ BLOCKS = ("A_Core", "B_PaperReplication")
 ORDER_LIMIT = 3100.0
 """The package's largest order."""
 FORESIGHT, SAFETY = 30, 0.75
+BUSINESS_STEPS, BUSINESS_EPISODES, EXTRA_STEPS = 150, 16, 2
 BATCHES = (256, 1024, 2048, 4096)
 STEPS, WARM_UP, ROUNDS = 90, 30, 3
 BARS = {"joint_steps_per_second": 100_000, "times_the_package": 100}
@@ -119,6 +127,29 @@ def compare_limits(row: dict[str, str]) -> dict[str, object]:
     return line | {"hindsight_bound": float(supply_hindsight_bound(scenarios, config).mean())}
 
 
+def compare_business(disruption_probability: float) -> dict[str, object]:
+    """Play the blind rules in the vehicle maker's chain of four nodes.
+
+    Args:
+        disruption_probability: Per step; at zero the hindsight bound is computed too.
+    """
+    preset = five_product(max_steps=BUSINESS_STEPS, disruption_probability=disruption_probability)
+    scenarios = preset.source.draw(BUSINESS_EPISODES, np.random.default_rng(0))
+    rules = SupplyExperts(preset.config, informed=False, extra_steps=EXTRA_STEPS)
+    line: dict[str, object] = {"disruption_probability": disruption_probability}
+    for expert in EXPERTS:
+        scores = score_policy(getattr(rules, expert), scenarios, preset.config)
+        line[f"{expert}_profit_per_step"] = float(scores.profit.mean()) / BUSINESS_STEPS
+        line[f"{expert}_fill_rate"] = float(scores.fill_rate.mean())
+    if disruption_probability == 0:
+        config = replace(preset.config, disruptions=False, max_delay=0)
+        none = scenarios.shortage[..., :0]
+        quiet = replace(scenarios, shortage=none, delay=none, quality_loss=none, capacity_loss=none)
+        bound = supply_hindsight_bound(quiet, config)
+        line["bound_per_step"] = float(bound.mean()) / BUSINESS_STEPS
+    return line
+
+
 def measure_speed(make: Callable[[int, int], BatchedSupplyNetwork], copies: int) -> float:
     """Return joint steps per CPU second, resets included, best of some rounds.
 
@@ -192,12 +223,15 @@ def main() -> None:
             f"oracle {limit['published_oracle']:9.3f} rolling {limit['rolling_program']:9.3f} "
             f"MSSP-I {limit['published_stochastic_program']:9.3f}"
         )
+    business = [compare_business(probability) for probability in (0.0, 0.1)]
+    print(json.dumps(business, indent=2))
     speeds = measure_speeds(options.peer)
     print(json.dumps(speeds, indent=2))
     report = {
         "seeds": CANONICAL_SEEDS,
         "experts": experts,
         "limits": limits,
+        "business": business,
         "speeds": speeds,
         "machine": describe_machine(),
     }

@@ -21,7 +21,7 @@ from utils.errors import ConfigError
 Numbers = NDArray[np.float64]
 EXPERTS = ("newsvendor", "s_S", "echelon_base_stock")
 SERVICE_FACTOR = 1.6448536269514722
-"""Normal quantile of 0.95, to the last bit as SciPy gives it: positions often equal reorder points."""
+"""Normal quantile of 0.95 to the last bit; positions often equal reorder points."""
 LEAST_MARGIN, LEAST_ECHELON_HOLDING, LEAST_MEAN = 0.5, 0.01, 0.1
 LOOKBACK, VIRTUAL_ORDERS = 5, 10.0
 
@@ -37,13 +37,16 @@ class _Estimate:
 class SupplyExperts:
     """All rules for one network; each turns a NumPy view into orders in units, `[..., flow]`."""
 
-    def __init__(self, config: SupplyConfig, *, informed: bool) -> None:
+    def __init__(self, config: SupplyConfig, *, informed: bool, extra_steps: int = 0) -> None:
         """Look up costs and ways.
 
         Args:
             config: The world.
             informed: Whether the rules read the mean of coming demand; else they average the last
                 five steps, and begin with what the first stock of the retailers suggests.
+            extra_steps: Steps of demand that shelves upstream cover beyond lead time plus one; the
+                published rules cover none. Suppliers ship before they receive, so at least one
+                pays where goods are made from what others make.
 
         Raises:
             ConfigError: Means are not known as far ahead as a rule has to look.
@@ -53,7 +56,9 @@ class SupplyExperts:
         index = self._domain.index
         shelves, flows = range(index.num_shelves), index.flows
         self._inbound = [[n for n, flow in enumerate(flows) if flow.target == s] for s in shelves]
+        upstream = [s not in index.market_shelf for s in shelves]
         self._lead = np.array([self._longest_lead(s) for s in shelves])
+        self._lead = self._lead + extra_steps * np.array(upstream)
         self._reach = _reach_markets(self._domain)
         self._downstream = _reach_shelves(self._domain)
         self._holding = np.array([shelf.holding_cost for shelf in config.network.shelves])

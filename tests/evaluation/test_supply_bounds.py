@@ -143,3 +143,17 @@ def test_programs_say_what_they_need():
         RollingPlanner(replace(serial().config, known_horizon=0))
     with pytest.raises(ConfigError, match="unknown expert"):
         SupplyExperts(serial().config, informed=True).order("oracle", None)
+
+
+def test_covering_one_more_step_upstream_pays_where_things_are_made():
+    preset = five_product(4, max_steps=60, disruption_probability=0.0)
+    scenarios = preset.source.draw(4, np.random.default_rng(0))
+    profit = [
+        score_policy(
+            SupplyExperts(preset.config, informed=False, extra_steps=extra).echelon_base_stock,
+            scenarios,
+            preset.config,
+        ).profit.mean()
+        for extra in (0, 1)
+    ]
+    assert profit[1] > profit[0]
