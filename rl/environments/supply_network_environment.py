@@ -24,11 +24,11 @@ from rl.environments.lockstep import (
     Outcome,
     WorldShape,
     WorldState,
-    sum_terms,
 )
 from rl.environments.supply_agents import SupplyAgents
 from rl.environments.supply_books import Account, Books
 from rl.environments.supply_goodwill import LEAST_MEAN, draw_demand, move_sentiment
+from rl.environments.supply_metrics import Counts, measure_step, miss_average
 from rl.environments.supply_transit import Transit
 from rl.environments.torch_tools import make_torch_tools
 from utils.errors import ConfigError
@@ -230,9 +230,11 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         shipped = domain.ship(orders, view)
         arrived, in_transit = self._transit.move(state.in_transit, shipped, view.delay)
         received = self._received(arrived)
+        scrapped = torch.zeros_like(received[:, :1])
         if self.config.disruptions:
             lost = domain.tools.take(view.quality_loss, self._shelf_node)
-            received = received * (1.0 - lost)
+            scrapped = received * lost
+            received = received - scrapped
         on_hand = torch.relu(state.stock - domain.taken(shipped)) + received
         sentiment = state.sentiment
         if self.config.goodwill is not None and self.t:
@@ -252,16 +254,11 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         terms = self._books.enter(self.t, account)
         asked = torch.cat([sales.demand, self._asked(torch.cat([orders, sales.demand], -1))], -1)
         is_first = self.t == 0
-        metrics = self._measure(account, terms, orders, sales.demand)
-        arriving, scrapped = _total(arrived), torch.zeros_like(sentiment)
-        if self.config.disruptions:
-            scrapped = arriving - _total(received)
-        metrics |= {
-            "received_units": arriving,
-            "scrapped_units": scrapped,
-            "forecast_error": _total((self._average(view) - sales.demand).abs()),
-            "sentiment": sentiment,
-        }
+        counts = Counts(
+            account=account, orders=orders, demand=sales.demand, arrived=arrived, scrapped=scrapped
+        )
+        metrics = measure_step(counts, terms, sentiment)
+        metrics["forecast_error"] = miss_average(view, sales.demand, self.config.forecasts.window)
         return Outcome(
             state=SupplyState(
                 stock=stock,
@@ -306,31 +303,6 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         sold = self._customers.serve(wanted, on_hand, UNLIMITED)
         return _Sales(demand=demand, sold=sold, unmet=wanted - sold)
 
-    def _average(self, view: SupplyView) -> Tensor:
-        """Moving average of every market's demand, the forecast whose error is counted."""
-        config, markets = self.config.forecasts, self.domain.index.num_markets
-        recent: Tensor = view.history[:, -config.window :, :markets].sum(1)
-        return recent / max(min(self.t, config.window), 1)
-
-    def _measure(
-        self, account: Account, terms: Mapping[str, Tensor], orders: Tensor, demand: Tensor
-    ) -> dict[str, Tensor]:
-        """Business figures; sums and squares give fill rate and bullwhip over an episode."""
-        asked, ordered = _total(demand), _total(orders)
-        return {
-            "profit": _total(sum_terms(terms)),
-            "demand": asked,
-            "demand_squared": asked.square(),
-            "sold_units": _total(account.sold),
-            "unmet_units": _total(account.unmet),
-            "ordered_units": ordered,
-            "ordered_units_squared": ordered.square(),
-            "shipped_units": _total(account.shipped),
-            "stock_units": _total(account.stock),
-            "in_transit_units": _total(account.in_transit),
-            "perished_units": _total(account.perished),
-        }
-
     def _observe(self) -> Tensor:
         everything: Tensor = self.observer.encode(self.view)
         self._everything = everything
@@ -350,11 +322,6 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         if self._agents.is_planner:
             return self._every_agent
         return self._switches().agents
-
-
-def _total(values: Tensor) -> Tensor:
-    """Sum the columns; one column is summed by taking it."""
-    return values[:, 0] if values.shape[-1] == 1 else values.sum(-1)
 
 
 def _check_bank(bank: SupplyBank, config: SupplyConfig) -> None:
