@@ -21,6 +21,13 @@ from rl.environments.base_environment import (
     InvalidActionError,
     StepRecord,
 )
+from rl.environments.rendering import (
+    RENDER_MODES,
+    EpisodeHistory,
+    check_render_mode,
+    render_picture,
+    render_text,
+)
 from rl.environments.spaces import (
     AgentSpaces,
     UnknownAgentError,
@@ -89,27 +96,73 @@ class SingleCopy:
         return record
 
 
+class Screen:
+    """Shows the episode of a face, where somebody asked for it."""
+
+    def __init__(self, core: BatchedEnvironment, mode: str | None) -> None:
+        """Begin with an empty episode.
+
+        Args:
+            core: Whose episodes; its `charts` say what belongs together.
+            mode: None keeps and shows nothing.
+
+        Raises:
+            ConfigError: The mode is unknown.
+        """
+        check_render_mode(mode)
+        self._mode = mode
+        self._title = f"{type(core).__name__.removeprefix('Batched')}, one episode"
+        self._history = EpisodeHistory(getattr(core, "charts", ()))
+
+    def begin(self) -> None:
+        """Forget the episode before."""
+        self._history.begin()
+
+    def show(self, record: StepRecord) -> None:
+        """Keep a step, if anybody looks.
+
+        Args:
+            record: Of the step.
+        """
+        if self._mode is not None:
+            self._history.add(record)
+
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """Return text or a picture of the episode so far."""
+        if self._mode == "ansi":
+            return render_text(self._history)
+        if self._mode == "rgb_array":
+            return render_picture(self._history, self._title)
+        return None
+
+
 class DictEnvironment(ParallelEnv):  # type: ignore[misc]
     """One copy, spoken to in dicts keyed by agent; a PettingZoo `ParallelEnv`.
 
     Actions: agents left out act zero. Info, per agent: `metrics` of the step, `reward_terms` that
     sum to the agent's reward, `truncated`, and `final_observation` at the end; `action_mask` for
-    discrete actions.
+    discrete actions. Render modes: `ansi`, text of the episode so far; `rgb_array`, its picture.
     """
 
-    metadata = {"name": "quartermaster", "render_modes": []}  # noqa: RUF012
-    render_mode = None
+    metadata = {  # noqa: RUF012
+        "name": "quartermaster",
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
 
-    def __init__(self, core: BatchedEnvironment) -> None:
+    def __init__(self, core: BatchedEnvironment, render_mode: str | None = None) -> None:
         """Wrap a batched environment.
 
         Args:
             core: With one copy.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
-            ConfigError: It has more than one copy.
+            ConfigError: It has more than one copy, or the render mode is unknown.
         """
         self._copy = SingleCopy(core)
+        self._screen = Screen(core, render_mode)
+        self.render_mode = render_mode
         self.possible_agents = list(core.agent_ids)
         self.agents: list[str] = []
         self._group = {
@@ -138,6 +191,7 @@ class DictEnvironment(ParallelEnv):  # type: ignore[misc]
         del options
         record = self._copy.reset(seed)
         self.agents = self._alive(record)
+        self._screen.begin()
         self._sums, self._steps = {}, 0
         infos = {agent: self._info(record, agent) for agent in self.agents}
         return self._observations(record.observation, self.agents), infos
@@ -163,6 +217,7 @@ class DictEnvironment(ParallelEnv):  # type: ignore[misc]
         """
         before = self.agents
         record = self._copy.step(self._joint_action(actions))
+        self._screen.show(record)
         ended = self._copy.has_ended
         alive = [] if ended else self._alive(record)
         reward = record.reward[0].tolist()
@@ -188,8 +243,9 @@ class DictEnvironment(ParallelEnv):  # type: ignore[misc]
         """Return the sums of all metrics since the episode began, and its `steps`."""
         return {"steps": float(self._steps), **self._sums}
 
-    def render(self) -> None:
-        """Draw nothing; there is no picture of this world yet."""
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """Return the episode so far as the render mode says; nothing without one."""
+        return self._screen.render()
 
     def close(self) -> None:
         """Hold nothing open."""

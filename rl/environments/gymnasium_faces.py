@@ -18,7 +18,8 @@ from rl.environments.base_environment import (
     InvalidActionError,
     StepRecord,
 )
-from rl.environments.faces import SingleCopy, to_numpy
+from rl.environments.faces import Screen, SingleCopy, to_numpy
+from rl.environments.rendering import RENDER_MODES
 from rl.environments.spaces import make_action_space, make_observation_space
 from utils.errors import ConfigError
 
@@ -26,21 +27,25 @@ from utils.errors import ConfigError
 class SingleAgentEnvironment(gymnasium.Env[NDArray[Any], Any]):
     """One copy with one agent as a Gymnasium environment.
 
-    Info: `metrics` and `reward_terms` of the step.
+    Info: `metrics` and `reward_terms` of the step. Render modes: `ansi`, text of the episode so
+    far; `rgb_array`, its picture.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
 
-    def __init__(self, core: BatchedEnvironment) -> None:
+    def __init__(self, core: BatchedEnvironment, render_mode: str | None = None) -> None:
         """Wrap a batched environment.
 
         Args:
             core: With one copy and one agent.
+            render_mode: What `render` returns.
 
         Raises:
-            ConfigError: It has more.
+            ConfigError: It has more, or the render mode is unknown.
         """
         self._copy = SingleCopy(core)
+        self._screen = Screen(core, render_mode)
+        self.render_mode = render_mode
         group = _only_group(core)
         self.observation_space = make_observation_space(group)
         self.action_space = make_action_space(group.action)
@@ -56,6 +61,7 @@ class SingleAgentEnvironment(gymnasium.Env[NDArray[Any], Any]):
         """
         super().reset(seed=seed, options=options)
         record = self._copy.reset(seed)
+        self._screen.begin()
         return to_numpy(record.observation[0, 0]), self._info(record)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -70,6 +76,7 @@ class SingleAgentEnvironment(gymnasium.Env[NDArray[Any], Any]):
         """
         joint = _to_action(self._copy.core, np.asarray(action)[None])
         record = self._copy.step(joint)
+        self._screen.show(record)
         return (
             to_numpy(record.final_observation[0, 0]),
             float(record.reward[0, 0]),
@@ -77,6 +84,10 @@ class SingleAgentEnvironment(gymnasium.Env[NDArray[Any], Any]):
             bool(record.truncated[0]),
             self._info(record),
         )
+
+    def render(self) -> Any:
+        """Return the episode so far as the render mode says; nothing without one."""
+        return self._screen.render()
 
     def _info(self, record: StepRecord) -> dict[str, Any]:
         info = {

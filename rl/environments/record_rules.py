@@ -193,3 +193,20 @@ def named_tensors(record: StepRecord) -> Iterator[tuple[str, Tensor]]:
                 yield f"{field.name}.{key}", values
         else:
             yield field.name, value
+
+
+def build_record(tensors: Mapping[str, Tensor]) -> StepRecord:
+    """Put a record together again.
+
+    Args:
+        tensors: By the names that `named_tensors` gave.
+    """
+    parts: dict[str, Tensor | dict[str, Tensor]] = {"metrics": {}, "reward_terms": {}}
+    for name, values in tensors.items():
+        field, _, key = name.partition(".")
+        held = parts.get(field)
+        if key and isinstance(held, dict):
+            held[key] = values
+        else:
+            parts[field] = values
+    return StepRecord(**parts)  # type: ignore[arg-type]

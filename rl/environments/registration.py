@@ -14,7 +14,6 @@ from rl.environments.synthetic_services import (
     DEFAULT_STEPS,
     make_synthetic_services,
 )
-from utils.errors import ConfigError
 
 RESOURCE_ALLOCATION_ID = "quartermaster/ResourceAllocation-v0"
 
@@ -42,14 +41,12 @@ def make_planner(
         num_services: How many services share the capacities.
         max_steps: Steps of an episode.
         seed: Of the synthetic episodes.
-        render_mode: Only None; there is no picture of this world yet.
+        render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
     Raises:
         ConfigError: A setting is out of range.
     """
-    if render_mode is not None:
-        raise ConfigError(f"this world has no render mode {render_mode!r}; leave it out")
-    return SingleAgentEnvironment(_make_core(1, num_services, max_steps, seed))
+    return SingleAgentEnvironment(_make_core(1, num_services, max_steps, seed), render_mode)
 
 
 def make_planners(

@@ -289,7 +289,7 @@ def test_single_face_equals_one_row_of_the_vector_face():
     np.testing.assert_array_equal(observation, infos["final_obs"][0])
     assert infos["final_info"]["served_work"][0] == info["metrics"]["served_work"]
     np.testing.assert_array_equal(single.reset()[0], rows[0])
-    with pytest.raises(ConfigError, match="no render mode"):
+    with pytest.raises(ConfigError, match="known: None, ansi, rgb_array"):
         make_planner(render_mode="human")
 
 

@@ -1,0 +1,68 @@
+"""What every world with episodes in lockstep can do: other scenarios, saved states, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from data.demand import PoissonDemand
+from data.scenario import BankConfig, ScenarioBank, ScenarioError
+from rl.domains.inventory import inv_management
+from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
+from rl.environments.lockstep import LockstepOptions
+from utils.errors import ConfigError
+
+CONFIG = inv_management(lost_sales=False)
+
+
+def make_bank(mean=20.0, steps=30, episodes=8):
+    source = PoissonDemand(mean=mean, max_steps=steps)
+    return ScenarioBank(source, BankConfig(num_episodes=episodes), 0)
+
+
+def make_chain(bank=None):
+    return BatchedInventory(CONFIG, bank or make_bank(), InventoryOptions(num_envs=16), 0)
+
+
+def mean_demand(env):
+    action = torch.zeros((16, 1, 3))
+    return float(sum(env.step(action).metrics["demand"].mean() for _ in range(30)) / 30)
+
+
+def test_another_bank_is_another_world_of_the_same_shape():
+    env = make_chain()
+    assert mean_demand(env) == pytest.approx(20, rel=0.1)
+    env.step(torch.zeros((16, 1, 3)))
+    record = env.use_bank(make_bank(mean=60.0), seed=1)
+    assert env.t == 0
+    assert record.observation.shape == (16, 1, env.observation_size)
+    assert mean_demand(env) == pytest.approx(60, rel=0.1)
+
+
+def test_another_bank_begins_as_a_new_environment_would():
+    changed, fresh = make_chain(), make_chain(make_bank(mean=60.0))
+    changed.step(torch.full((16, 1, 3), 0.5))
+    first, second = changed.use_bank(make_bank(mean=60.0), seed=3), fresh.reset(3)
+    assert torch.equal(first.observation, second.observation)
+    action = torch.full((16, 1, 3), 0.2)
+    for _ in range(31):
+        assert torch.equal(changed.step(action).reward, fresh.step(action).reward)
+
+
+def test_a_bank_of_other_shapes_is_refused_by_name():
+    env = make_chain()
+    with pytest.raises(ConfigError, match="demand differ in shape; pad the smaller stage"):
+        env.use_bank(make_bank(steps=12), seed=0)
+    assert env.bank.scenarios.demand.shape[1] == 30
+
+
+def test_a_saved_state_of_another_world_is_refused():
+    state = make_chain().state_dict()
+    del state["state.unmet"]
+    with pytest.raises(ScenarioError, match=r"state\.stock.*this world has.*state\.unmet"):
+        make_chain().load_state_dict(state)
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ConfigError, match="num_envs must be at least 1"):
+        LockstepOptions(num_envs=0)
