@@ -67,7 +67,11 @@ def make_source(
 
 
 def serial(
-    family: str = "stationary", *, goodwill: bool = False, backlog: bool = True
+    family: str = "stationary",
+    *,
+    goodwill: bool = False,
+    backlog: bool = True,
+    informed: bool = True,
 ) -> SupplyPreset:
     """Return gym-invmgmt's Serial-v0, version 0.2.1.
 
@@ -75,6 +79,7 @@ def serial(
         family: Name of its demand in `FAMILIES`.
         goodwill: Whether customers remember.
         backlog: Whether they wait.
+        informed: Whether the mean of coming demand is known and observed.
 
     Raises:
         ConfigError: The family is unknown.
@@ -93,11 +98,16 @@ def serial(
         links=_links(rows),
         markets=(Market(retailer="1", customer="0", product=UNITS, price=2.0, penalty=0.1),),
     )
-    return _gym_invmgmt(network, family, SERIAL_HORIZON, goodwill=goodwill, backlog=backlog)
+    horizon = SERIAL_HORIZON if informed else 0
+    return _gym_invmgmt(network, family, horizon, goodwill=goodwill, backlog=backlog)
 
 
 def multi_echelon(
-    family: str = "stationary", *, goodwill: bool = False, backlog: bool = True
+    family: str = "stationary",
+    *,
+    goodwill: bool = False,
+    backlog: bool = True,
+    informed: bool = True,
 ) -> SupplyPreset:
     """Return gym-invmgmt's MultiEchelon-v0, version 0.2.1.
 
@@ -105,12 +115,14 @@ def multi_echelon(
         family: Name of its demand in `FAMILIES`.
         goodwill: Whether customers remember.
         backlog: Whether they wait.
+        informed: Whether the mean of coming demand is known and observed.
 
     Raises:
         ConfigError: The family is unknown.
     """
     network = _perez_network()
-    return _gym_invmgmt(network, family, MULTI_ECHELON_HORIZON, goodwill=goodwill, backlog=backlog)
+    horizon = MULTI_ECHELON_HORIZON if informed else 0
+    return _gym_invmgmt(network, family, horizon, goodwill=goodwill, backlog=backlog)
 
 
 def network_management(*, lost_sales: bool) -> SupplyPreset:
@@ -122,7 +134,7 @@ def network_management(*, lost_sales: bool) -> SupplyPreset:
     Args:
         lost_sales: False gives v0 (customers wait), True v1.
     """
-    return multi_echelon(backlog=not lost_sales)
+    return multi_echelon(backlog=not lost_sales, informed=False)
 
 
 def _perez_network() -> Network:

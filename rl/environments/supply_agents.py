@@ -10,6 +10,8 @@ from rl.domains.supply_observation import SupplyObserver
 from rl.environments.base_environment import ActionSpec, AgentGroup
 
 PLANNER = "planner"
+OBSERVATION_LIMIT = 1e6
+"""In multiples of `unit_scale`; far beyond what orders can pile up, so nothing is clipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class SupplyAgents:
                     observation_size=max(sizes[member] for member in members),
                     action=ActionSpec(kind="continuous", size=max(most, 1)),
                     observation_low=0.0,
+                    observation_high=OBSERVATION_LIMIT,
                 )
             )
         padding = len(index.flows)

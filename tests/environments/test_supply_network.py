@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from data.supply_scenarios import make_quiet_scenarios
@@ -22,8 +23,9 @@ from rl.domains.supply_presets import (
     serial,
 )
 from rl.environments.conformance import check_environment
+from rl.environments.gymnasium_faces import SingleAgentEnvironment
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
-from rl.evaluation.supply_scores import CANONICAL_SEEDS, draw_in_order
+from rl.evaluation.supply_scores import CANONICAL_SEEDS, draw_in_order, score_policy
 
 DATA = Path(__file__).parent.parent / "data"
 RECORDED = np.load(DATA / "gym_invmgmt.npz")
@@ -246,3 +248,38 @@ def test_one_step_by_hand():
         }
     )
     assert float(record.reward) == pytest.approx(sum(terms.values()), rel=1e-6)
+
+
+def test_gymnasium_checker():
+    preset = multi_echelon(informed=False)
+    bank = ScenarioBank(preset.source, BankConfig(num_episodes=4), 0)
+    environment = BatchedSupplyNetwork(preset.config, bank, SupplyOptions(num_envs=1), 0)
+    check_env(SingleAgentEnvironment(environment), skip_render_check=True)
+
+
+@pytest.mark.parametrize(
+    ("mean", "point", "level", "cost"), [(10, 6, 40, 35.022), (20, 14, 62, 49.173)]
+)
+def test_reorder_points_cost_what_theory_says(mean, point, level, cost):
+    """One shelf, no lead time, setup 64, holding 1, penalty 9: cost per step of the best (s, S)."""
+    units = {"product": "units"}
+    network = Network(
+        products=(Product(name="units"),),
+        nodes=(
+            Node(name="mill", type=NodeType.SUPPLIER),
+            Node(name="shop", type=NodeType.RETAILER),
+            Node(name="town", type=NodeType.CUSTOMER),
+        ),
+        shelves=(Shelf(node="shop", initial_stock=float(level), holding_cost=1.0, **units),),
+        links=(Link(supplier="mill", buyer="shop", setup_cost=64.0, max_order=500.0, **units),),
+        markets=(Market(retailer="shop", customer="town", price=0.0, penalty=9.0, **units),),
+    )
+    config = SupplyConfig(network=network, max_steps=300)
+    demand = np.random.default_rng(0).poisson(mean, (1000, 300, 1)).astype(np.float32)
+
+    def order(view):
+        position = view.stock - view.unmet
+        return np.where(position <= point, level - position, 0.0)
+
+    scores = score_policy(order, quiet_scenarios(config, demand), config)
+    assert -scores.profit.mean() / 300 == pytest.approx(cost, rel=0.004)
