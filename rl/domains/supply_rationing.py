@@ -51,7 +51,7 @@ class Rationing:
             num_resources: Columns of resources.
             tools: Of the arrays.
         """
-        self._tools, self._unlimited = tools, num_resources
+        self._tools = tools
         uses: list[list[tuple[int, float]]] = [[] for _ in range(num_resources)]
         for pool in pools:
             for used, each in pool.needs:
