@@ -68,7 +68,7 @@ class TradingConfig:
     short_limit: float = 0.5
     """Largest value of all short positions, as a share of equity."""
     leverage_limit: float = 1.0
-    """Largest value of all positions, long and short, as a share of equity, when they are opened."""
+    """Largest value of all positions when they are opened, long and short, over equity."""
     margin_call: float = 0.25
     """Equity over the value of all positions below which the broker closes them."""
     ruin: float = 0.2

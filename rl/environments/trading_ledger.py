@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from rl.domains.indicators import IndicatorState
 from rl.domains.trading import LOT, Orders, TradingDomain
 from rl.domains.trading import TradingView as View
 from rl.environments.lockstep import WorldState
@@ -71,6 +72,15 @@ class Fills:
     """`[env, agent, symbol]`: gain of what was closed, costs apart; 0 where nothing was."""
     others: Tensor
     """`[env, agent]`: what the orders of others did to one's account."""
+
+
+def indicators_of(state: TradingState) -> IndicatorState:
+    """Return what indicators remember.
+
+    Args:
+        state: Of the market.
+    """
+    return IndicatorState(**{f.name: getattr(state, f.name) for f in fields(IndicatorState)})
 
 
 def fill_orders(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from data.scenario import ScenarioBank
 from data.trading_scenarios import TradingScenarios
 from rl.domains.indicators import (
-    IndicatorState,
     begin_indicators,
     read_indicators,
     update_indicators,
@@ -24,7 +23,7 @@ from rl.environments.lockstep import (
     Outcome,
     WorldShape,
 )
-from rl.environments.trading_ledger import TradingState, average_entry, fill_orders
+from rl.environments.trading_ledger import TradingState, average_entry, fill_orders, indicators_of
 from utils.errors import ConfigError
 
 TradingBank = ScenarioBank[TradingScenarios]
@@ -77,6 +76,8 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
         self.domain = TradingDomain(config, torch)
         self._balance = torch.tensor(config.balances, device=options.device)
         self._seen: tuple[TradingState, View] | None = None
+        self.newest: TradingState
+        """After the newest step, of the old episode where a new one has begun since."""
         traders = AgentGroup(
             name="traders",
             members=tuple(range(len(config.agents))),
@@ -108,7 +109,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
         return View(
             price=state.price,
             first_price=self._first,
-            indicators=read_indicators(_indicators_of(state), torch),
+            indicators=read_indicators(indicators_of(state), torch),
             market_drawdown=1.0 - index / state.market_peak,
             shares=state.shares,
             cash=state.cash,
@@ -194,7 +195,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
             terms["risk_penalty"] = -config.risk_aversion * terms["price_move"].square()
         after = TradingState(
             price=price,
-            **vars(update_indicators(_indicators_of(state), price, torch)),
+            **vars(update_indicators(indicators_of(state), price, torch)),
             market_peak=torch.maximum(state.market_peak, self._price_index(price)),
             cash=cash,
             equity=equity,
@@ -209,6 +210,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
             wins=state.wins + (fills.closed > 0).sum(-1),
             losses=state.losses + (fills.closed < 0).sum(-1),
         )
+        self.newest = after
         leverage, drawdown = self._exposure(after)
         excess = (leverage - config.leverage_limit).clamp(min=0.0)
         return Outcome(
@@ -274,10 +276,6 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
             - wish.market_makers * away.tanh()
         )
         return bought * view.symbol_active
-
-
-def _indicators_of(state: TradingState) -> IndicatorState:
-    return IndicatorState(**{f.name: getattr(state, f.name) for f in fields(IndicatorState)})
 
 
 def _check_bank(bank: TradingBank, config: TradingConfig) -> None:
