@@ -228,21 +228,22 @@ class TradingDomain:
         return cash + held.sum(-1)
 
     def cost(self, shares: Any, view: TradingView) -> tuple[Any, Any, Any]:
-        """Compute what trading costs, `[..., agent, symbol]` each.
+        """Compute what trading costs, `[..., agent]` each.
 
         Args:
-            shares: Bought or sold.
+            shares: `[..., agent, symbol]`: bought or sold.
             view: Prices and fee.
 
         Returns:
             Commission, half the spread, and temporary impact.
         """
-        traded = self._xp.abs(shares) * view.price[..., None, :]
-        factor = self.config.temporary_impact_factor / LOT
+        xp = self._xp
+        traded = (xp.abs(shares) * view.price[..., None, :]).sum(-1)
+        factor = self.config.temporary_impact_factor / LOT * view.first_price[..., None, :]
         return (
-            traded * view.transaction_cost[..., None, None],
+            traded * view.transaction_cost[..., None],
             traded * self.config.half_spread,
-            factor * view.first_price[..., None, :] * self._xp.square(shares),
+            (factor * shares * shares).sum(-1),
         )
 
     def project(self, action: Any, view: TradingView) -> Orders:
@@ -294,11 +295,22 @@ class TradingDomain:
             `[..., agent, observation]` in [-5, 5]: the market (see `_encode_market`), then one's
             own positions, levels, cash, equity, drawdown and leverage; zeros for who is out.
         """
+        return self.join(self.encode_market(view), view)
+
+    def join(self, market: Any, view: TradingView) -> Any:
+        """Put what all see and what one sees of oneself together.
+
+        Args:
+            market: `[..., market]`: from `encode_market`.
+            view: What is known.
+
+        Returns:
+            `[..., agent, observation]`; zeros for who is out.
+        """
         xp = self._xp
-        market = self.encode_market(view)
-        market = xp.broadcast_to(market[..., None, :], (*view.cash.shape, self.market_size))
-        seen = xp.concatenate([market, self.encode_own(view)], -1)
-        return seen * view.agent_alive[..., None]
+        shared = xp.broadcast_to(market[..., None, :], (*view.cash.shape, self.market_size))
+        seen = xp.concatenate([shared, self.encode_own(view)], -1)
+        return seen if (view.agent_alive > 0).all() else seen * view.agent_alive[..., None]
 
     def encode_market(self, view: TradingView) -> Any:
         """Observe what all agents see.
@@ -375,7 +387,8 @@ class TradingDomain:
 
     def _gain(self, view: TradingView) -> Any:
         """Return the gain of each position since entry as a share of the price it was opened at."""
-        return self._xp.sign(view.shares) * (view.price[..., None, :] / view.entry - 1.0)
+        moved = view.price[..., None, :] / view.entry - 1.0
+        return self._xp.where(view.shares < 0, -moved, moved)
 
     def _passes_level(self, view: TradingView) -> Any:
         gain = self._gain(view)
@@ -386,16 +399,12 @@ class TradingDomain:
         """Scale what opens or adds to positions to the short and the leverage limit."""
         xp, config = self._xp, self.config
         price, shares = view.price[..., None, :], view.shares
-        is_long = shares > 0
-        reduces = xp.where(
-            is_long,
-            xp.minimum(xp.maximum(order, -shares), xp.zeros_like(order)),
-            xp.maximum(xp.minimum(order, -shares), xp.zeros_like(order)),
-        )
+        least, most = xp.clip(-shares, None, 0.0), xp.clip(-shares, 0.0, None)
+        reduces = xp.minimum(xp.maximum(order, least), most)
         opens = order - reduces
         kept = shares + reduces
         shorts = xp.clip(opens, None, 0.0)
-        room = config.short_limit * view.equity - (xp.clip(-kept, 0.0, None) * price).sum(-1)
+        room = config.short_limit * view.equity + (xp.clip(kept, None, 0.0) * price).sum(-1)
         factor = self._factor(room, (-shorts * price).sum(-1))
         opens = opens + (factor[..., None] - 1.0) * shorts
         before = self._outlay(reduces, view)
@@ -406,9 +415,12 @@ class TradingDomain:
 
     def _outlay(self, shares: Any, view: TradingView) -> Any:
         """Return all costs and what own orders add to the price they are filled at."""
-        commission, spread, impact = self.cost(shares, view)
-        push = self.config.market_impact_factor / (2.0 * LOT) * view.first_price[..., None, :]
-        return (commission + spread + impact + push * self._xp.square(shares)).sum(-1)
+        config = self.config
+        rate = (view.transaction_cost + config.half_spread)[..., None] * view.price
+        factor = (config.temporary_impact_factor + 0.5 * config.market_impact_factor) / LOT
+        size = self._xp.abs(shares)
+        paid = rate[..., None, :] + (factor * view.first_price)[..., None, :] * size
+        return (paid * size).sum(-1)
 
     def _factor(self, room: Any, need: Any) -> Any:
         xp = self._xp

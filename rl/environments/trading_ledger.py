@@ -99,14 +99,13 @@ def fill_orders(
     total = own.sum(1) if background is None else own.sum(1) + background
     move = torch.maximum(push * total, DEEPEST_FALL * view.price)[:, None]
     others = (view.shares + 0.5 * own) * (move - push[:, None] * own)
-    commission, spread, impact = (one.sum(-1) for one in domain.cost(own, view))
     fill = view.price[:, None] + 0.5 * move
     is_closing = view.shares * own < 0
-    closing = torch.minimum(own.abs(), view.shares.abs()) * view.shares.sign()
+    closing = torch.where(own.abs() < view.shares.abs(), -own, view.shares)
     return Fills(
         price=view.price + move[:, 0],
         fill=fill,
-        costs=(commission, spread, impact),
+        costs=domain.cost(own, view),
         closed=torch.where(is_closing, closing * (fill - view.entry), 0.0),
         others=others.sum(-1),
     )

@@ -178,7 +178,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
         out = (equity <= config.ruin * self._balance) & (state.alive > 0)
         if out.any():
             held = torch.where(out[..., None], shares, 0.0)
-            paid = [one.sum(-1) for one in self.domain.cost(held, replace(view, price=price))]
+            paid = self.domain.cost(held, replace(view, price=price))
             commission, spread, impact = (
                 one + extra for one, extra in zip(fills.costs, paid, strict=True)
             )
@@ -251,13 +251,13 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
         }
 
     def _observe(self) -> Tensor:
-        observation: Tensor = self.domain.encode(self.view)
+        self._market: Tensor = self.domain.encode_market(self.view)
+        observation: Tensor = self.domain.join(self._market, self.view)
         return observation
 
     def _global_state(self, observation: Tensor) -> Tensor:
         """Return the market once, then what every agent sees of itself."""
-        own = observation[..., self.domain.market_size :].flatten(1)
-        return torch.cat([self.domain.encode_market(self.view), own], -1)
+        return torch.cat([self._market, observation[..., self.domain.market_size :].flatten(1)], -1)
 
     def _action_mask(self) -> Tensor:
         return self._usable & (self.state.alive > 0)[..., None]
