@@ -20,7 +20,7 @@ from data.market_config import SyntheticMarketConfig
 from data.market_generator import SyntheticMarket
 from data.scenario import BankConfig, ScenarioBank
 from data.trading_scenarios import TradingScenarios, TradingSource, TradingStage
-from rl.domains.trading import BackgroundConfig, TradingConfig
+from rl.domains.trading_config import BackgroundConfig, TradingConfig
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.trading_market import BatchedTrading
 

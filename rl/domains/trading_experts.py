@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl.domains.indicators import annualise
-from rl.domains.trading import ORDER_SIZE, TradingConfig, TradingView
+from rl.domains.trading import ORDER_SIZE, TradingView
+from rl.domains.trading_config import TradingConfig
 
 Array = NDArray[np.float32]
 Expert = Callable[[TradingView, TradingConfig, np.random.Generator], Array]

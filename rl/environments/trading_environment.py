@@ -20,7 +20,7 @@ from data.scenario import BankConfig, ScenarioBank, ScenarioSource
 from data.traces import TRACES_SETTING, locate_traces
 from data.trading_scenarios import TradingSource, TradingStage
 from rl.domains.indicators import annualise, read_indicators
-from rl.domains.trading import TradingConfig
+from rl.domains.trading_config import TradingConfig
 from rl.environments.base_environment import AgentConfig
 from rl.environments.faces import Actions, AgentInfo, DictEnvironment
 from rl.environments.lockstep import LockstepOptions

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from rl.domains.indicators import IndicatorState
-from rl.domains.trading import LOT, Orders, TradingDomain
+from rl.domains.trading import Orders, TradingDomain
 from rl.domains.trading import TradingView as View
+from rl.domains.trading_config import LOT
 from rl.environments.lockstep import WorldState
 
 DEEPEST_FALL = -0.9

@@ -14,8 +14,9 @@ from rl.domains.indicators import (
     read_indicators,
     update_indicators,
 )
-from rl.domains.trading import OBSERVATION_LIMIT, Orders, TradingConfig, TradingDomain
+from rl.domains.trading import OBSERVATION_LIMIT, Orders, TradingDomain
 from rl.domains.trading import TradingView as View
+from rl.domains.trading_config import TradingConfig
 from rl.environments.base_environment import ActionSpec, AgentGroup, Chart
 from rl.environments.lockstep import (
     LockstepEnvironment,
@@ -275,7 +276,8 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
             + wish.momentum * trend.tanh()
             - wish.market_makers * away.tanh()
         )
-        return bought * view.symbol_active
+        net: Tensor = bought * view.symbol_active
+        return net
 
 
 def _check_bank(bank: TradingBank, config: TradingConfig) -> None:

@@ -11,7 +11,8 @@ from scipy import stats
 
 from data.market import MarketRegime
 from data.trading_scenarios import TradingStage
-from rl.domains.trading import BackgroundConfig, TradingDomain
+from rl.domains.trading import TradingDomain
+from rl.domains.trading_config import BackgroundConfig
 from rl.domains.trading_experts import EXPERTS
 from rl.environments.conformance import check_environment
 from rl.environments.gradient_check import check_gradients

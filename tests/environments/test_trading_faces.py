@@ -11,7 +11,7 @@ from data.scenario import ScenarioError
 from data.traces import TRACES_SETTING, TraceError, locate_traces
 from data.trading_scenarios import TradingStage
 from rl.domains.indicators import annualise, begin_indicators, read_indicators
-from rl.domains.trading import BackgroundConfig
+from rl.domains.trading_config import BackgroundConfig
 from rl.environments import trading_environment
 from rl.environments.base_environment import AgentConfig, AgentRole
 from rl.environments.trading_environment import TradingEnvironment

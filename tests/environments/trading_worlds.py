@@ -12,7 +12,8 @@ from data.market_generator import SyntheticMarket
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from data.trading_scenarios import TradingScenarios, TradingSource, TradingStage
 from rl.domains.indicators import Indicators
-from rl.domains.trading import TradingConfig, TradingView
+from rl.domains.trading import TradingView
+from rl.domains.trading_config import TradingConfig
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.trading_market import BatchedTrading
 
