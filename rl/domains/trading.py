@@ -151,23 +151,23 @@ class TradingDomain:
             view: What is known.
         """
         xp, config = self._xp, self.config
-        chosen = xp.clip(action, -1.0, 1.0).reshape(*action.shape[:-1], -1, ORDER_SIZE)
-        equity, price = view.equity, view.price[..., None, :]
-        worth = xp.clip(equity, 0.0, None)[..., None]
         active = view.symbol_active[..., None, :] * view.agent_alive[..., None]
+        chosen = xp.clip(action, -1.0, 1.0).reshape(*action.shape[:-1], -1, ORDER_SIZE)
+        chosen = chosen * active[..., None]
+        price = view.price[..., None, :]
         gross = (xp.abs(view.shares) * price).sum(-1)
-        called = (equity < config.margin_call * gross) & (view.agent_alive > 0)
+        called = (view.equity < config.margin_call * gross) & (view.agent_alive > 0)
         is_exit = (self._passes_level(view) | called[..., None]) & (view.shares != 0)
-        is_exit = is_exit & (active > 0)
-        wanted = chosen[..., 0] * (config.order_share * worth / price) * active
-        largest = view.max_position[..., None, None] * worth / price
+        unit = xp.clip(view.equity, 0.0, None)[..., None] / price
+        largest = view.max_position[..., None, None] * unit
         lowest, highest = xp.minimum(view.shares, -largest), xp.maximum(view.shares, largest)
-        target = xp.clip(view.shares + wanted, lowest, highest)
-        target = xp.where(is_exit, xp.zeros_like(target), target)
+        target = view.shares + config.order_share * chosen[..., 0] * unit
+        target = xp.minimum(xp.maximum(target, lowest), highest)
+        target = xp.where(is_exit, 0.0, target)
         return Orders(
             shares=self._fit(target - view.shares, view),
-            stop=xp.clip(chosen[..., 1], 0.0, None) * config.max_stop * active,
-            take=xp.clip(chosen[..., 2], 0.0, None) * config.max_take * active,
+            stop=xp.clip(chosen[..., 1], 0.0, None) * config.max_stop,
+            take=xp.clip(chosen[..., 2], 0.0, None) * config.max_take,
             is_exit=is_exit,
             is_called=called,
         )

@@ -70,7 +70,8 @@ class Fills:
     costs: tuple[Tensor, Tensor, Tensor]
     """Commission, spread and temporary impact, `[env, agent]` each."""
     closed: Tensor
-    """`[env, agent, symbol]`: gain of what was closed, costs apart; 0 where nothing was."""
+    """`[env, agent, symbol]`: above 0 where a position was closed at a gain, below at a
+    loss, costs apart; 0 where nothing was."""
     others: Tensor
     """`[env, agent]`: what the orders of others did to one's account."""
 
@@ -101,13 +102,11 @@ def fill_orders(
     move = torch.maximum(push * total, DEEPEST_FALL * view.price)[:, None]
     others = (view.shares + 0.5 * own) * (move - push[:, None] * own)
     fill = view.price[:, None] + 0.5 * move
-    is_closing = view.shares * own < 0
-    closing = torch.where(own.abs() < view.shares.abs(), -own, view.shares)
     return Fills(
         price=view.price + move[:, 0],
         fill=fill,
         costs=domain.cost(own, view),
-        closed=torch.where(is_closing, closing * (fill - view.entry), 0.0),
+        closed=torch.where(view.shares * own < 0, (view.entry - fill) * own, 0.0),
         others=others.sum(-1),
     )
 
@@ -122,8 +121,8 @@ def average_entry(view: View, fills: Fills, shares: Tensor, price: Tensor) -> Te
         price: `[env, symbol]`: now; entry of positions that do not exist.
     """
     before, now = view.shares.abs(), shares.abs()
-    added = (now - before).clamp(min=0.0)
-    kept = now - added
+    kept = torch.minimum(before, now)
+    added = now - kept
     mean = (view.entry * kept + fills.fill * added) / now.clamp(min=1e-9)
     turned = view.shares * shares <= 0
     entry = torch.where(turned, fills.fill.expand_as(shares), mean)
