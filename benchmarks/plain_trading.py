@@ -199,7 +199,6 @@ class PlainTrading:
                 read["volatility"] / read["slow_volatility"] - 1.0,
                 10.0 * away / price,
             ],
-            axis=-1,
         ).ravel()
         fall = 1.0 - float((price / self.first).mean()) / self.index_peak
         left = 1.0 - self._t / self.config.max_steps
@@ -220,7 +219,6 @@ class PlainTrading:
                 self.stop[agent] / self.config.max_stop,
                 self.take[agent] / self.config.max_take,
             ],
-            axis=-1,
         ).ravel()
         private = [
             self.cash[agent] / worth,

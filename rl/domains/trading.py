@@ -194,15 +194,14 @@ class TradingDomain:
         Returns:
             `[..., agent, observation]`; zeros for who is out.
         """
-        xp = self._xp
-        shared = xp.broadcast_to(market[..., None, :], (*view.cash.shape, self.market_size))
-        seen = xp.concatenate([shared, self.encode_own(view)], -1)
-        return seen if (view.agent_alive > 0).all() else seen * view.agent_alive[..., None]
+        alive = view.agent_alive[..., None]
+        parts = [market[..., None, :] * alive, self.encode_own(view) * alive]
+        return self._xp.concatenate(parts, -1)
 
     def encode_market(self, view: TradingView) -> Any:
         """Observe what all agents see.
 
-        Per symbol: whether it is traded, price since the beginning, last return over slow
+        Of each symbol: whether it is traded, price since the beginning, last return over slow
         volatility, RSI, MACD, its signal, place in the bands, width of the bands, volatility per
         year, fast over slow volatility, deviation from the mean; then drawdown of the market, time
         left, fee.
@@ -228,7 +227,7 @@ class TradingDomain:
             read.volatility / read.slow_volatility - 1.0,
             10.0 * deviation / view.price,
         ]
-        symbols = xp.stack(parts, -1) * view.symbol_active[..., None]
+        symbols = xp.stack(parts, -2) * view.symbol_active[..., None, :]
         symbols = symbols.reshape(*view.price.shape[:-1], -1)
         left = xp.full_like(view.market_drawdown, view.time_left)
         shared = xp.stack([view.market_drawdown, left, 100.0 * view.transaction_cost], -1)
@@ -237,9 +236,9 @@ class TradingDomain:
     def encode_own(self, view: TradingView) -> Any:
         """Observe what is one's own.
 
-        Per symbol: value of the position over equity, gain since entry, stop and take-profit over
-        their largest; then cash and value of all positions over equity, equity over the initial
-        balance less 1, drawdown, largest position.
+        Of each symbol: value of the position over equity, gain since entry, stop and take-profit
+        over their largest; then cash and value of all positions over equity, equity over the
+        initial balance less 1, drawdown, largest position.
 
         Args:
             view: What is known.
@@ -257,7 +256,7 @@ class TradingDomain:
             view.stop / config.max_stop,
             view.take / config.max_take,
         ]
-        symbols = xp.stack(parts, -1).reshape(*view.cash.shape, -1)
+        symbols = xp.stack(parts, -2).reshape(*view.cash.shape, -1)
         private = xp.stack(
             [
                 view.cash / worth,
