@@ -194,9 +194,10 @@ class TradingDomain:
         Returns:
             `[..., agent, observation]`; zeros for who is out.
         """
-        alive = view.agent_alive[..., None]
-        parts = [market[..., None, :] * alive, self.encode_own(view) * alive]
-        return self._xp.concatenate(parts, -1)
+        xp = self._xp
+        shared = xp.broadcast_to(market[..., None, :], (*view.cash.shape, self.market_size))
+        seen = xp.concatenate([shared, self.encode_own(view)], -1)
+        return seen if (view.agent_alive > 0).all() else seen * view.agent_alive[..., None]
 
     def encode_market(self, view: TradingView) -> Any:
         """Observe what all agents see.
