@@ -335,11 +335,12 @@ def test_trajectory_does_not_depend_on_the_batch():
 
 
 def test_gradients():
-    config = make_config(agents=2, symbols=2, steps=6, temporary_impact_factor=0.01)
+    config = make_config(steps=6, market_impact_factor=0.1, temporary_impact_factor=0.1)
     report = check_gradients(
         lambda copies: make_world(config, copies=copies, episodes=copies),
         inside=(0.53, 0.65),
         spacing=3e-4,
+        num_points=1500,
     )
     assert report.num_smooth >= 100
 
