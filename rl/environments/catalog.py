@@ -15,7 +15,11 @@ from data.node_workload import NodeWorkload
 from data.order_flow import OrderFlowConfig, PoissonOrderFlow
 from data.price_shocks import NormalShocks, ShockConfig
 from data.scenario import BankConfig, ScenarioBank, ScenarioSource
+from data.task_demand import TaskDemand, TaskLaws
+from data.trading_scenarios import TradingSource, TradingStage
+from data.traffic_demand import TrafficDemand, TrafficLaws
 from rl.domains.cluster_presets import small_cluster
+from rl.domains.constrained_allocation import ConstrainedConfig
 from rl.domains.execution import almgren_chriss
 from rl.domains.inventory import inv_management, inv_management_demand
 from rl.domains.inventory_presets import (
@@ -27,7 +31,14 @@ from rl.domains.inventory_presets import (
 from rl.domains.market_making import avellaneda_stoikov
 from rl.domains.nodes import distributed_nodes
 from rl.domains.portfolio import PortfolioConfig
+from rl.domains.service_market import MarketConfig
+from rl.domains.supply_business import five_product
+from rl.domains.supply_presets import SupplyPreset, multi_echelon, serial
+from rl.domains.trading_config import TradingConfig
+from rl.domains.traffic_shares import TrafficConfig
+from rl.environments.allocation_options import EnvironmentConfig
 from rl.environments.cluster_scheduling_environment import BatchedClusterScheduling
+from rl.environments.constrained_allocation_environment import BatchedConstrainedAllocation
 from rl.environments.discrete_faces import BinnedActions, UnitActions
 from rl.environments.execution_environment import BatchedExecution
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
@@ -35,11 +46,11 @@ from rl.environments.lockstep import LockstepEnvironment, LockstepOptions
 from rl.environments.market_making_environment import BatchedMarketMaking
 from rl.environments.node_allocation_environment import BatchedNodes
 from rl.environments.portfolio_environment import BatchedPortfolio
-from rl.environments.resource_allocation_environment import (
-    BatchedResourceAllocation,
-    EnvironmentConfig,
-)
+from rl.environments.resource_allocation_environment import BatchedResourceAllocation
+from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
 from rl.environments.synthetic_services import make_synthetic_services
+from rl.environments.trading_market import BatchedTrading
+from rl.environments.traffic_shares_environment import BatchedTrafficShares
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
@@ -133,6 +144,44 @@ def _known_optimum(num_envs: int, seed: int, preset: Callable[[], InventoryPrese
     return BatchedInventory(chain.chain, make_bank(chain.demand, seed), options, seed)
 
 
+def _supply(num_envs: int, seed: int, preset: Callable[[], SupplyPreset]) -> World:
+    network = preset()
+    options = SupplyOptions(num_envs=num_envs)
+    return BatchedSupplyNetwork(network.config, make_bank(network.source, seed), options, seed)
+
+
+def _constrained_allocation(num_envs: int, seed: int) -> World:
+    bank = make_bank(TaskDemand(TaskLaws(), seed), seed)
+    options = LockstepOptions(num_envs=num_envs)
+    return BatchedConstrainedAllocation(ConstrainedConfig(), bank, options, seed)
+
+
+def _traffic_shares(num_envs: int, seed: int) -> World:
+    bank = make_bank(TrafficDemand(TrafficLaws()), seed)
+    return BatchedTrafficShares(TrafficConfig(), bank, LockstepOptions(num_envs=num_envs), seed)
+
+
+def _service_market(num_envs: int, seed: int) -> World:
+    config, bank = make_synthetic_services(seed=seed)
+    options = EnvironmentConfig(
+        num_envs=num_envs, view="services", mechanism="auction", market=MarketConfig()
+    )
+    return BatchedResourceAllocation(config, bank, options, seed)
+
+
+def _trading(num_envs: int, seed: int) -> World:
+    config = TradingConfig(agents=tuple(f"trader_{number}" for number in range(4)))
+    market = SyntheticMarketConfig(
+        max_symbols=len(config.symbols),
+        max_steps=config.max_steps,
+        regime=None,
+        regime_switching=True,
+    )
+    source = TradingSource(SyntheticMarket(market), TradingStage(max_agents=4))
+    bank = make_bank(source, seed)
+    return BatchedTrading(config, bank, LockstepOptions(num_envs=num_envs), seed)
+
+
 def _execution(num_envs: int, seed: int) -> World:
     config = almgren_chriss()
     bank = make_bank(NormalShocks(ShockConfig(num_steps=config.num_steps)), seed)
@@ -167,6 +216,15 @@ PRESETS: dict[str, Preset] = {
         make=partial(_shared_services, view="services"),
         has_many_agents=True,
     ),
+    "service_market": Preset(
+        about="what every service bids for the capacities, with a budget",
+        make=_service_market,
+        has_many_agents=True,
+    ),
+    "constrained_allocation": Preset(
+        about="how much of each resource every task gets", make=_constrained_allocation
+    ),
+    "traffic_shares": Preset(about="which share of a link to move", make=_traffic_shares),
     "distributed_nodes": Preset(
         about="how much of its free capacity each node offers",
         make=_distributed_nodes,
@@ -193,7 +251,24 @@ PRESETS: dict[str, Preset] = {
         about="how much three stages order, with a known optimum",
         make=partial(_known_optimum, preset=clark_scarf),
     ),
+    "serial_supply": Preset(
+        about="how much each stage of a chain orders (gym-invmgmt Serial-v0)",
+        make=partial(_supply, preset=serial),
+    ),
+    "multi_echelon": Preset(
+        about="how much to order on every link of a network (gym-invmgmt MultiEchelon-v0)",
+        make=partial(_supply, preset=multi_echelon),
+    ),
+    "five_product": Preset(
+        about="what to order and make in a vehicle maker's network, under disruptions",
+        make=partial(_supply, preset=five_product),
+    ),
     "execution": Preset(about="how much of an order to sell now", make=_execution),
     "market_making": Preset(about="at which prices to quote", make=_market_making),
+    "trading": Preset(
+        about="what each of four traders buys and sells, and where it stops",
+        make=_trading,
+        has_many_agents=True,
+    ),
     "portfolio": Preset(about="how to split wealth among symbols and cash", make=_portfolio),
 }
