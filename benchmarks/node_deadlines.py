@@ -1,8 +1,8 @@
 """What do deadlines change on distributed nodes? Each rule, tried once and until the deadline.
 
 Run `OMP_NUM_THREADS=1 python -m benchmarks.node_deadlines`: a table, and
-benchmarks/results/node_deadlines.json. Some minutes on one core. Both worlds play the same episodes;
-intervals are two standard errors over episodes. The published rows are in
+benchmarks/results/node_deadlines.json. Some minutes on one core. Both worlds play the same
+episodes; intervals are two standard errors over them. The published rows are in
 `benchmarks.distributed_nodes`.
 """
 
