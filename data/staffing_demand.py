@@ -78,15 +78,15 @@ class StaffingConfig:
     """Hours a week, dealt out in turn."""
     second_skill_share: float = 0.4
     """Chance that somebody has the next skill besides the own one."""
-    people_per_shift: float = 4.0
+    people_per_shift: float = 3.6
     """Expected demand over all active skills, mean over a week."""
     shift_profile: tuple[float, ...] = (1.2, 1.3, 0.5)
     """Demand of the shifts of a day, relative; early, late, night."""
     day_profile: tuple[float, ...] = (1.1, 1.0, 1.0, 1.0, 1.2, 1.0, 0.7)
     """Demand of the days of a week, relative."""
     surprise: float = 0.25
-    """Deviation of the logarithm of what a shift expects from what was forecast."""
-    absence_rate: float = 0.06
+    """Deviation of the logarithm of demand from the forecast; then it is rounded at random."""
+    absence_rate: float = 0.02
     """Chance that an absence begins in a shift."""
     absence_shifts: float = 4.0
     """Mean length of an absence, geometric."""
@@ -143,7 +143,7 @@ class StaffingConfig:
 
 
 class StaffingDemand:
-    """A scenario source: Poisson demand around a weekly forecast, geometric absences."""
+    """A scenario source: demand around a weekly forecast, in whole people, geometric absences."""
 
     def __init__(self, config: StaffingConfig) -> None:
         """Keep the law.
@@ -168,9 +168,10 @@ class StaffingDemand:
         level = generator.uniform(0.8, 1.2, (num_episodes, 1, config.num_skills))
         forecast = np.tile(week, config.num_weeks)[None, :, None] * level * skill_on
         shock = generator.normal(-0.5 * config.surprise**2, config.surprise, forecast.shape)
+        expected = forecast * np.exp(shock)
         hours = np.resize(config.contract_hours, config.num_employees) * is_employed
         return StaffingScenarios(
-            demand=generator.poisson(forecast * np.exp(shock)).astype(np.float32),
+            demand=np.floor(expected + generator.random(expected.shape)).astype(np.float32),
             forecast=forecast.astype(np.float32),
             absent=self._draw_absences(num_episodes, generator) * is_employed,
             skills=self._draw_skills(num_episodes, generator) * is_employed[:, None],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,9 @@ from rl.domains.workforce import WorkforceConfig, WorkforceView
 
 Array = NDArray[np.float32]
 WorkforceExpert = Callable[[WorkforceView, WorkforceConfig, np.random.Generator], Array]
+
+SAFETY = 0.5
+"""Roots of the forecast that urgent staffing adds."""
 
 
 def as_action(people: Any, view: WorkforceView) -> Array:
@@ -66,22 +68,16 @@ def share_hours(
 def staff_urgently(
     view: WorkforceView, config: WorkforceConfig, generator: np.random.Generator
 ) -> Array:
-    """Staff the next shift as if there were no other: expected people plus a safety of its root.
-
-    Square-root staffing at the newsvendor's ratio (penalty - wage) / penalty of a Poisson demand.
+    """Staff the next shift as if there were no other: expected people plus half of their root.
 
     Args:
         view: What is known, NumPy.
-        config: The roster.
+        config: Not used.
         generator: Not used.
     """
-    del generator
-    penalty = max(config.understaffing_penalty, 1e-9)
-    ratio = min(max((penalty - config.wage) / penalty, 0.001), 0.999)
+    del config, generator
     expected = view.forecast[..., 0, :]
-    safety = NormalDist().inv_cdf(ratio)
-    people = np.clip(expected + safety * np.sqrt(expected), 0.0, None)
-    return as_action(np.where(expected > 0, people, 0.0), view)
+    return as_action(expected + SAFETY * np.sqrt(expected), view)
 
 
 def call_at_random(

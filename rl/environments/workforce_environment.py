@@ -230,7 +230,7 @@ class WorkforceEnvironment(DictEnvironment):
             num_employees=num_employees,
             num_skills=num_skills,
             num_weeks=num_weeks,
-            people_per_shift=0.2 * num_employees,
+            people_per_shift=0.18 * num_employees,
         )
         config = WorkforceConfig(
             num_employees=num_employees, num_skills=num_skills, num_shifts=law.num_shifts
