@@ -29,7 +29,7 @@ def as_action(people: Any, view: WorkforceView) -> Array:
         view: What is known, NumPy.
     """
     roster = np.maximum(view.skills.sum(-2), 1.0)
-    return np.clip(np.rint(people) / roster, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(np.rint(people) / roster, 0.0, 1.0), np.float32)
 
 
 def call_forecast(

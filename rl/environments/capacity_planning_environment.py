@@ -49,7 +49,7 @@ class BatchedCapacityPlanning(LockstepEnvironment[CapacityState]):
     Action `[region]` in [-1, 1]: share of `max_lumps`, rounded to whole lumps; above 0 built, below
     removed; masked in regions that are not active.
     Reward, in currency: `building` (lumps and, where any are built, a step cost), `removal`, `idle`
-    (capacity that serves nobody) and `unmet` (demand that is lost). Cost: units lost.
+    (capacity that serves nobody) and `unmet_penalty` (demand that is lost). Cost: units lost.
     End: terminated never; truncated after `config.max_steps`.
     Invariants: standing + coming = initial + built - removed; served + unmet = demand;
     served + idle = capacity.

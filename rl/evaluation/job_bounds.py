@@ -35,7 +35,7 @@ def area_bound(scenarios: JobScenarios) -> Totals:
         `[episode]`.
     """
     length = scenarios.length.astype(np.float64)
-    bound = (length > 0).sum(1).astype(np.float64)
+    bound: Totals = (length > 0).sum(1).astype(np.float64)
     for resource in range(scenarios.need.shape[2]):
         need = scenarios.need[..., resource].astype(np.float64)
         capacity = scenarios.capacity[:, resource].astype(np.float64)
@@ -98,7 +98,7 @@ def _resource_bound(length: Totals, need: Totals, capacity: Totals) -> Totals:
     left = np.take_along_axis(work, order, 1)
     weight = 1.0 / np.maximum(np.take_along_axis(length * work, order, 1), 1.0)
     steps = length.shape[1] + int(np.ceil((work.sum(1) / np.maximum(capacity, 1.0)).max()))
-    total = np.where(length > 0, 1.0, 0.0).sum(1)
+    total: Totals = np.where(length > 0, 1.0, 0.0).sum(1)
     arrival = np.arange(length.shape[1])
     total += np.where(uses, -arrival / np.maximum(length, 1.0) - 0.5, 0.0).sum(1)
     for step in range(steps):
