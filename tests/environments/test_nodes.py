@@ -180,12 +180,12 @@ def test_a_workload_is_tried_until_its_deadline():
 
 
 def test_whole_numbers_of_steps_are_counted_despite_rounding():
-    """Three tries fit into .3 seconds of steps of .1: at 0, .1 and .2."""
-    source = two_nodes(12.0, steps=5, deadline=0.3)
-    env = make_environment(num_envs=1, num_nodes=2, steps=5, source=source, step_seconds=0.1)
+    """Seven tries fit into 4.9 seconds of steps of .7; in float32 the ratio exceeds seven."""
+    source = two_nodes(12.0, steps=9, deadline=4.9)
+    env = make_environment(num_envs=1, num_nodes=2, steps=9, source=source, step_seconds=0.7)
     env.reset(0)
-    failed = [env.step(torch.zeros(1, 2, 4)).metrics["failed_workloads"].item() for _ in range(4)]
-    assert failed == [0, 0, 1, 0]
+    failed = [env.step(torch.zeros(1, 2, 4)).metrics["failed_workloads"].item() for _ in range(8)]
+    assert failed == [0, 0, 0, 0, 0, 0, 1, 0]
 
 
 def two_nodes(*needs, steps=2, deadline=1.0):
