@@ -40,8 +40,9 @@ fix: install-dev  ## format, and repair what the linter can
 	@$(run) -m ruff format .
 	@$(run) -m ruff check --fix .
 
-bench: install  ## measure environment steps per second
-	@$(run) -m benchmarks.environment_speed $(ARGS)
+bench: install-dev  ## measure environment steps per second beside public peers
+	@scripts/install-peers
+	@OMP_NUM_THREADS=1 $(run) -m benchmarks.environment_speed $(ARGS)
 
 install:
 	@scripts/install requirements.txt

@@ -1,18 +1,14 @@
-"""OR-Gym's InvManagement here: policies, limits and speed beside the reference values.
+"""OR-Gym's InvManagement here: policies and limits beside the reference values.
 
 Run `OMP_NUM_THREADS=1 python -m benchmarks.inventory`: tables, and JSON in
 benchmarks/results/inventory.json. About two minutes on one core. Scenarios that levels are tuned on
-are others than those that are scored. Speed counts CPU seconds of one torch thread.
+are others than those that are scored. How fast the world is:
+`python -m benchmarks.environment_speed --worlds serial_inventory`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.measuring import RESULTS, write_report
 from data.demand import InventoryScenarios
-from data.scenario import BankConfig, ScenarioBank
 from rl.domains.inventory import (
     InventoryConfig,
     InventoryView,
@@ -29,11 +25,9 @@ from rl.domains.inventory import (
     inv_management_demand,
 )
 from rl.domains.inventory_experts import base_stock, tune_base_stock
-from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
 from rl.evaluation.inventory_bounds import ShrinkingHorizonPlanner, inventory_hindsight_bound
 from rl.evaluation.inventory_scores import Policy, base_stock_score, score_policy
 
-RESULTS = Path(__file__).parent / "results" / "inventory.json"
 VERSIONS = {"v0": False, "v1": True}
 PUBLISHED_LEVELS = {"v0": (92.0, 212.0, 416.0), "v1": (93.0, 213.0, 0.0)}
 REFERENCE = {
@@ -50,9 +44,6 @@ REFERENCE = {
         "hindsight": "551.3 +- 3.1",
     },
 }
-BAR = 1_000_000
-BATCHES = (1, 16, 64, 256, 1024, 2048, 4096)
-STEPS, WARM_UP, ROUNDS = 300, 60, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,35 +146,12 @@ def measure_quality(version: str, scenarios: InventoryScenarios, seed: int) -> l
     return rows
 
 
-def measure_speed(num_envs: int) -> dict[str, float]:
-    """Return joint steps per CPU second and per second of wall time, best of some rounds.
-
-    Args:
-        num_envs: Copies.
-    """
-    bank = ScenarioBank(inv_management_demand(), BankConfig(), 0)
-    options = InventoryOptions(num_envs=num_envs)
-    env = BatchedInventory(inv_management(lost_sales=False), bank, options, 0)
-    action = torch.rand((num_envs, 1, 3), generator=torch.Generator().manual_seed(0))
-    cpu, wall = [], []
-    with torch.no_grad():
-        for _ in range(WARM_UP):
-            env.step(action)
-        for _ in range(ROUNDS):
-            begun, begun_wall = time.process_time(), time.perf_counter()
-            for _ in range(STEPS):
-                env.step(action)
-            cpu.append(STEPS * num_envs / (time.process_time() - begun))
-            wall.append(STEPS * num_envs / (time.perf_counter() - begun_wall))
-    return {"copies": num_envs, "steps_per_cpu_second": max(cpu), "steps_per_second": max(wall)}
-
-
 def main() -> None:
     """Measure, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "inventory.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     scenarios = inv_management_demand().draw(
@@ -196,29 +164,7 @@ def main() -> None:
             f"{row.version} {row.name:45}{row.episodes:9,}{row.mean:9.1f}"
             f"{row.standard_error:6.1f}{row.deviation:6.0f}  {row.reference}"
         )
-    speeds = [measure_speed(copies) for copies in BATCHES]
-    for speed in speeds:
-        print(f"{speed['copies']:6,} copies: {speed['steps_per_cpu_second']:12,.0f} steps/CPU-s")
-    best = max(speeds, key=lambda speed: speed["steps_per_cpu_second"])
-    print(f"best batch {best['copies']:,}; the bar is {BAR:,}")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    report = {
-        "seed": options.seed,
-        "rows": [asdict(row) for row in rows],
-        "speeds": speeds,
-        "bar": BAR,
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written: {options.output}")
+    write_report(options.output, {"seed": options.seed, "rows": [asdict(row) for row in rows]})
 
 
 if __name__ == "__main__":

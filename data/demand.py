@@ -51,3 +51,30 @@ class PoissonDemand:
         """
         units = generator.poisson(self.mean, (num_episodes, self.max_steps))
         return InventoryScenarios(demand=units.astype(np.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianDemand:
+    """A scenario source: independent normal demand, every step alike; never below zero."""
+
+    mean: float
+    deviation: float
+    max_steps: int
+
+    def __post_init__(self) -> None:
+        """Refuse laws that cannot be drawn from."""
+        finite = math.isfinite(self.mean) and math.isfinite(self.deviation)
+        if not finite or min(self.mean, self.deviation) < 0 or self.max_steps < 1:
+            raise ConfigError(
+                f"finite mean >= 0 and deviation >= 0 and max_steps >= 1 are needed: {self}"
+            )
+
+    def draw(self, num_episodes: int, generator: np.random.Generator) -> InventoryScenarios:
+        """Make episodes.
+
+        Args:
+            num_episodes: How many.
+            generator: The only source of chance.
+        """
+        units = generator.normal(self.mean, self.deviation, (num_episodes, self.max_steps))
+        return InventoryScenarios(demand=np.maximum(units, 0.0).astype(np.float32))

@@ -15,7 +15,7 @@ TRADING_DAYS = 252
 
 
 class MarketRegime(Enum):
-    """Condition of a market: annual volatility and drift of the logarithm of the price."""
+    """Condition of a market: how much prices move, and where they tend to."""
 
     BULL = "bull"
     BEAR = "bear"
@@ -25,12 +25,12 @@ class MarketRegime(Enum):
 
     @property
     def volatility(self) -> float:
-        """Standard deviation of a year's return."""
+        """Standard deviation of the logarithm of the price over a year."""
         return _ANNUAL[self][0]
 
     @property
     def drift(self) -> float:
-        """Expected return of a year."""
+        """Rate at which the expected price grows, continuously compounded, per year."""
         return _ANNUAL[self][1]
 
 

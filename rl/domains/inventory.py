@@ -37,6 +37,8 @@ class InventoryConfig:
     """`stage + 1` entries: per unit asked of the stage (the last: the source) and not delivered."""
     holding_cost: tuple[float, ...]
     """Per unit on the shelf after each step."""
+    setup_cost: tuple[float, ...] = ()
+    """Per order a stage places, whatever its size; empty: orders cost nothing by themselves."""
     discount: float = 1.0
     """A step's profit counts `discount ** step`."""
     lost_sales: bool = False
@@ -58,11 +60,12 @@ class InventoryConfig:
             ("capacity", stages, 1e-6),
             ("replenishment_cost", stages + 1, 0.0),
             ("penalty", stages + 1, 0.0),
+            ("setup_cost", stages if self.setup_cost else 0, 0.0),
         ):
             values = np.asarray(getattr(self, name), np.float64)
             if len(values) != size:
                 raise ConfigError(f"{name} has {len(values)} entries; give {size}")
-            if not np.isfinite(values).all() or values.min() < least:
+            if not np.isfinite(values).all() or values.min(initial=least) < least:
                 raise ConfigError(f"{name} must be finite and at least {least}: {values.tolist()}")
         if not self.price >= 0 or not 0 < self.discount <= 1:
             raise ConfigError(f"price >= 0 and discount in (0, 1] are needed: {self}")

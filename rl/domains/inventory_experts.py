@@ -19,11 +19,25 @@ KEPT = 8
 """Candidates refined at each spacing; the surface has flat ridges and more than one hill."""
 
 
+def echelon_position(view: InventoryView) -> Array:
+    """Return what each stage's ordering has already secured for the customers.
+
+    All stock and all goods on the way from the stage down to the customer, plus its orders that
+    wait at the supplier, minus what customers wait for.
+
+    Args:
+        view: What is known, NumPy.
+
+    Returns:
+        `[..., stage]`: units.
+    """
+    local = view.stock + view.in_transit.sum(-1)
+    position: Array = np.cumsum(local, axis=-1) - view.unmet[..., :1] + view.unmet[..., 1:]
+    return position
+
+
 def base_stock(view: InventoryView, config: InventoryConfig, levels: Levels) -> Array:
     """Order up to a level per echelon, never more than the supplier can ship now.
-
-    The echelon position of a stage is all stock and all goods on the way from it down to the
-    customer, plus its orders that wait at the supplier, minus what customers wait for.
 
     Args:
         view: What is known, NumPy.
@@ -33,11 +47,28 @@ def base_stock(view: InventoryView, config: InventoryConfig, levels: Levels) -> 
     Returns:
         `[..., stage]`: orders as shares of the capacities.
     """
-    local = view.stock + view.in_transit.sum(-1)
-    position = np.cumsum(local, axis=-1) - view.unmet[..., :1] + view.unmet[..., 1:]
     domain = InventoryDomain(config)
-    orders = np.clip(levels - position, 0.0, domain.shippable(view.stock))
+    orders = np.clip(levels - echelon_position(view), 0.0, domain.shippable(view.stock))
     action: Array = (orders / domain.capacity).astype(np.float32)
+    return action
+
+
+def reorder(
+    view: InventoryView, config: InventoryConfig, reorder_point: Levels, level: Levels
+) -> Array:
+    """Order up to a level, but only where the echelon position is at or below a point: (s, S).
+
+    Args:
+        view: What is known, NumPy.
+        config: The chain.
+        reorder_point: `[stage]` (s).
+        level: `[stage]` (S).
+
+    Returns:
+        `[..., stage]`: orders as shares of the capacities.
+    """
+    low = echelon_position(view) <= reorder_point
+    action: Array = np.where(low, base_stock(view, config, level), 0.0).astype(np.float32)
     return action
 
 

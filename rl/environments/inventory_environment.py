@@ -67,20 +67,26 @@ class _Books:
         self._costs = as_tensor(config.replenishment_cost)
         self._penalty = as_tensor(config.penalty)
         self._holding = as_tensor(config.holding_cost)
+        self._setup = as_tensor(config.setup_cost) if config.setup_cost else None
 
     def enter(
-        self, step: int, delivered: Tensor, undelivered: Tensor, stock: Tensor
+        self, step: int, delivered: Tensor, undelivered: Tensor, *, stock: Tensor, orders: Tensor
     ) -> dict[str, Tensor]:
         """Return the terms of the reward, `[env, agent]` each, from units `[env, stage + 1]`."""
         bought = torch.cat([delivered[:, 1:], delivered[:, -1:]], dim=-1)
         worth = self._discount**step
-        holding = -worth * self._holding * stock
-        return {
+        terms = {
             "sales": self._share(worth * self._prices * delivered),
             "purchases": self._share(-worth * self._costs * bought),
             "penalty": self._share(-worth * self._penalty * undelivered),
-            "holding_cost": holding.sum(-1, keepdim=True) if self._planner else holding,
+            "holding_cost": self._own(-worth * self._holding * stock),
         }
+        if self._setup is not None:
+            terms["setup_cost"] = self._own(-worth * self._setup * (orders > 0))
+        return terms
+
+    def _own(self, per_stage: Tensor) -> Tensor:
+        return per_stage.sum(-1, keepdim=True) if self._planner else per_stage
 
     def _share(self, per_stage: Tensor) -> Tensor:
         """Sum for the planner, or let the last stage have what is the source's."""
@@ -99,14 +105,15 @@ class BatchedInventory(LockstepEnvironment[InventoryState]):
     `InventoryDomain`. Action, in [0, 1]: order as a share of the capacity, rounded down to whole
     units; planner `[stages]`, stages `[1]` each.
     Reward, summed for the planner, discounted by the step: `sales` (to customers or to the stage
-    below) minus `purchases`, `penalty` on undelivered units and `holding_cost`. What the source
-    earns counts for the last stage. Between stages a sale is another's purchase, so transfer
-    prices do not move the planner's reward. Cost: customers' units not delivered.
+    below) minus `purchases`, `penalty` on undelivered units, `holding_cost` and, where orders cost
+    something by themselves, `setup_cost`. What the source earns counts for the last stage. Between
+    stages a sale is another's purchase, so transfer prices do not move the planner's reward.
+    Cost: customers' units not delivered.
     End: terminated never; truncated after `config.max_steps`.
     Invariants: shelves never negative; shipped = on the way + received; demand = sold + waiting or
     lost.
     Differentiable: steps are out of place. Surrogate: rounding passes gradients as if orders were
-    not rounded. Kinks: where a shipment or a sale is cut.
+    not rounded. Kinks: where a shipment or a sale is cut. Setup costs jump and have no gradient.
     """
 
     is_differentiable = True
@@ -200,7 +207,8 @@ class BatchedInventory(LockstepEnvironment[InventoryState]):
     def _advance(self, action: Tensor) -> Outcome[InventoryState]:
         """Order, ship, receive, sell, and count."""
         before = self.state
-        requested = _place_orders(self.domain, action.flatten(1)) + before.unmet[:, 1:]
+        orders = _place_orders(self.domain, action.flatten(1))
+        requested = orders + before.unmet[:, 1:]
         shipped = torch.minimum(requested, self.domain.shippable(before.stock))
         on_the_way = before.in_transit + shipped[..., None] * self._arrival_slot
         received = on_the_way[..., 0]
@@ -226,7 +234,9 @@ class BatchedInventory(LockstepEnvironment[InventoryState]):
                 in_transit=torch.cat([on_the_way[..., 1:], self._nothing], dim=-1),
                 unmet=torch.zeros_like(undelivered) if self.config.lost_sales else undelivered,
             ),
-            reward_terms=self._books.enter(self.t, delivered, undelivered, stock),
+            reward_terms=self._books.enter(
+                self.t, delivered, undelivered, stock=stock, orders=orders
+            ),
             metrics=metrics,
             cost=undelivered[:, : self.num_agents, None],
         )

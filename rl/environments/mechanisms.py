@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rl.environments.max_min import fill_max_min
+
 Requests = Float[Tensor, "env service resource"]
 Mechanism = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -64,6 +66,27 @@ def allocate_by_priority(
     return _lend_rest(requests, granted, claims, capacity)
 
 
+def allocate_max_min(
+    requests: Requests,
+    usable: Requests,
+    capacity: Float[Tensor, "env resource"],
+    priority: Float[Tensor, "env service"],
+) -> Requests:
+    """Raise dominant shares in proportion to priority until claims are met or something is full.
+
+    Args:
+        requests: Units asked for.
+        usable: Units each service can use in this step.
+        capacity: Units there are.
+        priority: Weight of the dominant share.
+
+    Returns:
+        Units granted; they sum to at most the capacity.
+    """
+    claims = torch.minimum(requests, usable)
+    return _lend_rest(requests, fill_max_min(claims, capacity, priority), claims, capacity)
+
+
 def _scale_to(amounts: Tensor, limit: Tensor) -> Tensor:
     """Scale amounts down in proportion where they sum to more than the limit."""
     total = amounts.sum(1)
@@ -78,4 +101,5 @@ def _lend_rest(requests: Tensor, granted: Tensor, claims: Tensor, capacity: Tens
 MECHANISMS: dict[str, Mechanism] = {
     "proportional": allocate_proportionally,
     "priority": allocate_by_priority,
+    "max_min": allocate_max_min,
 }

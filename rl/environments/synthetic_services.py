@@ -82,8 +82,9 @@ def summarize_allocation(totals: Mapping[str, float]) -> dict[str, float]:
 
     Returns:
         The totals, with `value` (served value plus holding cost), `served_share` and `lost_share`
-        of the work that arrived, and the mean `held_share` of the capacities; zero before the
-        first step.
+        of the work that arrived, and the mean `held_share` of the capacities; `jain_index` and
+        `utilization`, means over the steps; `sla_violation_rate`, work lost over work that
+        arrived; `energy_kwh` and `carbon_kg`. Zero before the first step.
     """
     steps = max(totals["steps"], 1.0)
     arrived = totals.get("arrived_work", 0.0)
@@ -91,10 +92,14 @@ def summarize_allocation(totals: Mapping[str, float]) -> dict[str, float]:
         "value": totals.get("served_value", 0.0) + totals.get("holding_cost", 0.0),
         "served_share": totals.get("served_work", 0.0) / arrived if arrived else 0.0,
         "lost_share": totals.get("lost_work", 0.0) / arrived if arrived else 0.0,
+        "sla_violation_rate": totals.get("lost_work", 0.0) / arrived if arrived else 0.0,
         "held_share": totals.get("held_share", 0.0) / steps,
+        "jain_index": totals.get("jain_index", 0.0) / steps,
+        "utilization": totals.get("used_share", 0.0) / steps,
     }
     flows = ("steps", "served_value", "holding_cost", "arrived_work", "served_work", "lost_work")
-    return figures | {name: totals.get(name, 0.0) for name in flows}
+    counted = (*flows, "energy_kwh", "carbon_kg")
+    return figures | {name: totals.get(name, 0.0) for name in counted}
 
 
 def _check_agents(agents: Sequence[AgentConfig]) -> None:

@@ -15,6 +15,7 @@ from data.demand import InventoryScenarios, PoissonDemand
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from rl.domains.inventory import InventoryDomain, inv_management, inv_management_demand
 from rl.environments.conformance import check_environment
+from rl.environments.gradient_check import check_gradients
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
 from rl.evaluation.inventory_scores import numpy_view
 from utils.errors import ConfigError
@@ -139,33 +140,12 @@ def test_same_episode_same_trajectory_whatever_the_batch():
         assert torch.equal(wide.final_observation[:2], narrow.final_observation)
 
 
-def episode_returns(config, source, actions):
-    """Play one point per copy; `[env]`."""
-    copies = actions.shape[1]
-    env = make_environment(config, source, num_envs=copies, episodes=copies, shuffle=False)
-    return sum(env.step(action).reward[:, 0].double() for action in actions)
-
-
 @pytest.mark.parametrize("lost_sales", [False, True])
 def test_gradients_agree_with_finite_differences(lost_sales):
     config = replace(inv_management(lost_sales=lost_sales), whole_units=False, max_steps=12)
-    points, step = 400, 1e-3
-    generator = torch.Generator().manual_seed(2)
-    demand = np.random.default_rng(2).uniform(10, 30, (points, 12)).astype(np.float32)
+    demand = np.random.default_rng(2).uniform(10, 30, (400, 12)).astype(np.float32)
     source = FixedSource(InventoryScenarios(demand=demand))
-    actions = 0.1 + 0.5 * torch.rand((12, points, 1, 3), generator=generator)
-    direction = torch.randn(actions.shape, generator=generator)
-    actions.requires_grad_()
-    (slope,) = torch.autograd.grad(episode_returns(config, source, actions).sum(), actions)
-    with torch.no_grad():
-        up, here, down = (
-            episode_returns(config, source, actions + s * direction) for s in (step, 0.0, -step)
-        )
-    left, right, middle = (here - down) / step, (up - here) / step, (up - down) / (2 * step)
-    smooth = (left - right).abs() <= 0.003 * middle.abs()  # else a kink lies between the points
-    error = ((slope * direction).sum((0, 2, 3)) - middle).abs() / middle.abs()
-    assert int(smooth.sum()) >= 100
-    assert float(error[smooth].max()) <= 0.01
+    check_gradients(lambda copies: make_environment(config, source, copies, 400, shuffle=False))
 
 
 def test_rounding_lets_gradients_through():

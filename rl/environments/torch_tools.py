@@ -1,0 +1,33 @@
+"""The array operations of torch for domains that are written over an array namespace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rl.domains.array_tools import ArrayTools
+
+
+def make_torch_tools(device: torch.device, dtype: torch.dtype) -> ArrayTools:
+    """Return the array operations of torch.
+
+    Args:
+        device: Where arrays live.
+        dtype: Of floats.
+    """
+
+    def take(values: Tensor, index: Tensor) -> Tensor:
+        if index.ndim == 1:
+            return values.index_select(-1, index)
+        picked = values.index_select(-1, index.flatten())
+        return picked.reshape(*values.shape[:-1], *index.shape)
+
+    def as_array(values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype, device=device)
+
+    def as_index(values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.int64, device=device)
+
+    return ArrayTools(xp=torch, as_array=as_array, as_index=as_index, take=take)
