@@ -168,6 +168,8 @@ class CapacityPlanningEnvironment(DictEnvironment):
         lead_time: int = 3,
         max_steps: int = 60,
         seed: int | None = None,
+        *,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -176,6 +178,7 @@ class CapacityPlanningEnvironment(DictEnvironment):
             lead_time: Steps from the decision until a lump serves.
             max_steps: Length of an episode.
             seed: Of the episodes; None is zero.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: A number is out of range.
@@ -184,7 +187,7 @@ class CapacityPlanningEnvironment(DictEnvironment):
         law = CapacityDemandConfig(num_regions=num_regions, max_steps=max_steps)
         bank = ScenarioBank(CapacityDemand(law), BankConfig(), seed or 0)
         options = LockstepOptions(num_envs=1)
-        super().__init__(BatchedCapacityPlanning(config, bank, options, seed or 0))
+        super().__init__(BatchedCapacityPlanning(config, bank, options, seed or 0), render_mode)
 
 
 def _check_bank(bank: CapacityBank, config: CapacityConfig) -> None:

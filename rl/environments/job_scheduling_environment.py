@@ -251,7 +251,13 @@ class JobSchedulingEnvironment(DictEnvironment):
     """The preset `job_scheduling`, spoken to in dicts; see `BatchedJobScheduling`."""
 
     def __init__(
-        self, load: float = 1.3, window: int = 10, max_steps: int = 400, seed: int | None = None
+        self,
+        load: float = 1.3,
+        window: int = 10,
+        max_steps: int = 400,
+        seed: int | None = None,
+        *,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -260,6 +266,7 @@ class JobSchedulingEnvironment(DictEnvironment):
             window: Waiting jobs that are seen.
             max_steps: Decisions in an episode.
             seed: Of the episodes; None is zero.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: A number is out of range.
@@ -268,7 +275,7 @@ class JobSchedulingEnvironment(DictEnvironment):
         jobs = JobConfig(arrival_rate=rate_for_load(load, JobConfig()))
         bank = ScenarioBank(JobArrivals(jobs), BankConfig(), seed or 0)
         options = LockstepOptions(num_envs=1)
-        super().__init__(BatchedJobScheduling(config, bank, options, seed or 0))
+        super().__init__(BatchedJobScheduling(config, bank, options, seed or 0), render_mode)
 
 
 def _check_bank(bank: JobBank, config: JobSchedulingConfig) -> None:

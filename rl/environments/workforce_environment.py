@@ -214,6 +214,8 @@ class WorkforceEnvironment(DictEnvironment):
         num_skills: int = 3,
         num_weeks: int = 2,
         seed: int | None = None,
+        *,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -222,6 +224,7 @@ class WorkforceEnvironment(DictEnvironment):
             num_skills: Skills that shifts need.
             num_weeks: Length of an episode.
             seed: Of the episodes; None is zero.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: A number is out of range.
@@ -236,7 +239,9 @@ class WorkforceEnvironment(DictEnvironment):
             num_employees=num_employees, num_skills=num_skills, num_shifts=law.num_shifts
         )
         bank = ScenarioBank(StaffingDemand(law), BankConfig(), seed or 0)
-        super().__init__(BatchedWorkforce(config, bank, LockstepOptions(num_envs=1), seed or 0))
+        super().__init__(
+            BatchedWorkforce(config, bank, LockstepOptions(num_envs=1), seed or 0), render_mode
+        )
 
 
 def _check_bank(bank: StaffingBank, config: WorkforceConfig) -> None:

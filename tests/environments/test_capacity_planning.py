@@ -76,6 +76,14 @@ def test_faces():
     check_env(SingleAgentEnvironment(make_environment(num_envs=1)), skip_render_check=True)
 
 
+def test_an_episode_can_be_looked_at():
+    face = CapacityPlanningEnvironment(render_mode="ansi")
+    face.reset(seed=0)
+    for _ in range(3):
+        face.step({agent: face.action_space(agent).sample() for agent in face.agents})
+    assert "built_lumps" in face.render()
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), lead_time=st.integers(1, 5))
 def test_lumps_are_conserved_and_come_after_the_lead_time(seed, lead_time):

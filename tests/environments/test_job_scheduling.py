@@ -115,6 +115,14 @@ def test_what_cannot_be_booked_lets_time_pass():
     assert torch.equal(env.state.now, before)
 
 
+def test_an_episode_can_be_looked_at():
+    face = JobSchedulingEnvironment(render_mode="ansi")
+    face.reset(seed=0)
+    for _ in range(3):
+        face.step({agent: face.action_space(agent).sample() for agent in face.agents})
+    assert "utilisation" in face.render()
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), patience=st.floats(0.05, 0.9))
 def test_jobs_are_conserved_and_rewards_are_slowdowns(seed, patience):
