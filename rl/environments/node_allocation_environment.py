@@ -227,6 +227,7 @@ class NodeAllocationEnvironment(DictEnvironment):
         seed: int | None = None,
         *,
         step_seconds: float | None = None,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -237,6 +238,7 @@ class NodeAllocationEnvironment(DictEnvironment):
             seed: Of the episodes; None is zero.
             step_seconds: Length of a step, where workloads are tried until their deadline; None
                 tries each once.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: A number is out of range.
@@ -246,7 +248,8 @@ class NodeAllocationEnvironment(DictEnvironment):
         )
         nodes = replace(preset.nodes, step_seconds=step_seconds)
         bank = ScenarioBank(NodeWorkload(preset.world), BankConfig(), seed or 0)
-        super().__init__(BatchedNodes(nodes, bank, LockstepOptions(num_envs=1), seed or 0))
+        core = BatchedNodes(nodes, bank, LockstepOptions(num_envs=1), seed or 0)
+        super().__init__(core, render_mode)
 
     def get_allocation_metrics(self) -> dict[str, float]:
         """Return what was placed, refused and used since the episode began."""
