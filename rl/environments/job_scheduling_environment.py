@@ -195,6 +195,8 @@ class BatchedJobScheduling(LockstepEnvironment[JobState]):
         waiting = self._inverse.gather(1, state.slots).sum(1)
         waiting = waiting + self._inverse_sum[self._copy, state.arrived]
         waiting = waiting - self._inverse_sum[self._copy, state.entered]
+        # A step pays for the jobs it leaves behind, so the first also for those there before it.
+        waiting = waiting + torch.where(before.now == 0, self._inverse[:, 0], 0.0)
         metrics = {
             "time_steps": passed,
             "arrived_jobs": (state.arrived - before.arrived).float(),
