@@ -99,7 +99,8 @@ def check_action(
         shape: `[env, agent, act]`; choices have no last axis.
 
     Raises:
-        InvalidActionError: The shape is wrong, a value is not finite, or a choice unknown.
+        InvalidActionError: The shape is wrong, a value is not finite, or a choice is unknown or not
+            a whole number.
     """
     discrete = groups[0].action.kind == "discrete"
     wanted = tuple(shape[:2] if discrete else shape)
@@ -110,6 +111,8 @@ def check_action(
         raise InvalidActionError("action holds a value that is not finite")
     if not discrete:
         return
+    if action.is_floating_point() and (action != action.round()).any():
+        raise InvalidActionError("choices must be whole numbers; action holds a fraction")
     for group in groups:
         choices = action[:, list(group.members)]
         if ((choices < 0) | (choices >= group.action.size)).any():

@@ -290,8 +290,13 @@ class DictEnvironment(ParallelEnv):  # type: ignore[misc]
             )
         core = self.core
         if core.groups[0].action.kind == "discrete":
-            choices = [int(actions.get(agent, 0)) for agent in self.possible_agents]
-            return torch.tensor([choices], device=core.device)
+            choices = [np.asarray(actions.get(agent, 0)) for agent in self.possible_agents]
+            for agent, choice in zip(self.possible_agents, choices, strict=True):
+                if choice.shape or choice.dtype.kind not in "biuf":
+                    raise InvalidActionError(
+                        f"the action of {agent} must be one whole number, not {actions[agent]!r}"
+                    )
+            return torch.as_tensor(np.stack(choices)[None], device=core.device)
         width = max(group.action.size for group in core.groups)
         joint = np.zeros((1, core.num_agents, width), np.float32)
         for agent, action in actions.items():

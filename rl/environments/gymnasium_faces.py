@@ -188,7 +188,9 @@ def _to_action(core: BatchedEnvironment, actions: NDArray[Any]) -> Tensor:
     wanted = (core.num_envs,) if action.kind == "discrete" else (core.num_envs, action.size)
     if actions.shape != wanted:
         raise InvalidActionError(f"the action has shape {actions.shape}, not {wanted}")
-    dtype = torch.int64 if action.kind == "discrete" else torch.float32
+    if actions.dtype.kind not in "biuf":
+        raise InvalidActionError(f"the action must hold numbers, not {actions.dtype}")
+    dtype = None if action.kind == "discrete" else torch.float32
     return torch.as_tensor(actions, dtype=dtype, device=core.device)[:, None]
 
 

@@ -215,10 +215,12 @@ class LockstepEnvironment(ABC, Generic[State]):
             action: `[env, agent, act]` continuous, clipped to its range; `[env, agent]` choices.
 
         Raises:
-            InvalidActionError: The shape is wrong, a value is not finite, or a choice unknown.
+            InvalidActionError: The shape is wrong, a value is not finite, or a choice is unknown or
+                not a whole number.
         """
         check_action(action, self.groups, self._every_action.shape)
-        outcome = self._advance(action)
+        kind = torch.int64 if self.groups[0].action.kind == "discrete" else torch.float32
+        outcome = self._advance(action.to(kind))
         self.state = outcome.state
         self.t += 1
         sight = final = self._look()

@@ -302,3 +302,25 @@ def test_bad_actions_are_refused():
     env = make_environment()
     with pytest.raises(InvalidActionError, match="choices of scheduler"):
         env.step(torch.full((4, 1), 4))
+    for fraction in (1.7, 0.5):
+        with pytest.raises(InvalidActionError, match="whole numbers"):
+            env.step(torch.full((4, 1), fraction))
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.float32, torch.bool])
+def test_choices_of_any_kind_are_the_same_choices(kind):
+    env, other = make_environment(), make_environment()
+    for choice in (1, 0, 1, 1, 0, 1):
+        played = env.step(torch.full((4, 1), choice))
+        same = other.step(torch.full((4, 1), choice).to(kind))
+        assert torch.equal(played.observation, same.observation)
+
+
+@pytest.mark.parametrize("choice", [1.7, float("nan"), "first", [1, 2]])
+def test_faces_refuse_what_is_no_choice(choice):
+    face, single = JobSchedulingEnvironment(), SingleAgentEnvironment(make_environment(num_envs=1))
+    face.reset(seed=0), single.reset(seed=0)
+    with pytest.raises(InvalidActionError, match=r"whole number|finite"):
+        face.step({"scheduler": choice})
+    with pytest.raises(InvalidActionError, match=r"whole number|finite|shape|hold numbers"):
+        single.step(choice)
