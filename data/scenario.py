@@ -182,9 +182,11 @@ class ScenarioBank(Generic[Scenarios]):
         Raises:
             ScenarioError: The source no longer gives the same episodes.
         """
+        before = vars(self).copy()
         self.seed, self.refresh_counter = seed, refresh_counter
         self._draw()
         if self.hash != expected_hash:
+            vars(self).update(before)
             raise ScenarioError(
                 "the scenario source gives other episodes than when the checkpoint was written "
                 "(changed traces or generator); start a new run"

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from data.scenario import ScenarioError
 from rl.environments.base_environment import (
     ActionSpec,
     AgentGroup,
@@ -225,14 +226,20 @@ class UnitActions(DiscreteFace):
 
         Args:
             state: What `state_dict` returned.
+
+        Raises:
+            ScenarioError: It lacks something, or is another world's.
         """
-        self.core.load_state_dict({n: v for n, v in state.items() if not n.startswith("units.")})
         shown = {
             name.removeprefix("units."): value.to(self.device, copy=True)
             for name, value in state.items()
             if name.startswith("units.")
         }
-        self._record = build_record(shown)
+        record = build_record(shown)
+        if "handed_out" not in state or "given" not in state:
+            raise ScenarioError("the saved state lacks given or handed_out; give a whole one")
+        self.core.load_state_dict({n: v for n, v in state.items() if not n.startswith("units.")})
+        self._record = record
         self._given = state["given"].to(self.device, copy=True)
         self._handed_out = int(state["handed_out"])
 

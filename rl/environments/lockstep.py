@@ -257,12 +257,21 @@ class LockstepEnvironment(ABC, Generic[State]):
             ScenarioError: The scenario source gives other episodes than it did, or the state is
                 another world's.
         """
-        wanted = {f"state.{field.name}" for field in fields(self.state)}
+        ours = self.state_dict()
+        wanted = {name for name in ours if name.startswith("state.")}
         held = {name for name in state if name.startswith("state.")}
         if wanted != held:
             raise ScenarioError(
                 f"the saved state holds {sorted(held)}, this world has {sorted(wanted)}"
             )
+        if missing := sorted(ours.keys() - state.keys()):
+            raise ScenarioError(f"the saved state lacks {', '.join(missing)}; give a whole one")
+        for name, value in ours.items():
+            if state[name].shape != value.shape:
+                raise ScenarioError(
+                    f"{name} of the saved state has shape {tuple(state[name].shape)}, here it has "
+                    f"{tuple(value.shape)}; build the world with the sizes it was saved with"
+                )
         self._deal = self._dealer.restore(state, state["episode"])
         self._enter_episodes()
         self.t = int(state["time"])

@@ -8,6 +8,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from data.scenario import ScenarioError
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from utils.errors import QuartermasterError
 
@@ -200,6 +201,9 @@ def build_record(tensors: Mapping[str, Tensor]) -> StepRecord:
 
     Args:
         tensors: By the names that `named_tensors` gave.
+
+    Raises:
+        ScenarioError: A field is missing.
     """
     parts: dict[str, Tensor | dict[str, Tensor]] = {"metrics": {}, "reward_terms": {}}
     for name, values in tensors.items():
@@ -209,4 +213,6 @@ def build_record(tensors: Mapping[str, Tensor]) -> StepRecord:
             held[key] = values
         else:
             parts[field] = values
+    if missing := [one.name for one in fields(StepRecord) if one.name not in parts]:
+        raise ScenarioError(f"the saved record lacks {', '.join(missing)}; give a whole one")
     return StepRecord(**parts)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import torch
 
 from data.demand import PoissonDemand
 from data.node_workload import NodeWorkload
-from data.scenario import BankConfig, ScenarioBank
+from data.scenario import BankConfig, ScenarioBank, ScenarioError
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.domains.inventory import inv_management
 from rl.domains.nodes import distributed_nodes
@@ -151,3 +151,19 @@ def test_a_learner_of_choices_plays_it(face):
     rollout, summary = Collector(environment, agent, rollout_steps=60, seed=0).collect()
     assert summary.env_steps == 180
     assert torch.isfinite(rollout.reward).all()
+
+
+def test_units_refuse_a_saved_state_that_lacks_a_part_and_change_nothing():
+    face = UnitActions(make_chain())
+    face.reset(0)
+    face.step(torch.zeros((3, 1), dtype=torch.int64))
+    saved = face.state_dict()
+    for _ in range(9):
+        face.step(torch.ones((3, 1), dtype=torch.int64))
+    before = face.state_dict()
+    for name in saved:
+        if name.startswith(("units.metrics", "units.reward_terms")):
+            continue
+        with pytest.raises(ScenarioError, match=r"lacks|this world has"):
+            face.load_state_dict({other: saved[other] for other in saved if other != name})
+    assert all(torch.equal(value, before[name]) for name, value in face.state_dict().items())

@@ -66,3 +66,55 @@ def test_a_saved_state_of_another_world_is_refused():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ConfigError, match="num_envs must be at least 1"):
         LockstepOptions(num_envs=0)
+
+
+def test_a_saved_state_that_lacks_a_part_is_refused():
+    env = make_chain()
+    for name in ("dealt", "bank_hash", "generator", "time", "episode"):
+        state = env.state_dict()
+        del state[name]
+        with pytest.raises(ScenarioError, match=f"lacks {name}"):
+            env.load_state_dict(state)
+
+
+def test_a_saved_state_of_other_sizes_is_refused_and_changes_nothing():
+    env = make_chain()
+    action = torch.full((16, 1, 3), 0.2)
+    env.step(action)
+    before = env.state_dict()
+    wrong = before | {"state.unmet": torch.zeros((16, 99)), "time": torch.tensor(7)}
+    with pytest.raises(ScenarioError, match=r"state\.unmet .*\(16, 99\), here it has"):
+        env.load_state_dict(wrong)
+    options = InventoryOptions(num_envs=8)
+    fewer = BatchedInventory(CONFIG, make_bank(), options, 0).state_dict()
+    with pytest.raises(ScenarioError, match=r"has shape \(8,.*build the world with the sizes"):
+        env.load_state_dict(fewer)
+    assert all(torch.equal(value, before[name]) for name, value in env.state_dict().items())
+
+
+def test_a_state_saved_under_another_bank_is_refused_and_changes_nothing():
+    env = make_chain()
+    env.step(torch.zeros((16, 1, 3)))
+    saved = env.state_dict()
+    other = ScenarioBank(PoissonDemand(mean=60.0, max_steps=30), BankConfig(num_episodes=8), 5)
+    env.use_bank(other, seed=1)
+    before = env.state_dict()
+    with pytest.raises(ScenarioError, match="gives other episodes"):
+        env.load_state_dict(saved)
+    assert all(torch.equal(value, before[name]) for name, value in env.state_dict().items())
+    assert env.bank.seed == 5
+    env.use_bank(make_bank(), seed=0)
+    env.load_state_dict(saved)
+    assert env.t == 1
+
+
+def test_actions_of_other_kinds_play_the_same_world_in_single_precision():
+    one, other = make_chain(), make_chain()
+    for _ in range(31):
+        first = one.step(torch.full((16, 1, 3), 0.25))
+        second = other.step(torch.full((16, 1, 3), 0.25, dtype=torch.float64))
+        assert second.reward.dtype == torch.float32
+        assert torch.equal(first.reward, second.reward)
+    assert {v.dtype for v in one.state_dict().values()} == {
+        v.dtype for v in other.state_dict().values()
+    }
