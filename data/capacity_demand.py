@@ -48,8 +48,10 @@ class CapacityScenarios(ScenarioArrays):
         if not np.isin(self.active, (0, 1)).all():
             raise ScenarioError("active holds values other than 0 and 1")
         is_off = self.active[:, None] == 0
-        if max((one * is_off).max() for one in (self.demand, self.initial_lumps[:, None])) > 0:
-            raise ScenarioError("a region that is not active has demand or lumps; set them to 0")
+        for name in ("demand", "history", "initial_lumps"):
+            values = getattr(self, name).reshape((episodes, -1, regions))
+            if (is_off & (values > 0)).any():
+                raise ScenarioError(f"a region that is not active has {name}; set it to 0")
 
 
 @dataclass(frozen=True, kw_only=True)

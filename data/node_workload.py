@@ -86,8 +86,12 @@ class NodeWorldConfig:
             raise ConfigError("capacity, smallest_need and largest_need want one value a resource")
         if any(not 0 < low <= high for low, high in zip(*needs, strict=True)):
             raise ConfigError(f"needs want 0 < smallest <= largest per resource: {needs}")
-        if min(self.capacity) <= 0 or not 0 < self.smallest_node <= self.largest_node:
-            raise ConfigError("capacities want to be > 0 and 0 < smallest_node <= largest_node")
+        sizes = (*self.capacity, *self.largest_need, self.smallest_node, self.largest_node)
+        if not all(0 < size < math.inf for size in sizes) or self.smallest_node > self.largest_node:
+            raise ConfigError(
+                "capacities, needs and node sizes want to be finite and > 0, and smallest_node <= "
+                f"largest_node: {sizes}"
+            )
         if min(self.num_nodes, self.num_priorities, self.max_steps) < 1:
             raise ConfigError("num_nodes, num_priorities and max_steps want to be at least 1")
         if not 0 < self.deadline[0] <= self.deadline[1] < math.inf:

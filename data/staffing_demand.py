@@ -108,9 +108,10 @@ class StaffingConfig:
                 f"{self.employed} employees cannot have {self.skills_in_use} own skills; switch "
                 "skills off or employ more"
             )
-        positive = (*self.contract_hours, *self.shift_profile, *self.day_profile)
-        if not positive or not all(0 < value < np.inf for value in positive):
-            raise ConfigError("contract_hours and profiles must be finite and above 0")
+        for name in ("contract_hours", "shift_profile", "day_profile"):
+            values = getattr(self, name)
+            if not values or not all(0 < value < np.inf for value in values):
+                raise ConfigError(f"{name} wants numbers that are finite and above 0, not {values}")
         if not all(
             0 <= value <= 1 for value in (self.second_skill_share, self.absence_rate)
         ) or not (1 <= self.absence_shifts < np.inf):

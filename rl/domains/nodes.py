@@ -45,6 +45,11 @@ class NodeConfig:
             raise ConfigError("num_nodes, resources and max_steps want to be at least 1")
         if not 0 <= self.drain <= 1:
             raise ConfigError(f"drain is a share of capacity in [0, 1], not {self.drain}")
+        for name in ("placement_reward", "fit_reward", "failure_penalty", "imbalance_penalty"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(
+                    f"{name} must be finite and not negative, not {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

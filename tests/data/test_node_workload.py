@@ -92,6 +92,8 @@ def test_senseless_episodes_are_refused(changes, message):
         {"smallest_need": (40.0, 2.0, 50.0, 10.0)},
         {"num_nodes": 0},
         {"smallest_node": 0.0},
+        {"largest_node": float("inf")},
+        {"capacity": (100.0, 64.0, 1000.0, float("nan"))},
         {"workloads_per_step": float("nan")},
         {"initial_workloads": -1.0},
         {"deadline": (2.0, 0.5)},

@@ -90,3 +90,7 @@ def test_preset_and_refusals():
     for settings in ({"num_nodes": 0}, {"drain": 2.0}, {"resources": ()}, {"max_steps": 0}):
         with pytest.raises(ConfigError):
             NodeConfig(**settings)
+    for name in ("placement_reward", "fit_reward", "failure_penalty", "imbalance_penalty"):
+        for value in (-1.0, float("nan"), float("inf")):
+            with pytest.raises(ConfigError, match=f"{name} must be finite"):
+                NodeConfig(**{name: value})

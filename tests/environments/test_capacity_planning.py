@@ -261,6 +261,7 @@ GOOD = {
         ({"initial_lumps": np.full((1, 1), 0.5)}, "parts of lumps"),
         ({"active": np.full((1, 1), 0.5)}, "active holds values other"),
         ({"active": np.zeros((1, 1))}, "not active has demand"),
+        ({"active": np.zeros((1, 1)), "demand": np.zeros((1, 2, 1))}, "not active has history"),
         ({"history": np.ones((1, 3, 2))}, "history has shape"),
         ({"demand": np.ones((1, 0, 1))}, "not empty"),
     ],
