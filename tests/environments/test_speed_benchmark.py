@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from benchmarks import plain_allocation, plain_nodes
@@ -39,3 +43,16 @@ def test_a_loop_that_places_elsewhere_is_noticed(monkeypatch):
 def test_every_world_can_be_measured(name, monkeypatch):
     monkeypatch.setattr("benchmarks.measuring.SECONDS", 0.01)
     assert measure_core(name, WORLDS[name].make(4)).steps_per_cpu_second > 0
+
+
+def test_peers_that_are_installed_are_left_alone_wherever_the_script_is_called(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(Path("scripts/install-peers"), tmp_path / "scripts")
+    for name in ("or_gym", "gym_invmgmt", "mpe2"):
+        (tmp_path / "var/peers" / name).mkdir(parents=True)
+        (tmp_path / "var/peers" / name / "installed").touch()
+    for names in ([], ["or_gym"]):
+        told = subprocess.check_output(
+            ["./install-peers", *names], cwd=tmp_path / "scripts", stderr=subprocess.STDOUT
+        )
+        assert told == b""
