@@ -64,7 +64,7 @@ def solve_stock_problem(problem: StockProblem) -> StockPlan:
     demand = problem.demand
     reach = math.ceil(DEMAND_REACH * demand.deviation)
     mean = round(demand.mean)
-    asked = np.arange(max(0, mean - reach), mean + reach + 1)
+    asked = np.arange(mean - reach, mean + reach + 1)
     edges = np.append(asked - 0.5, asked[-1] + 0.5)
     chance = np.diff(norm.cdf(edges, demand.mean, demand.deviation))
     chance /= chance.sum()

@@ -99,6 +99,23 @@ def test_finite_horizon():
     assert plan.cost == pytest.approx(3016.44, rel=5e-4)
 
 
+def test_the_plan_costs_what_it_says_also_where_demand_varies_much():
+    demand = NormalDemand(mean=20, deviation=16)
+    plan = solve_stock_problem(
+        StockProblem(num_steps=6, holding=1, shortage=9, unit_cost=1, setup=64, demand=demand)
+    )
+    draw = np.random.default_rng(0)
+    stock, cost = np.zeros(100_000), np.zeros(100_000)
+    for point, level in zip(plan.reorder_point, plan.level, strict=True):
+        order = np.where(stock <= point, level - stock, 0.0)
+        stock = stock + order
+        cost += 64 * (order > 0) + order
+        stock = stock - np.round(draw.normal(20, 16, len(stock)))
+        cost += np.where(stock > 0, stock, -9 * stock)
+    cost += np.where(stock > 0, stock, -9 * stock)
+    assert plan.cost == pytest.approx(cost.mean(), abs=4 * cost.std() / len(cost) ** 0.5)
+
+
 @pytest.mark.parametrize("field", ["holding", "setup"])
 def test_negative_costs_are_refused(field):
     demand = NormalDemand(mean=100, deviation=20)
