@@ -117,6 +117,14 @@ def plain_world(demand, *, lumps, history=5.0, config=None):
     return make_environment(config=config, source=FixedSource(scenarios), num_envs=1)
 
 
+def test_lumps_that_come_in_a_step_can_be_removed_in_it_and_no_more():
+    env = plain_world([5.0, 5.0, 5.0], lumps=1)
+    env.step(torch.ones((1, 1, 1)))
+    assert env.step(-torch.ones((1, 1, 1))).metrics["removed_lumps"] == 2
+    assert env.state.lumps == 1
+    assert env.step(-torch.ones((1, 1, 1))).metrics["removed_lumps"] == 1
+
+
 def test_three_steps_by_hand():
     """One lump of 10. Demand 15, 25, 4. Build two, nothing, remove two."""
     env = plain_world([15.0, 25.0, 4.0], lumps=1)

@@ -89,15 +89,18 @@ def test_bookings_by_hand():
     )
     source = FixedSource(one_episode(jobs, steps=4, capacity=[10.0]))
     env = make_environment(config, num_envs=1, bank=make_bank(config, episodes=1, source=source))
-    void, rewards, slowdowns = 2, [], []
+    void, rewards, slowdowns, use = 2, [], [], []
     for choice in (0, void, 0, void, 0, void, void, void, void):
         record = env.step(torch.tensor([[choice]]))
         rewards.append(float(record.reward))
+        if record.metrics["time_steps"]:
+            use.append(float(record.metrics["utilisation"]))
         if record.metrics["placed_jobs"]:
             slowdowns.append(float(record.metrics["slowdown_sum"]))
     # Job 0 at once: 2/2. Job 1, of time 1, waits until job 0 ends at 2: (5 - 1) / 3.
     # Job 2 fits beside it at once: 1/1.
     assert slowdowns == pytest.approx([1.0, 4 / 3, 1.0])
+    assert use == pytest.approx([0.6, 0.6, 1.0, 0.6, 0.6, 0.0])
     assert rewards == pytest.approx(
         [0, -1 / 2 - 1 / 2 - 1 / 3, 0, -1 / 3 - 1, 0, -1 / 3, -1 / 3, 0, 0]
     )
@@ -203,6 +206,24 @@ def test_experts_start_jobs_now_and_pass_when_none_fits(name):
             assert ((choice < SMALL.window) == (start == 0).any(1)).all()
         record = env.step(torch.as_tensor(choice)[:, None])
     assert (record.metrics["waiting_jobs"] == 0).all()
+
+
+def test_nobody_overtakes_the_oldest_under_fifo():
+    def choose(need):
+        view = JobView(
+            free=np.full((1, 1, 6), 5.0),
+            capacity=np.full((1, 1), 10.0),
+            length=np.array([[2, 0, 3, 1]]),
+            need=np.array(need)[None, :, None],
+            waited=np.array([[3, 0, 7, 1]]),
+            backlog=np.zeros(1),
+            arrivals_left=np.zeros(1),
+        )
+        domain = JobSchedulingDomain(JobSchedulingConfig(num_resources=1, window=4, horizon=6))
+        return int(EXPERTS["fifo"](view, domain, np.random.default_rng(0))[0])
+
+    assert choose([1.0, 0.0, 5.0, 1.0]) == 2
+    assert choose([1.0, 0.0, 6.0, 1.0]) == 4
 
 
 def test_a_resource_that_is_off_is_out_of_the_world():

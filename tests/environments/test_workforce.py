@@ -251,6 +251,21 @@ def test_stages_change_the_world(field, low, high, measure):
     assert draws[1] > 1.3 * draws[0]
 
 
+def test_absences_begin_and_last_as_the_law_says():
+    law = StaffingConfig(num_weeks=20, absence_rate=0.001, absence_shifts=4.0)
+    absent = StaffingDemand(law).draw(150, np.random.default_rng(0)).absent
+    begins = absent[:, 1:] * (1 - absent[:, :-1])
+    spells = float(begins.sum())
+    assert begins.mean() == pytest.approx(0.001, abs=4 * (0.001 / begins.size) ** 0.5)
+    assert float(absent[:, 1:].sum()) / spells == pytest.approx(4.0, abs=4 * (12 / spells) ** 0.5)
+
+
+def test_the_forecast_is_what_is_expected_of_demand():
+    made = StaffingDemand(StaffingConfig(surprise=0.8)).draw(400, np.random.default_rng(0))
+    miss = made.demand.astype(float) - made.forecast
+    assert miss.mean() == pytest.approx(0.0, abs=float(4 * miss.std() / miss.size**0.5))
+
+
 GOOD = {
     "demand": np.ones((1, 2, 1), np.float32),
     "forecast": np.ones((1, 2, 1), np.float32),
