@@ -222,6 +222,36 @@ def test_no_policy_beats_hindsight_and_planning_beats_chance():
     assert played["forecast_base_stock"].mean() > played["nothing"].mean()
 
 
+def test_a_straight_line_is_read_where_the_lead_time_ends_and_late_orders_are_not_made():
+    config = CapacityConfig(num_regions=1, lookback=3, lead_time=2)
+
+    def act(steps_left):
+        view = CapacityView(
+            lumps=np.full((1, 1), 2.0),
+            coming=np.array([[[0.0, 1.0]]]),
+            recent_demand=np.array([[[10.0], [20.0], [30.0]]]),
+            active=np.ones((1, 1)),
+            steps_left=np.full(1, float(steps_left)),
+        )
+        return EXPERTS["forecast_base_stock"](view, config, np.random.default_rng(0)).item()
+
+    # Demand of 60 is expected where an order serves; three of six lumps are there.
+    assert act(50) == pytest.approx(3 / config.max_lumps)
+    assert act(3) == pytest.approx(3 / config.max_lumps)
+    assert act(2) == 0.0
+
+
+def test_noise_has_its_size_and_memory():
+    law = replace(LAW, max_steps=400, growth=(0.0, 0.0), season=0.0, level=(50.0, 50.0), noise=0.3)
+    drawn = CapacityDemand(law).draw(40, np.random.default_rng(0))
+    logs = np.log(drawn.demand.astype(float))
+    assert logs.std() == pytest.approx(0.3, rel=0.05)
+    assert np.corrcoef(logs[:, 1:].ravel(), logs[:, :-1].ravel())[0, 1] == pytest.approx(
+        0.6, abs=0.03
+    )
+    assert drawn.demand.mean() == pytest.approx(50.0, rel=0.02)
+
+
 def test_a_region_that_is_off_is_out_of_the_world():
     env = make_environment()
     size = env.observation_size

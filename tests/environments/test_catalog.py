@@ -78,6 +78,22 @@ def test_value_based_agents_can_play_it(name):
     assert torch.isfinite(record.reward).all()
 
 
+@every_world
+def test_another_seed_draws_other_scenarios(name):
+    one, same, other = (make_world(name, num_envs=1, seed=seed).bank.hash for seed in (3, 3, 4))
+    assert one == same != other
+
+
+def test_gymnasium_passes_the_seed_and_the_actions_on():
+    register_environments()
+    wanted = make_world("workforce", num_envs=1, seed=5).bank.hash
+    for make in (gymnasium.make_vec, gymnasium.make):
+        made = make(id_of("workforce"), seed=5, actions="binned")
+        core = made.core if make is gymnasium.make_vec else made.unwrapped._copy.core
+        assert core.core.bank.hash == wanted
+        assert core.groups[0].action.size == 125
+
+
 @pytest.mark.parametrize("name", ["no_such_world", ""])
 def test_unknown_worlds_are_refused_with_the_known_ones(name):
     with pytest.raises(ConfigError, match="there are shared_services, "):

@@ -208,6 +208,24 @@ def test_experts_start_jobs_now_and_pass_when_none_fits(name):
     assert (record.metrics["waiting_jobs"] == 0).all()
 
 
+def test_tetris_weighs_alignment_in_shares_of_capacity():
+    """Aligned: (.5 + .05) / 2 = .275 and .65; with brevity .14 + .5 = .64 and .33 + .17 = .49."""
+    view = JobView(
+        free=np.array([[[10.0] * 6, [20.0] * 6]]),
+        capacity=np.array([[10.0, 20.0]]),
+        length=np.array([[1, 3]]),
+        need=np.array([[[5.0, 1.0], [8.0, 10.0]]]),
+        waited=np.zeros((1, 2)),
+        backlog=np.zeros(1),
+        arrivals_left=np.zeros(1),
+    )
+    domain = JobSchedulingDomain(JobSchedulingConfig(window=2, horizon=6))
+    chosen = {
+        name: int(EXPERTS[name](view, domain, np.random.default_rng(0))[0]) for name in EXPERTS
+    }
+    assert (chosen["tetris"], chosen["tetris_raw"], chosen["packer"], chosen["sjf"]) == (0, 1, 1, 0)
+
+
 def test_nobody_overtakes_the_oldest_under_fifo():
     def choose(need):
         view = JobView(
@@ -272,6 +290,8 @@ def test_rates_of_loads_by_hand():
     jobs = JobArrivals(JobConfig()).draw(4000, np.random.default_rng(0))
     work = (jobs.length[..., None] * jobs.need).sum((1, 2)) / 2 / 10 / 49
     assert work.mean() == pytest.approx(JobConfig().load, abs=float(4 * work.std() / 4000**0.5))
+    alone = JobArrivals(JobConfig(active_resources=1)).draw(50, np.random.default_rng(0))
+    assert alone.need[alone.length > 0, 0].min() == JobConfig().dominant_need[0]
 
 
 @pytest.mark.parametrize(
