@@ -141,8 +141,10 @@ class UnitActions(DiscreteFace):
     """Agents hand out units one at a time; after so many choices the core takes its step.
 
     A choice adds one unit to a dimension of the core's action, which begins at its low end, or, the
-    last one, holds the unit back. Masked are dimensions that are full or that the core switches
-    off. Between two steps of the core nothing happens: reward, costs and metrics are zero.
+    last one, holds the unit back. Where amounts can be negative they begin at zero, and as many
+    choices more, behind those that add, take a unit away. Masked are dimensions that are full, or
+    empty, or that the core switches off. Between two steps of the core nothing happens: reward,
+    costs and metrics are zero.
     Observation: the core's, then what each dimension has been given so far and the share of the
     units handed out, in [0, 1].
     """
@@ -170,14 +172,19 @@ class UnitActions(DiscreteFace):
         self._width = max(group.action.size for group in core.groups)
         agents = (self.num_agents, self._width)
         self._low, self._span = torch.zeros((2, *agents), device=core.device)
-        self._hold = torch.zeros(self.num_agents, dtype=torch.int64, device=core.device)
+        self._size, self._hold = torch.zeros(
+            (2, self.num_agents), dtype=torch.int64, device=core.device
+        )
+        self._start = torch.zeros((self.num_envs, *agents), device=core.device)
         for group in core.groups:
             members, spec = list(group.members), group.action
             self._low[members, : spec.size] = spec.low
             self._span[members, : spec.size] = spec.high - spec.low
-            self._hold[members] = spec.size
+            self._size[members], self._hold[members] = spec.size, _unit_choices(spec) - 1
+            if _can_be_negative(spec):
+                self._start[:, members, : spec.size] = -spec.low / (spec.high - spec.low)
         self._record: StepRecord
-        self._given = torch.zeros((self.num_envs, *agents), device=core.device)
+        self._given = self._start
         self._handed_out = 0
 
     def reset(self, seed: int | None = None) -> StepRecord:
@@ -193,8 +200,9 @@ class UnitActions(DiscreteFace):
         """Hand out one unit per agent; with the last one, step the core.
 
         Args:
-            action: `[env, agent]`: a dimension, or the number of dimensions to hold back. A choice
-                that is masked holds back too.
+            action: `[env, agent]`: a dimension to add to, where amounts can be negative the number
+                of dimensions plus one to take from, or the last choice to hold back. A choice that
+                is masked holds back too.
 
         Raises:
             InvalidActionError: The shape is wrong or a choice unknown.
@@ -202,9 +210,11 @@ class UnitActions(DiscreteFace):
         choice = self._check(action)
         allowed = self._mask().gather(-1, choice[..., None])
         holds = (choice == self._hold)[..., None]
-        dimension = choice.clamp(max=self._width - 1)[..., None]
-        gain = torch.where(allowed & ~holds, self._unit, 0.0)
-        self._given = self._given.scatter_add(-1, dimension, gain).clamp(max=1.0)
+        takes = choice >= self._size
+        dimension = torch.where(takes, choice - self._size, choice).clamp(max=self._width - 1)
+        unit = torch.where(takes, -self._unit, self._unit)[..., None]
+        gain = torch.where(allowed & ~holds, unit, 0.0)
+        self._given = self._given.scatter_add(-1, dimension[..., None], gain).clamp(0.0, 1.0)
         self._handed_out += 1
         if self._handed_out < self._num_units:
             return self._show(_between_steps(self._record))
@@ -244,7 +254,7 @@ class UnitActions(DiscreteFace):
         self._handed_out = int(state["handed_out"])
 
     def _enlarge(self, group: AgentGroup) -> AgentGroup:
-        chosen = _with_choices(group, group.action.size + 1)
+        chosen = _with_choices(group, _unit_choices(group.action))
         return replace(
             chosen,
             observation_size=group.observation_size + group.action.size + 1,
@@ -254,11 +264,19 @@ class UnitActions(DiscreteFace):
 
     def _take(self, record: StepRecord) -> None:
         self._record = record
-        self._given, self._handed_out = torch.zeros_like(self._given), 0
+        self._given, self._handed_out = self._start, 0
 
     def _mask(self) -> Tensor:
-        open_ones = self._record.action_mask & (self._given < 1.0)
-        mask = torch.cat([open_ones, torch.zeros_like(open_ones[..., :1])], dim=-1)
+        shape = (self.num_envs, self.num_agents, self.action_size)
+        mask = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        for group in self.core.groups:
+            members, size = list(group.members), group.action.size
+            used, given = (
+                values[:, members, :size] for values in (self._record.action_mask, self._given)
+            )
+            mask[:, members, :size] = used & (given < 1.0)
+            if _can_be_negative(group.action):
+                mask[:, members, size : 2 * size] = used & (given > 0.0)
         mask[:, torch.arange(self.num_agents, device=self.device), self._hold] = True
         return mask
 
@@ -294,6 +312,15 @@ def _with_choices(group: AgentGroup, choices: int) -> AgentGroup:
             "levels, let each agent decide for itself, or hand out units (UnitActions)"
         )
     return replace(group, action=ActionSpec(kind="discrete", size=choices))
+
+
+def _can_be_negative(spec: ActionSpec) -> bool:
+    return spec.low < 0.0 < spec.high
+
+
+def _unit_choices(spec: ActionSpec) -> int:
+    """Return how many choices units give: to add, to take where that makes sense, to hold."""
+    return spec.size * (2 if _can_be_negative(spec) else 1) + 1
 
 
 def _between_steps(record: StepRecord) -> StepRecord:

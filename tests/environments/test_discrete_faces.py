@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from data.capacity_demand import CapacityDemand, CapacityDemandConfig
 from data.demand import PoissonDemand
 from data.node_workload import NodeWorkload
 from data.scenario import BankConfig, ScenarioBank, ScenarioError
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
+from rl.domains.capacity_planning import CapacityConfig
 from rl.domains.inventory import inv_management
 from rl.domains.nodes import distributed_nodes
+from rl.environments.capacity_planning_environment import BatchedCapacityPlanning
 from rl.environments.conformance import check_environment
 from rl.environments.discrete_faces import BinnedActions, UnitActions
 from rl.environments.gymnasium_faces import SingleAgentEnvironment
@@ -167,3 +170,31 @@ def test_units_refuse_a_saved_state_that_lacks_a_part_and_change_nothing():
         with pytest.raises(ScenarioError, match=r"lacks|this world has"):
             face.load_state_dict({other: saved[other] for other in saved if other != name})
     assert all(torch.equal(value, before[name]) for name, value in face.state_dict().items())
+
+
+def make_capacity():
+    config = CapacityConfig(num_regions=3, max_steps=STEPS)
+    law = CapacityDemandConfig(num_regions=3, active_regions=2, max_steps=STEPS)
+    bank = ScenarioBank(CapacityDemand(law), BankConfig(num_episodes=8), 0)
+    return BatchedCapacityPlanning(config, bank, LockstepOptions(num_envs=3), 0)
+
+
+def test_units_of_amounts_that_can_be_negative_begin_at_zero_and_go_both_ways():
+    face, core = UnitActions(make_capacity(), num_units=4, unit=0.25), make_capacity()
+    face.reset(1), core.reset(1)
+    assert face.groups[0].action.size == 7
+    assert face.reset(1).action_mask[0, 0].tolist() == [True, True, False] * 2 + [True]
+    for choices, amounts in (
+        ([6, 6, 6, 6], [0.0, 0.0, 0.0]),
+        ([0, 4, 6, 2], [0.5, -0.5, 0.0]),
+        ([3, 3, 3, 6], [-1.0, 0.0, 0.0]),
+        ([1, 4, 1, 1], [0.0, 1.0, 0.0]),
+    ):
+        for choice in choices:
+            shown = face.step(torch.full((3, 1), choice))
+        played = core.step(torch.tensor(amounts).expand(3, 1, 3))
+        assert torch.equal(shown.reward, played.reward)
+
+
+def test_units_of_amounts_that_can_be_negative_conform():
+    check_environment(lambda: UnitActions(make_capacity(), num_units=3, unit=0.5), num_steps=50)
