@@ -23,15 +23,19 @@ from torch import Tensor
 
 from benchmarks.inventory import PUBLISHED_LEVELS
 from rl.domains import allocation_experts as allocation
+from rl.domains import capacity_experts as capacity
 from rl.domains import cluster_experts as cluster
 from rl.domains import constrained_experts as constrained
 from rl.domains import execution_experts as execution
+from rl.domains import job_experts as jobs
 from rl.domains import market_making_experts as market_making
 from rl.domains import node_experts as nodes
 from rl.domains import portfolio_experts as portfolio
 from rl.domains import trading_experts as trading
 from rl.domains import traffic_experts as traffic
+from rl.domains import workforce_experts as workforce
 from rl.domains.inventory_experts import base_stock, reorder
+from rl.domains.job_scheduling import JobSchedulingDomain
 from rl.domains.supply_experts import SupplyExperts
 from rl.environments.catalog import PRESETS, World, make_world
 from rl.environments.conformance import random_action
@@ -113,6 +117,25 @@ def place_job(env: Any) -> Tensor:
     return torch.from_numpy(cluster.place(as_arrays(env.view), expert, env.config))[:, None]
 
 
+def start_job(env: Any) -> Tensor:
+    """Start the job that fits now with the best mix of alignment and brevity (Tetris)."""
+    domain = JobSchedulingDomain(env.config)
+    return torch.from_numpy(jobs.EXPERTS["tetris"](as_arrays(env.view), domain, UNUSED))[:, None]
+
+
+def call_people(env: Any) -> Tensor:
+    """Call as many people as are expected to be needed."""
+    return torch.from_numpy(workforce.call_forecast(as_arrays(env.view), env.config, UNUSED))[
+        :, None
+    ]
+
+
+def build_ahead(env: Any) -> Tensor:
+    """Order capacity up to the demand forecast for when it will serve, plus a safety."""
+    view = as_arrays(env.view)
+    return torch.from_numpy(capacity.forecast_base_stock(view, env.config, UNUSED))[:, None]
+
+
 def order_up_to(env: Any, *, levels: Sequence[float]) -> Tensor:
     """Order every echelon of a chain up to its level (base-stock)."""
     wanted = np.asarray(levels, np.float64)
@@ -159,6 +182,7 @@ def _base_stock(*levels: float) -> Expert:
     return Expert(name="base-stock", decide=partial(order_up_to, levels=levels))
 
 
+_LEAST_USED = Expert(name="least used node", decide=offer_least_used)
 _SPLIT = Expert(name="urgent value first", decide=split_services)
 _INFORMED = Expert(name="echelon base-stock", decide=partial(order_echelons, informed=True))
 EXPERTS: dict[str, Expert] = {
@@ -167,8 +191,12 @@ EXPERTS: dict[str, Expert] = {
     "service_market": Expert(name="bids its value", decide=bid_values),
     "constrained_allocation": Expert(name="cheapest first", decide=fill_cheapest),
     "traffic_shares": Expert(name="look ahead", decide=move_shares),
-    "distributed_nodes": Expert(name="least used node", decide=offer_least_used),
+    "distributed_nodes": _LEAST_USED,
+    "distributed_nodes_deadlines": _LEAST_USED,
     "cluster_scheduling": Expert(name="FGD", decide=place_job),
+    "job_scheduling": Expert(name="Tetris", decide=start_job),
+    "workforce": Expert(name="forecast", decide=call_people),
+    "capacity_planning": Expert(name="forecast base-stock", decide=build_ahead),
     "serial_inventory": _base_stock(*PUBLISHED_LEVELS["v0"]),
     "serial_inventory_lost_sales": _base_stock(*PUBLISHED_LEVELS["v1"]),
     "newsvendor": _base_stock(24.0),
@@ -188,7 +216,7 @@ EXPERTS: dict[str, Expert] = {
 
 
 def play(env: World, decide: Decide | None) -> EpisodeHistory:
-    """Play the first episode of the seed.
+    """Play the first episode of the seed, and keep what comes before the last reward.
 
     Args:
         env: At any point; it is reset.
@@ -196,13 +224,15 @@ def play(env: World, decide: Decide | None) -> EpisodeHistory:
     """
     generator = torch.Generator().manual_seed(SEED)
     history, record = EpisodeHistory(env.charts), env.reset(SEED)
+    records = []
     steps = env.shape.num_steps
     for _ in range(steps if steps > 1 else PERIODS):
         action = random_action(env, record, generator) if decide is None else decide(env)
         record = env.step(action)
+        records.append(record)
+    moments = [number for number, one in enumerate(records) if (one.reward != 0).any()]
+    for record in records[: max(moments, default=0) + 1]:
         history.add(record)
-        if not record.agent_alive.any():
-            break
     return history
 
 
