@@ -3,7 +3,7 @@
 Run `python -m benchmarks.episode_pictures [--worlds NAME ...]`: each world of the catalog plays the
 same episode (seed 0) with random actions and with the expert that `EXPERTS` names, both are drawn
 over one another into docs/environments/pictures/NAME.png, and both returns are printed. A world
-without an expert here is drawn with random actions alone. About a minute on one core.
+without an expert here is drawn with random actions alone. About twenty seconds on one core.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def _scale(panel: Axes) -> float:
     if np.ptp(values) <= FLAT * max(reach):
         room = max(0.1 * abs(float(values[0])), float(not any(reach)))
         panel.set_ylim(values.min() - room, values.max() + room)
-    smallest = min((one for one in reach if one > 0), default=0.0)
+    smallest = min((one for one in reach if one > FLAT * max(reach)), default=0.0)
     if max(reach) <= HIDDEN * smallest or not smallest:
         return 0.0
     least = float(10.0 ** np.floor(np.log10(smallest)))

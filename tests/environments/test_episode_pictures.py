@@ -9,6 +9,7 @@ from PIL import Image
 from benchmarks.episode_pictures import EXPERTS, FOLDER, as_arrays, draw, main, play
 from rl.environments import catalog
 from rl.environments.catalog import PRESETS, make_world
+from utils.errors import ConfigError
 
 LARGEST_FILE = 80_000
 
@@ -29,6 +30,18 @@ def test_a_world_without_an_expert_is_drawn_with_random_actions(tmp_path, monkey
     monkeypatch.setitem(catalog.PRESETS, "new_world", PRESETS["newsvendor"])
     assert list(draw("new_world", tmp_path)) == ["random"]
     assert (tmp_path / "new_world.png").is_file()
+
+
+def test_an_unknown_world_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ConfigError, match="no world 'chess'; there are shared_services, "):
+        main(["--worlds", "chess", "--folder", str(tmp_path)])
+
+
+def test_nothing_is_kept_after_the_last_reward():
+    env = make_world("job_scheduling", num_envs=1, seed=0)
+    history = play(env, EXPERTS["job_scheduling"].decide)
+    assert history.num_steps < env.shape.num_steps
+    assert history.series("reward")[-1] != 0
 
 
 def test_all_play_the_same_episodes():

@@ -96,8 +96,8 @@ def test_long_episodes_are_drawn_as_means_that_keep_the_mean():
     assert panel.get_xlabel() == "step (means of 11)"
 
 
-@pytest.mark.parametrize(("large", "scale"), [(20.0, "linear"), (40.0, "symlog")])
-def test_a_small_series_is_not_hidden_by_a_large_one(large, scale):
+@pytest.mark.parametrize(("large", "scale"), [(20.0, "linear"), (40.0, "symlog"), (1e6, "linear")])
+def test_a_small_series_is_not_hidden_by_a_large_one_unless_it_is_rounding(large, scale):
     small, big = (EpisodeHistory((Chart(title="load", metrics=("load",)),)) for _ in range(2))
     small._values = {"reward": [0.0, 0.0], "load": [-1.0, 1.0]}
     big._values = {"reward": [0.0, 0.0], "load": [0.0, large]}
