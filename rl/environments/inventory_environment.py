@@ -258,6 +258,7 @@ def _choose_charts(config: InventoryConfig) -> tuple[Chart, ...]:
         Chart(title="stock in the chain", metrics=("stock_units",), unit="units"),
         Chart(title="made by the source", metrics=("made_units",), unit="units"),
     ]
+    sums: list[tuple[str, tuple[str, ...]]]
     sums = [("holding cost", ("holding_cost",)), ("penalty", ("penalty",))]
     if config.price > 0:
         sums = [

@@ -25,7 +25,7 @@ from rl.environments.allocation_books import (
 )
 from rl.environments.allocation_charts import MARKET_CHARTS, SERVICE_CHARTS
 from rl.environments.allocation_options import AUCTION, EnvironmentConfig
-from rl.environments.base_environment import ActionSpec, AgentConfig, AgentGroup
+from rl.environments.base_environment import ActionSpec, AgentConfig, AgentGroup, Chart
 from rl.environments.episodes import WorkloadBank, check_bank
 from rl.environments.faces import DictEnvironment
 from rl.environments.lockstep import (
@@ -87,7 +87,7 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
     """
 
     is_differentiable = True
-    charts = SERVICE_CHARTS
+    charts: tuple[Chart, ...] = SERVICE_CHARTS
 
     def __init__(
         self, config: AllocationConfig, bank: WorkloadBank, options: EnvironmentConfig, seed: int
