@@ -27,9 +27,9 @@ from rl.environments.resource_allocation_environment import (
     BatchedResourceAllocation,
     EnvironmentConfig,
 )
-from rl.environments.synthetic_services import make_synthetic_services
 from rl.environments.supply_chain_environment import make_multi_echelon, make_serial
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
+from rl.environments.synthetic_services import make_synthetic_services
 
 PEERS = Path("var/peers")
 PEER_COPIES = 16
