@@ -31,6 +31,7 @@ from rl.environments.resource_allocation_environment import (
     BatchedResourceAllocation,
     ResourceAllocationEnvironment,
 )
+from rl.evaluation.bounds import hindsight_bound
 from utils.errors import ConfigError
 
 SERVICES, RESOURCES, STEPS = 4, 2, 72
@@ -113,6 +114,21 @@ def test_money_is_conserved_and_no_budget_is_negative(seed, mechanism, budget):
         torch.testing.assert_close(paid, (before - after).sum(-1), rtol=1e-4, atol=1e-3)
         used = environment.state.allocation.sum(1)
         assert (used <= environment.rows["capacity"][:, environment.t - 1] * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("mechanism", MECHANISM_NAMES)
+@pytest.mark.parametrize("market", [None, RICH])
+def test_no_bids_beat_the_planner_s_hindsight_bound(mechanism, market):
+    if mechanism == "auction" and market is None:
+        return
+    environment = make_environment(mechanism=mechanism, market=market)
+    bound = hindsight_bound(environment.bank.scenarios.take(np.arange(4)), environment.config)
+    for seed in range(3):
+        environment.reset(0)
+        generator, total = torch.Generator().manual_seed(seed), torch.zeros(4)
+        for _ in range(STEPS):
+            total += environment.step(draw_action(environment, generator)).reward.sum(1)
+        assert (total.numpy() <= bound + 1e-2).all()
 
 
 def test_a_spent_budget_buys_nothing_and_a_new_episode_refills_it():
