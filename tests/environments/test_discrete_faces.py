@@ -194,6 +194,8 @@ def test_units_of_amounts_that_can_be_negative_begin_at_zero_and_go_both_ways():
             shown = face.step(torch.full((3, 1), choice))
         played = core.step(torch.tensor(amounts).expand(3, 1, 3))
         assert torch.equal(shown.reward, played.reward)
+    for choice, mask in ((3, [1, 1, 0, 1, 1, 0, 1]), (3, [1, 1, 0, 0, 1, 0, 1])):
+        assert face.step(torch.full((3, 1), choice)).action_mask[0, 0].tolist() == mask
 
 
 def test_units_of_amounts_that_can_be_negative_conform():
