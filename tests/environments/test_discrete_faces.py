@@ -200,3 +200,16 @@ def test_units_of_amounts_that_can_be_negative_begin_at_zero_and_go_both_ways():
 
 def test_units_of_amounts_that_can_be_negative_conform():
     check_environment(lambda: UnitActions(make_capacity(), num_units=3, unit=0.5), num_steps=50)
+
+
+def test_a_masked_choice_holds_the_unit_back_and_the_last_look_is_complete():
+    face = UnitActions(with_one_off(), num_units=2, unit=0.5)
+    seen = face.core.observation_size
+    assert not face.reset(0).action_mask[:, 0, 1].any()
+    shown = face.step(torch.ones((3, 1), dtype=torch.int64))
+    assert (shown.observation[:, 0, seen:] == torch.tensor([0.0, 0.0, 0.0, 0.5])).all()
+    for _ in range(2 * STEPS - 1):
+        shown = face.step(torch.zeros((3, 1), dtype=torch.int64))
+    assert shown.truncated.all()
+    assert (shown.final_observation[:, 0, seen:] == torch.tensor([1.0, 0.0, 0.0, 1.0])).all()
+    assert (shown.observation[:, 0, seen:] == 0.0).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 from data.job_arrivals import JobArrivals, JobConfig, JobScenarios
 from data.scenario import BankConfig, FixedSource, ScenarioBank
@@ -73,3 +74,34 @@ def test_experts_optimum_and_relaxations_are_in_order():
     for total in played.values():
         assert (total >= optimum - 1e-3).all()
     assert area.sum() < 0.98 * optimum.sum() < 0.98 * 0.98 * min(p.sum() for p in played.values())
+
+
+def test_the_area_bound_is_the_least_of_its_linear_program():
+    """Long narrow jobs and short wide ones: work x_{j,t}, mean busy time over length."""
+    law = JobConfig(
+        num_arrival_steps=10,
+        arrival_rate=1.0,
+        num_resources=1,
+        long_share=0.5,
+        short_length=(1, 2),
+        long_length=(6, 9),
+        dominant_need=(1, 10),
+    )
+    scenarios = JobArrivals(law).draw(8, np.random.default_rng(0))
+    for episode, found in enumerate(area_bound(scenarios)):
+        arrival = np.flatnonzero(scenarios.length[episode])
+        length = scenarios.length[episode][arrival].astype(float)
+        work = length * scenarios.need[episode][arrival, 0]
+        time = np.arange(10 + int(np.ceil(work.sum() / 10)))
+        cost = (time + 0.5) / (length * work)[:, None]
+        late = np.where(time >= arrival[:, None], 10.0, 0.0)
+        solved = linprog(
+            cost.ravel(),
+            A_eq=np.kron(np.eye(len(arrival)), np.ones((1, len(time)))),
+            b_eq=work,
+            A_ub=np.kron(np.ones((1, len(arrival))), np.eye(len(time))),
+            b_ub=np.full(len(time), 10.0),
+            bounds=np.stack([np.zeros(late.size), late.ravel()], axis=1),
+        )
+        least = solved.fun + (0.5 - arrival / length).sum()
+        assert found == pytest.approx(max(least, len(arrival)), rel=1e-6)
