@@ -1,21 +1,13 @@
-"""Trading as most people would write it, the check that it is the same world, and its speed.
-
-Run `python -m benchmarks.plain_trading`: a table, and JSON in var/benchmarks/trading_speed.json;
-the stored one is benchmarks/results/trading_speed.json. One torch thread, 4 agents, 5 symbols,
-stops, short sales, background traders; actions at random, ends of episodes included.
-"""
+"""Trading as most people would write it, and the check that it is the same world."""
 
 from __future__ import annotations
 
-import argparse
 import math
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.measuring import Speed, measure, write_report
+from benchmarks.measuring import Speed, measure
 from data.market_config import SyntheticMarketConfig
 from data.market_generator import SyntheticMarket
 from data.scenario import BankConfig, ScenarioBank
@@ -24,8 +16,6 @@ from rl.domains.trading_config import BackgroundConfig, TradingConfig
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.trading_market import BatchedTrading
 
-BATCHES = (64, 256, 1024, 2048, 4096)
-BAR, TIMES_PLAIN = 150_000, 100
 SYMBOLS = 5
 
 Actions = dict[str, np.ndarray]
@@ -343,51 +333,3 @@ def measure_plain_trading(seed: int = 0) -> Speed:
             world.reset()
 
     return measure("dict-per-agent loop", 1, step)
-
-
-def measure_trading(copies: int, seed: int = 0) -> Speed:
-    """Measure the batched world.
-
-    Args:
-        copies: How many.
-        seed: Of episodes and actions.
-    """
-    core = make_trading(copies, seed)
-    core.reset(seed)
-    shape = (copies, core.num_agents, core.action_size)
-    action = 2.0 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1.0
-    with torch.no_grad():
-        return measure("batched", copies, lambda: core.step(action))
-
-
-def main() -> None:
-    """Check, measure, print a table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
-    parser.add_argument("--output", type=Path, default=Path("var/benchmarks/trading_speed.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    difference = check_plain_trading(0)
-    plain = measure_plain_trading()
-    speeds = [measure_trading(copies) for copies in arguments.batches]
-    for speed in (plain, *speeds):
-        print(
-            f"{speed.name:22}{speed.copies:7,}{speed.steps_per_second:12,.0f} /s"
-            f"{speed.steps_per_cpu_second:12,.0f} /CPU-s"
-        )
-    best = max(speeds, key=lambda speed: speed.steps_per_cpu_second)
-    ratio = best.steps_per_cpu_second / plain.steps_per_cpu_second
-    print(f"best {best.steps_per_cpu_second:,.0f} (bar {BAR:,}), {ratio:.0f} times the plain loop")
-    report = {
-        "bar": BAR,
-        "bar_times_plain": TIMES_PLAIN,
-        "times_plain": round(ratio, 1),
-        "plain_difference": difference,
-        "plain": asdict(plain),
-        "speeds": [asdict(speed) for speed in speeds],
-    }
-    write_report(arguments.output, report)
-
-
-if __name__ == "__main__":
-    main()

@@ -94,6 +94,8 @@ class TradingEnvironment(DictEnvironment):
         market_impact_factor: float = 0.0001,
         use_synthetic_data: bool = True,  # noqa: FBT001, FBT002  # promised
         seed: int | None = None,
+        *,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -108,6 +110,7 @@ class TradingEnvironment(DictEnvironment):
                 the first price.
             use_synthetic_data: False plays blocks of real days; it wants the traces.
             seed: Of the episodes; None is zero.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: A setting is out of range, a name is unknown or repeated, or there are no
@@ -141,7 +144,7 @@ class TradingEnvironment(DictEnvironment):
             TradingSource(market, stage), BankConfig(num_episodes=EPISODES), seed or 0
         )
         core = BatchedTrading(config, bank, LockstepOptions(num_envs=1), seed or 0)
-        super().__init__(core)
+        super().__init__(core, render_mode)
         self._trading = core
         self._begin_summary()
 
