@@ -219,20 +219,67 @@ def test_stop_and_take_profit_act(size, move, stop, take, closes):
         assert (float(record.metrics["losing_trades"]) == 1) == (size * move < 0)
 
 
-def test_margin_call_closes_at_cost():
+@pytest.mark.parametrize(("size", "move"), [(1.0, -0.3), (-1.0, 0.3)])
+def test_margin_call_closes_at_cost(size, move):
+    """Shorts as longs: it is the size of the positions that equity is held against."""
     config = make_config(
-        agents=1, symbols=1, steps=4, leverage_limit=2.5, order_share=2.4, ruin=0.0, **FREE
+        agents=1,
+        symbols=1,
+        steps=4,
+        leverage_limit=2.5,
+        short_limit=2.5,
+        order_share=2.4,
+        ruin=0.0,
+        **FREE,
     )
     world = make_path(
-        config, [np.log(0.7), 0.0, 0.0, 0.0], fee=0.001, max_position=np.full(1, 3.0, np.float32)
+        config,
+        [np.log1p(move), 0.0, 0.0, 0.0],
+        fee=0.001,
+        max_position=np.full(1, 3.0, np.float32),
     )
-    world.step(order(world, 1.0))
-    assert float(world.state.equity) / float(world.state.shares * world.state.price) < 0.25
-    record = world.step(order(world, 1.0))
+    world.step(order(world, size))
+    value = float((world.state.shares * world.state.price).abs())
+    assert 0 < float(world.state.equity) / value < 0.25
+    record = world.step(order(world, size))
     assert float(record.metrics["margin_calls"]) == 1
     assert float(world.state.shares) == 0
     assert float(record.reward_terms["commission"]) < 0
     assert record.agent_alive.all()
+
+
+def test_entry_is_the_mean_of_purchases_and_stays_when_part_is_sold():
+    config = make_config(agents=1, symbols=1, steps=4, **FREE)
+    world = make_path(config, [np.log(1.1), 0.0, np.log(1.2), 0.0])
+    world.step(order(world, 1.0))
+    world.step(order(world, 1.0))
+    more = 0.25 * 102_500 / 110
+    mean = (250 * 100 + more * 110) / (250 + more)
+    assert float(world.state.entry) == pytest.approx(mean)
+    world.step(order(world, -0.5))
+    assert 0 < float(world.state.shares) < 250 + more
+    assert float(world.state.entry) == pytest.approx(mean)
+
+
+def test_drawdown_is_a_cost_from_the_highest_equity():
+    config = make_config(agents=1, symbols=1, steps=3, **FREE)
+    world = make_path(config, [np.log(1.2), np.log(0.9), 0.0])
+    world.step(order(world, 1.0))
+    record = world.step(order(world, 0.0))
+    assert float(record.cost[0, 0, 1]) == pytest.approx(250 * 12 / 105_000, rel=1e-4)
+
+
+def test_ruined_agents_pay_for_being_sold_out():
+    """2,000 shares less the fee, bought at 100 and sold at 55."""
+    config = make_config(agents=1, symbols=1, steps=2, leverage_limit=2.0, order_share=2.0, **FREE)
+    largest = np.full(1, 3.0, np.float32)
+    world = make_path(config, [np.log(0.55), 0.0], fee=0.001, max_position=largest)
+    record = world.step(order(world, 1.0))
+    shares = 2000 / 1.002
+    paid = shares * (100 + 55) * 0.001
+    assert not record.agent_alive.any()
+    assert float(record.reward_terms["commission"]) * 1e5 == pytest.approx(-paid, rel=1e-4)
+    assert float(world.state.cash) == pytest.approx(100_000 - 45 * shares - paid, abs=0.1)
 
 
 def test_ruined_agents_are_out():
