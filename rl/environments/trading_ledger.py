@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rl.domains.indicators import IndicatorState
-from rl.domains.trading import Orders, TradingDomain
+from rl.domains.trading import TradingDomain
 from rl.domains.trading import TradingView as View
 from rl.domains.trading_config import LOT
 from rl.environments.lockstep import WorldState
@@ -85,23 +85,22 @@ def indicators_of(state: TradingState) -> IndicatorState:
     return IndicatorState(**{f.name: getattr(state, f.name) for f in fields(IndicatorState)})
 
 
-def fill_orders(
-    domain: TradingDomain, orders: Orders, view: View, background: Tensor | None
-) -> Fills:
+def fill_orders(domain: TradingDomain, own: Tensor, view: View, background: Tensor | None) -> Fills:
     """Fill all orders together and move the price by their sum.
 
     Args:
         domain: The market.
-        orders: What was sent.
+        own: `[env, agent, symbol]`: shares bought, or sold if negative.
         view: What was known.
         background: `[env, symbol]`: what scripted traders buy; None if there are none.
     """
-    own = orders.shares
     push = domain.config.market_impact_factor / LOT * view.first_price
     total = own.sum(1) if background is None else own.sum(1) + background
     move = torch.maximum(push * total, DEEPEST_FALL * view.price)[:, None]
-    others = (view.shares + 0.5 * own) * (move - push[:, None] * own)
     fill = view.price[:, None] + 0.5 * move
+    held = view.shares + own
+    closing = held * held.sum(1)[:, None] - view.shares * view.shares.sum(1)[:, None]
+    others = (view.shares + 0.5 * own) * move - 0.5 * push[:, None] * closing
     return Fills(
         price=view.price + move[:, 0],
         fill=fill,

@@ -103,7 +103,8 @@ def test_books_balance(seed, impact, fee, leverage, background):
         shares = after.shares.double().numpy()
         np.testing.assert_allclose(shares, before.shares + ahead, rtol=1e-4, atol=1e-2)
         np.testing.assert_allclose(after.cash, cash, rtol=0, atol=2.0)
-        held = shares * after.price.double().numpy()[:, None] - push[:, None] / 2 * shares**2
+        closing = push[:, None] / 2 * shares.sum(1, keepdims=True)
+        held = shares * (after.price.double().numpy()[:, None] - closing)
         np.testing.assert_allclose(after.equity, cash + held.sum(-1), rtol=0, atol=2.0)
         np.testing.assert_allclose(earned, cash + held.sum(-1) - 100_000, rtol=0, atol=5.0)
 
@@ -155,6 +156,27 @@ def test_own_pushes_earn_nothing():
         world.step(order(world, size))
         assert float(world.state.equity) == pytest.approx(100_000, abs=0.5)
     assert float(world.state.price) != pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("ruin", [0.0, 0.98])
+def test_pushes_of_all_together_earn_nothing(ruin):
+    """Whoever buys or sells, and even where an agent is sold out: what one gains others lose."""
+    config = make_config(
+        agents=4, symbols=1, steps=9, ruin=ruin, **FREE | {"market_impact_factor": 1.0}
+    )
+    world = make_path(config, np.zeros(9))
+    together = world.step(order(world, 1.0)).reward
+    assert together.abs().max() < 1e-5
+    gained = 0.0
+    for step in range(7):
+        sizes = order(world, 1.0 if step < 4 else -1.0)
+        sizes[:, step % 4] *= -1.0
+        record = world.step(sizes)
+        assert float(record.reward.sum()) == pytest.approx(0, abs=2e-5)
+        gained = max(gained, float(record.reward.max()))
+        assert float(world.state.equity.sum()) == pytest.approx(400_000, abs=2.0)
+    assert gained > 1e-3
+    assert bool((world.state.alive == 0).any()) == (ruin > 0)
 
 
 @pytest.mark.parametrize("costs", [True, False])
@@ -312,7 +334,7 @@ def test_orders_move_the_price_their_way_for_everybody(size):
     assert float(price[1]) == 100
     assert float(price[0] - 100.25) * size > 0
     assert float(record.reward_terms["impact"][0, 1]) * size > 0
-    assert float(record.reward_terms["impact"][0, 0]) < 0
+    assert float(record.reward_terms["impact"].sum()) < 0
 
 
 @settings(max_examples=40, deadline=None)
