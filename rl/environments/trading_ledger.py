@@ -69,6 +69,8 @@ class Fills:
     """`[env, 1, symbol]`: what all orders are filled at, costs apart."""
     costs: tuple[Tensor, Tensor, Tensor]
     """Commission, spread and temporary impact, `[env, agent]` each."""
+    spent: Tensor
+    """`[env, agent]`: cash that orders took, costs included."""
     closed: Tensor
     """`[env, agent, symbol]`: above 0 where a position was closed at a gain, below at a
     loss, costs apart; 0 where nothing was."""
@@ -100,11 +102,13 @@ def fill_orders(domain: TradingDomain, own: Tensor, view: View, background: Tens
     fill = view.price[:, None] + 0.5 * move
     held = view.shares + own
     closing = held * held.sum(1)[:, None] - view.shares * view.shares.sum(1)[:, None]
+    costs = domain.cost(own, view)
     others = (view.shares + 0.5 * own) * move - 0.5 * push[:, None] * closing
     return Fills(
         price=view.price + move[:, 0],
         fill=fill,
-        costs=domain.cost(own, view),
+        costs=costs,
+        spent=(own * fill).sum(-1) + (costs[0] + costs[1] + costs[2]),
         closed=torch.where(view.shares * own < 0, (view.entry - fill) * own, 0.0),
         others=others.sum(-1),
     )

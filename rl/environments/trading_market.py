@@ -174,19 +174,18 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
         shares = state.shares + orders.shares
         moved = (shares * (fills.price * log_return.expm1())[:, None]).sum(-1)
         commission, spread, impact = fills.costs
-        cash = state.cash - (orders.shares * fills.fill).sum(-1) - (commission + spread + impact)
+        cash = state.cash - fills.spent
         equity, others = self.domain.appraise(cash, shares, price, self._first), fills.others
         out = (equity <= config.ruin * self._balance) & (state.alive > 0)
         if out.any():
+            gone = torch.where(out[..., None], shares, 0.0)
             now = replace(view, price=price, shares=shares)
-            sale = fill_orders(self.domain, torch.where(out[..., None], -shares, 0.0), now, None)
+            sale = fill_orders(self.domain, -gone, now, None)
             commission, spread, impact = (
                 one + extra for one, extra in zip(fills.costs, sale.costs, strict=True)
             )
-            others, price = others + sale.others, sale.price
-            cash = cash + (torch.where(out[..., None], shares * sale.fill, 0.0)).sum(-1)
-            cash = cash - (sale.costs[0] + sale.costs[1] + sale.costs[2])
-            shares = torch.where(out[..., None], 0.0, shares)
+            price, others = sale.price, others + sale.others
+            cash, shares = cash - sale.spent, shares - gone
             equity = self.domain.appraise(cash, shares, price, self._first)
         costs = commission + spread + impact
         terms = {
