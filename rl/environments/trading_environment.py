@@ -183,7 +183,7 @@ class TradingEnvironment(DictEnvironment):
         """
         world = self._trading
         volume = world.rows["volume"][0, world.t].tolist()
-        self._steps_alive = self._steps_alive + world.state.alive[0].int().numpy()
+        self._steps_alive += world.state.alive[0].int().numpy()
         result = super().step(actions)
         self._account, self._volume = world.newest, volume
         self._equity.append(world.newest.equity[0].double().numpy())
@@ -245,8 +245,8 @@ class TradingEnvironment(DictEnvironment):
     def _begin_summary(self) -> None:
         state = self._trading.state
         self._account, self._volume = state, [0.0] * len(self._trading.config.symbols)
-        self._equity = [state.equity[0].double().numpy()]
-        self._steps_alive = np.zeros(len(self._equity[0]), np.intp)
+        self._equity: list[NDArray[np.float64]] = [state.equity[0].double().numpy()]
+        self._steps_alive: NDArray[np.intp] = np.zeros(len(self._equity[0]), np.intp)
 
 
 def _rate(equity: NDArray[np.float64]) -> tuple[float, float]:
