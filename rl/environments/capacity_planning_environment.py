@@ -56,9 +56,11 @@ class BatchedCapacityPlanning(LockstepEnvironment[CapacityState]):
     """
 
     charts = (
-        Chart(title="demand and capacity", metrics=("demand", "capacity", "unmet"), unit="units"),
-        Chart(title="changes", metrics=("built_lumps", "removed_lumps"), unit="lumps"),
-        Chart(title="money", metrics=("building", "removal", "idle", "unmet_penalty")),
+        Chart(title="demand and not served", metrics=("demand", "unmet"), unit="units"),
+        Chart(title="capacity", metrics=("capacity",), unit="units"),
+        Chart(title="building so far", metrics=("building",), unit="currency", is_sum=True),
+        Chart(title="idle capacity so far", metrics=("idle",), unit="currency", is_sum=True),
+        Chart(title="lost demand so far", metrics=("unmet_penalty",), unit="currency", is_sum=True),
     )
 
     def __init__(

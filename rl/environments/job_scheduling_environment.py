@@ -71,8 +71,21 @@ class BatchedJobScheduling(LockstepEnvironment[JobState]):
     """
 
     charts = (
-        Chart(title="jobs", metrics=("waiting_jobs", "running_jobs")),
-        Chart(title="utilisation", metrics=("utilisation",), unit="share of capacity"),
+        Chart(title="jobs waiting", metrics=("waiting_jobs",), unit="jobs"),
+        Chart(title="jobs booked or running", metrics=("running_jobs",), unit="jobs"),
+        Chart(title="finished so far", metrics=("finished_jobs",), unit="jobs", is_sum=True),
+        Chart(
+            title="slowdown of the jobs placed so far",
+            metrics=("slowdown_sum",),
+            unit="times their length",
+            is_sum=True,
+        ),
+        Chart(
+            title="capacity used so far",
+            metrics=("utilisation",),
+            unit="steps of full use",
+            is_sum=True,
+        ),
     )
 
     def __init__(

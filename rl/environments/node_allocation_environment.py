@@ -75,8 +75,19 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
     """
 
     charts = (
-        Chart(title="workloads", metrics=("completed_workloads", "failed_workloads")),
-        Chart(title="usage of the first resource", metrics=("avg_utilization",), unit="share"),
+        Chart(
+            title="workloads so far",
+            metrics=("completed_workloads", "failed_workloads"),
+            unit="workloads",
+            is_sum=True,
+        ),
+        Chart(title="use of the first resource", metrics=("avg_utilization",), unit="share"),
+        Chart(
+            title="reward so far, by cause",
+            metrics=("placement", "failure", "imbalance"),
+            unit="reward",
+            is_sum=True,
+        ),
     )
 
     def __init__(

@@ -23,6 +23,7 @@ from rl.environments.allocation_books import (
     judge_sharing,
     mask_actions,
 )
+from rl.environments.allocation_charts import MARKET_CHARTS, SERVICE_CHARTS
 from rl.environments.allocation_options import AUCTION, EnvironmentConfig
 from rl.environments.base_environment import ActionSpec, AgentConfig, AgentGroup, Chart
 from rl.environments.episodes import WorkloadBank, check_bank
@@ -86,12 +87,7 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
     """
 
     is_differentiable = True
-    charts = (
-        Chart(title="work", metrics=("arrived_work", "served_work", "lost_work"), unit="units"),
-        Chart(title="waiting work", metrics=("waiting_work",), unit="units"),
-        Chart(title="capacity held", metrics=("held_share",), unit="share"),
-        Chart(title="value", metrics=("served_value", "lost_value", "holding_cost")),
-    )
+    charts: tuple[Chart, ...] = SERVICE_CHARTS
 
     def __init__(
         self, config: AllocationConfig, bank: WorkloadBank, options: EnvironmentConfig, seed: int
@@ -118,6 +114,8 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
         self.device = torch.device(options.device)
         self.domain = domain = AllocationDomain(config, torch, self._tensor)
         self.market_domain = seen = MarketDomain(domain, options.market, torch)
+        if options.market is not None:
+            self.charts = (*self.charts, *MARKET_CHARTS)
         self._meter = None if energy is None else EnergyMeter(energy, self.device)
         names = tuple(service.name for service in config.services)
         self._is_planner = options.view == "planner"

@@ -28,6 +28,20 @@ from rl.environments.trading_ledger import TradingState, average_entry, fill_ord
 from utils.errors import ConfigError
 
 TradingBank = ScenarioBank[TradingScenarios]
+CHARTS = (
+    Chart(title="mean price", metrics=("price_index",), unit="first prices"),
+    Chart(title="equity of all", metrics=("equity",), unit="initial balances"),
+    Chart(title="drawdown, mean", metrics=("drawdown",), unit="share of the peak"),
+    Chart(title="leverage, mean", metrics=("gross_leverage",), unit="shares of equity"),
+    Chart(title="turnover so far", metrics=("turnover",), unit="initial balances", is_sum=True),
+    Chart(title="costs so far", metrics=("costs",), unit="currency", is_sum=True),
+    Chart(
+        title="stops and take-profits so far",
+        metrics=("stopped_positions",),
+        unit="positions",
+        is_sum=True,
+    ),
+)
 
 
 class BatchedTrading(LockstepEnvironment[TradingState]):
@@ -51,12 +65,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
     """
 
     is_differentiable = True
-    charts = (
-        Chart(title="equity", metrics=("equity",), unit="initial balances"),
-        Chart(title="prices", metrics=("price_index",), unit="first prices"),
-        Chart(title="positions", metrics=("gross_leverage", "turnover"), unit="shares of equity"),
-        Chart(title="trades", metrics=("trades", "stopped_positions", "margin_calls")),
-    )
+    charts = CHARTS
 
     def __init__(
         self, config: TradingConfig, bank: TradingBank, options: LockstepOptions, seed: int

@@ -70,8 +70,12 @@ class BatchedWorkforce(LockstepEnvironment[WorkforceState]):
     """
 
     charts = (
-        Chart(title="people", metrics=("demand_people", "staffed_people", "missing_people")),
-        Chart(title="hours", metrics=("regular_hours", "overtime_hours"), unit="hours"),
+        Chart(title="people needed", metrics=("demand_people", "missing_people"), unit="people"),
+        Chart(title="people at work", metrics=("staffed_people",), unit="people"),
+        Chart(title="overtime so far", metrics=("overtime_hours",), unit="hours", is_sum=True),
+        Chart(
+            title="cost so far", metrics=("wages", "understaffing"), unit="currency", is_sum=True
+        ),
         Chart(title="fairness of hours", metrics=("fairness",), unit="Jain's index"),
     )
 

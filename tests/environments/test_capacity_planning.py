@@ -81,7 +81,7 @@ def test_an_episode_can_be_looked_at():
     face.reset(seed=0)
     for _ in range(3):
         face.step({agent: face.action_space(agent).sample() for agent in face.agents})
-    assert "built_lumps" in face.render()
+    assert "unmet_penalty" in face.render()
 
 
 @settings(max_examples=40, deadline=None)
