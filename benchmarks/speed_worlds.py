@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from benchmarks import plain_allocation
+from benchmarks import plain_allocation, plain_services
 from benchmarks.distributed_nodes import make_environment as make_nodes
 from benchmarks.measuring import Speed, measure
 from benchmarks.plain_nodes import PlainNodes, check_plain_nodes
@@ -23,8 +23,13 @@ from rl.domains.supply_business import five_product
 from rl.environments.base_environment import BatchedEnvironment
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
 from rl.environments.registration import make_planner
+from rl.environments.resource_allocation_environment import (
+    BatchedResourceAllocation,
+    EnvironmentConfig,
+)
 from rl.environments.supply_chain_environment import make_multi_echelon, make_serial
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
+from rl.environments.synthetic_services import make_synthetic_services
 
 PEERS = Path("var/peers")
 PEER_COPIES = 16
@@ -102,6 +107,34 @@ def measure_sync_vector() -> list[Speed]:
     return [measure("SyncVectorEnv of our face", PEER_COPIES, lambda: copies.step(action))]
 
 
+def measure_plain_services() -> list[Speed]:
+    """Measure a dict-per-agent loop that earns the same in the same auctions."""
+    plain_services.check_plain(0)
+    core = plain_services.make_core(1, 0)
+    world = plain_services.PlainServices(core.config, core.bank.scenarios)
+    draw = np.random.default_rng(0)
+    actions = {name: draw.random(core.action_size).tolist() for name in world.names}
+    world.reset(0)
+
+    def step() -> None:
+        if world.step(actions)[2]:
+            world.reset((world.episode + 1) % core.bank.scenarios.num_episodes)
+
+    return [measure("dict-per-agent loop", 1, step)]
+
+
+def make_services(copies: int, num_services: int) -> BatchedResourceAllocation:
+    """Build the services view without a market: each asks, overbooked capacities are shared.
+
+    Args:
+        copies: How many.
+        num_services: Agents.
+    """
+    config, bank = make_synthetic_services(num_services=num_services)
+    options = EnvironmentConfig(num_envs=copies, view="services")
+    return BatchedResourceAllocation(config, bank, options, 0)
+
+
 def measure_plain_nodes() -> list[Speed]:
     """Measure a dict-per-agent loop that earns the same rewards."""
     check_plain_nodes(make_nodes(20.0, 1, episodes=4))
@@ -147,6 +180,18 @@ WORLDS: dict[str, World] = {
         make=lambda copies: plain_allocation.make_core(copies, 0),
         bar=150_000,
         peers=(measure_plain_allocation, measure_sync_vector),
+    ),
+    "service_agents": World(
+        make=lambda copies: make_services(copies, plain_allocation.SERVICES),
+        bar=150_000,
+        peers=(),
+        scale=make_services,
+    ),
+    "service_market": World(
+        make=lambda copies: plain_services.make_core(copies, 0),
+        bar=150_000,
+        peers=(measure_plain_services,),
+        scale=lambda copies, agents: plain_services.make_core(copies, 0, agents),
     ),
     "distributed_nodes": World(
         make=lambda copies: make_nodes(5.0, copies, episodes=256),
