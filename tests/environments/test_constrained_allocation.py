@@ -283,6 +283,7 @@ def test_impossible_laws_are_refused(change, message):
         ({"cost": [[float("nan"), 1.0]]}, "cost holds"),
         ({"demand": [[1.0]]}, "priority and demand"),
         ({"task_active": [[0.0, 0.0]]}, "task_active"),
+        ({"demand": [[0.0, 1.0]]}, "demand of a task that exists is 0"),
     ],
 )
 def test_impossible_episodes_are_refused(change, message):
