@@ -162,3 +162,11 @@ def test_episodes_of_another_length_are_refused():
         make_environment(
             replace(inv_management(lost_sales=False), max_steps=12), inv_management_demand()
         )
+
+
+def test_a_lead_time_between_steps_is_refused():
+    chain = inv_management(lost_sales=False)
+    with pytest.raises(ConfigError, match="lead_time must be whole steps"):
+        replace(chain, lead_time=(3, 4.5, 10))
+    with pytest.raises(ConfigError, match="finite price"):
+        replace(chain, price=float("inf"))
