@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from rl.domains.supply_forecasts import smooth
 from rl.domains.supply_network import UNLIMITED
 from rl.domains.supply_observation import SupplyObserver
 from rl.domains.supply_rationing import Rationing
-from rl.environments.base_environment import Chart
+from rl.environments.base_environment import Chart, StepRecord
 from rl.environments.lockstep import (
     LockstepEnvironment,
     LockstepOptions,
@@ -167,9 +167,28 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         )
         super().__init__(bank, options, shape, seed)
 
+    def use_bank(self, bank: SupplyBank, *, seed: int) -> StepRecord:
+        """Play other scenarios of the same shapes from now on; see `LockstepEnvironment`.
+
+        Args:
+            bank: The scenarios; refreshed from here.
+            seed: Of the choice of episodes.
+
+        Raises:
+            ConfigError: The arrays have other shapes, or delays exceed the longest of the world.
+        """
+        _check_bank(bank, self.config)
+        return super().use_bank(bank, seed=seed)
+
     @property
     def view(self) -> SupplyView:
         """What is known before the next step, over all copies."""
+        view = self._make_view()
+        known = view.known_mean * self._switches().markets[:, None]
+        return replace(view, known_mean=known)
+
+    def _make_view(self) -> SupplyView:
+        """Return what is known, the mean demand of markets out of the world included."""
         state, rows = self.state, self.rows
         t, last = self.t, self.config.max_steps - 1
         now = min(t, last)
@@ -277,7 +296,7 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     def _switches(self) -> _Switches:
         """Look the switches up once per deal of episodes."""
         if self._switched is not self.rows:
-            domain, view, take = self.domain, self.view, self.domain.tools.take
+            domain, view, take = self.domain, self._make_view(), self.domain.tools.take
             flows = domain.flows_active(view)
             nodes = domain.tools.pad(view.node_active)
             self._switched = self.rows

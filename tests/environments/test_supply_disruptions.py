@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank, ScenarioError
 from data.supply_demand import MeanDemand, Stage
-from data.supply_disruptions import KINDS, DisruptionLaw
+from data.supply_disruptions import KINDS, DisruptionLaw, draw_disruptions
 from rl.domains.supply_business import PRODUCTS, five_product
 from rl.domains.supply_chain import SupplyDomain
+from rl.domains.supply_experts import EXPERTS, SupplyExperts
 from rl.domains.supply_network import Recipe
-from rl.domains.supply_presets import make_source
+from rl.domains.supply_presets import make_source, serial
 from rl.environments.base_environment import AgentConfig
 from rl.environments.conformance import check_environment
 from rl.environments.supply_chain_environment import EventType, SupplyChainEnvironment
@@ -256,6 +257,60 @@ def test_stages_change_the_world_and_no_shape():
     assert outcomes["lead times"][2] < outcomes["all"][2]
     assert outcomes["lead times"][1] == outcomes["all"][1]
     assert outcomes["suppliers"][3] < outcomes["all"][3]
+
+
+def test_a_later_bank_with_longer_delays_than_the_world_is_refused_too():
+    config = five_product(4, max_steps=5).config
+    scenarios = draw(config, 0, probability=0.0)
+    environment = build(config, scenarios)
+    late = FixedSource(strike(scenarios, "delay", 9.0))
+    with pytest.raises(ConfigError, match="raise max_delay"):
+        environment.use_bank(ScenarioBank(late, BankConfig(num_episodes=2), 0), seed=0)
+
+
+@pytest.mark.parametrize("sizes", [(3, 40), (40, 3)])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_what_begins_strikes_something(kind, sizes):
+    nodes, flows = sizes
+    drawn = draw_disruptions(
+        DisruptionLaw(probability=1.0, kinds=(kind,), duration=(1, 1)),
+        (50, 10, nodes),
+        num_flows=flows,
+        has_disruptions=True,
+        max_delay=5,
+        generator=np.random.default_rng(0),
+    )
+    name = {"supplier_shortage": "shortage", "logistics_delay": "delay"} | {
+        "quality_issue": "quality_loss",
+        "regulation": "capacity_loss",
+    }
+    struck = getattr(drawn, name[kind]) > 0
+    assert struck.any(-1).all()
+    assert struck.mean() < 0.5
+
+
+def test_a_switched_off_market_is_not_expected_to_ask():
+    preset = serial()
+    source = replace(preset.source, stage=Stage(inactive_nodes=(1,)))
+    environment = build(preset.config, source.draw(2, np.random.default_rng(0)))
+    assert (environment.view.known_mean == 0).all()
+    experts = SupplyExperts(preset.config, informed=True)
+    orders = [experts.order(name, as_numpy(environment.view)) for name in EXPERTS]
+    assert max(order[:, 1:].max() for order in orders) < 3.0
+
+
+def test_experts_order_nothing_from_whom_there_is_not():
+    config = five_product(12, max_steps=5).config
+    environment = build(config, draw(config, 0, stage=Stage(inactive_nodes=(2, 4))))
+    view = as_numpy(environment.view)
+    active = environment.domain.flows_active(environment.view).numpy() > 0
+    everyone = build(config, draw(config, 0))
+    experts = SupplyExperts(config, informed=False)
+    orders, before = (experts.newsvendor(v) for v in (view, as_numpy(everyone.view)))
+    assert (orders[~active] == 0).all()
+    buys = [f for f, flow in enumerate(environment.domain.index.flows) if flow.buyer == 3]
+    assert orders[:, buys].sum() == pytest.approx(before[:, buys].sum())
+    assert not active[:, buys].all()
 
 
 def test_variability_widens_demand():
