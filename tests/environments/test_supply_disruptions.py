@@ -63,6 +63,9 @@ class Ledger:
         self.arrivals = defaultdict(list)
         self.waiting = dict.fromkeys(range(len(config.network.markets)), 0.0)
         self.inflow = self.scrapped = self.sold = self.perished = 0.0
+        self.on_the_way = defaultdict(list)
+        self.earned = defaultdict(float)
+        """Money of each node in the step."""
 
     def here(self, node):
         return self.rows["node_active"][self.node[node]]
@@ -95,10 +98,22 @@ class Ledger:
             self.inflow += order * CONTENT[flow.product]
         due = t + flow.lead_time + int(self.rows["delay"][t, number])
         self.arrivals[due].append(((buyer, flow.product), order))
+        self.on_the_way[due].append((buyer, order * flow.holding_cost))
+        self.pay(flow, supplier, buyer, order)
         return order
+
+    def pay(self, flow, supplier, buyer, units):
+        self.earned[buyer] -= flow.setup_cost * (units > 1e-4)
+        if isinstance(flow, Recipe):
+            self.earned[buyer] -= units * flow.operating_cost
+            return
+        node = self.spec[supplier]
+        self.earned[buyer] -= units * (flow.price + flow.transport_cost)
+        self.earned[supplier] += units * (flow.price - node.operating_cost / node.output_yield)
 
     def step(self, t, orders):
         left, free = dict(self.stock), {}
+        self.earned.clear()
         shipped = [
             self.ship(number, flow, orders[number], t, left, free)
             for number, flow in enumerate((*self.network.links, *self.network.recipes))
@@ -117,10 +132,19 @@ class Ledger:
             left[shelf] -= sold
             self.sold += sold * CONTENT[market.product]
             self.waiting[number] = wanted - sold
+            self.earned[market.retailer] += market.price * sold - market.penalty * (wanted - sold)
+        product_of = {product.name: product for product in self.network.products}
         rate = {product.name: product.perish_rate for product in self.network.products}
         for shelf, units in left.items():
             self.perished += units * rate[shelf[1]] * CONTENT[shelf[1]]
             left[shelf] = units * (1 - rate[shelf[1]])
+            disposal = product_of[shelf[1]].disposal_cost
+            self.earned[shelf[0]] -= units * rate[shelf[1]] * disposal
+        for shelf in self.network.shelves:
+            self.earned[shelf.node] -= left[shelf.node, shelf.product] * shelf.holding_cost
+        self.on_the_way.pop(t, None)
+        for buyer, cost in (pair for due in self.on_the_way.values() for pair in due):
+            self.earned[buyer] -= cost
         self.stock = left
         return shipped
 
@@ -155,6 +179,31 @@ def test_batched_program_equals_plain_loops_and_makes_nothing_from_nothing(seed,
     for ledger, content in zip(ledgers, first, strict=True):
         spent = ledger.sold + ledger.scrapped + ledger.perished
         assert ledger.content() == pytest.approx(content + ledger.inflow - spent, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_node_earns_what_a_ledger_in_plain_loops_says(seed):
+    preset = five_product(8, max_steps=20)
+    network = preset.config.network
+    dear = tuple(replace(product, disposal_cost=7.0) for product in network.products)
+    links = tuple(replace(link, setup_cost=11.0) for link in network.links)
+    nodes = tuple(replace(node, operating_cost=2.0, output_yield=0.9) for node in network.nodes)
+    network = replace(network, products=dear, links=links, nodes=nodes)
+    config = replace(preset.config, network=network, discount=0.9)
+    scenarios = draw(config, seed, stage=Stage(late_share=0.3, inactive_nodes=(4,)))
+    environment = build(config, scenarios, view="nodes", precision="double")
+    ledgers = [Ledger(config, scenarios, episode) for episode in range(2)]
+    flows = len(environment.domain.index.flows)
+    generator = torch.Generator().manual_seed(seed)
+    for t in range(20):
+        shares = torch.rand((2, flows), generator=generator, dtype=torch.float64)
+        shares = shares * (torch.rand((2, flows), generator=generator) < 0.7)
+        orders = 0.6 * shares * environment.domain.max_order
+        record = environment.step(environment.place(orders))
+        for episode, ledger in enumerate(ledgers):
+            ledger.step(t, orders[episode].tolist())
+            earned = [0.9**t * ledger.earned[name] for name in environment.agent_ids]
+            np.testing.assert_allclose(record.reward[episode], earned, rtol=1e-9, atol=1e-7)
 
 
 def play(config, scenarios, share=0.4):
