@@ -314,7 +314,8 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         demand = rows["demand"][:, self.t].to(self._dtype)
         if goodwill is not None and goodwill.response == "poisson":
             mean = rows["demand_mean"][:, self.t].to(self._dtype) * sentiment[:, None]
-            demand = draw_demand(rows["demand_uniform"][:, self.t], mean.clamp(min=LEAST_MEAN))
+            drawn = draw_demand(rows["demand_uniform"][:, self.t], mean.clamp(min=LEAST_MEAN))
+            demand = drawn * (mean > 0)
         elif goodwill is not None and goodwill.response == "scaled":
             demand = demand * sentiment[:, None]
         demand = demand * self._switches().markets

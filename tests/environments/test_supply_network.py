@@ -12,6 +12,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank
+from data.supply_demand import MeanDemand
 from data.supply_scenarios import make_quiet_scenarios
 from rl.domains.supply_chain import Goodwill, SupplyConfig
 from rl.domains.supply_network import Link, Market, Network, Node, NodeType, Product, Shelf
@@ -283,3 +284,11 @@ def test_reorder_points_cost_what_theory_says(mean, point, level, cost):
 
     scores = score_policy(order, quiet_scenarios(config, demand), config)
     assert -scores.profit.mean() / 300 == pytest.approx(cost, rel=0.004)
+
+
+def test_a_market_without_a_base_asks_for_nothing_whatever_the_goodwill():
+    config = serial(goodwill=True).config
+    source = make_source(config, (MeanDemand(base=0.0),))
+    environment = build(config, source.draw(32, np.random.default_rng(0)))
+    idle = torch.zeros((32, 1, environment.action_size))
+    assert sum(environment.step(idle).metrics["demand"].sum() for _ in range(30)) == 0
