@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -65,6 +65,14 @@ class SupplyState(WorldState):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _World:
+    """An `InWorld` of the current episodes."""
+
+    node_active: Tensor
+    product_active: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Switches:
     """What is in the world in the current episodes."""
 
@@ -72,6 +80,8 @@ class _Switches:
     """`[env, flow]`: 1 or 0."""
     markets: Tensor
     """`[env, market]`: 1 or 0."""
+    demand_mean: Tensor
+    """`[env, time + ahead, market]`: zero for markets that are not."""
     actions: Tensor
     """`[env, agent, act]`."""
     agents: Tensor
@@ -183,16 +193,10 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     @property
     def view(self) -> SupplyView:
         """What is known before the next step, over all copies."""
-        view = self._make_view()
-        known = view.known_mean * self._switches().markets[:, None]
-        return replace(view, known_mean=known)
-
-    def _make_view(self) -> SupplyView:
-        """Return what is known, the mean demand of markets out of the world included."""
         state, rows = self.state, self.rows
         t, last = self.t, self.config.max_steps - 1
         now = min(t, last)
-        mean = rows["demand_mean"][:, t : t + max(self.config.known_horizon, 1)]
+        mean = self._switches().demand_mean[:, t : t + max(self.config.known_horizon, 1)]
         return SupplyView(
             stock=state.stock,
             in_transit=state.in_transit,
@@ -201,7 +205,7 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
             smoothed=state.smoothed,
             sentiment=state.sentiment,
             steps_taken=torch.full_like(state.sentiment, float(t)),
-            known_mean=mean.to(self._dtype),
+            known_mean=mean,
             shortage=rows["shortage"][:, now].to(self._dtype),
             delay=rows["delay"][:, now].to(self._dtype),
             quality_loss=rows["quality_loss"][:, now].to(self._dtype),
@@ -296,13 +300,18 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     def _switches(self) -> _Switches:
         """Look the switches up once per deal of episodes."""
         if self._switched is not self.rows:
-            domain, view, take = self.domain, self._make_view(), self.domain.tools.take
-            flows = domain.flows_active(view)
-            nodes = domain.tools.pad(view.node_active)
+            domain, rows, take = self.domain, self.rows, self.domain.tools.take
+            world = _World(
+                node_active=rows["node_active"].to(self._dtype),
+                product_active=rows["product_active"].to(self._dtype),
+            )
+            flows, markets = domain.flows_active(world), domain.markets_active(world)
+            nodes = domain.tools.pad(world.node_active)
             self._switched = self.rows
             self._kept_switches = _Switches(
                 flows=flows,
-                markets=domain.markets_active(view),
+                markets=markets,
+                demand_mean=rows["demand_mean"].to(self._dtype) * markets[:, None],
                 actions=take(domain.tools.pad(flows), self._flow_column) > 0,
                 agents=take(nodes, self._agent_nodes).amax(-1) > 0,
             )

@@ -277,6 +277,25 @@ def test_a_switched_off_node_is_out_of_the_world():
     assert (environment.state.stock[:, dark] == 0).all()
 
 
+def test_a_switched_off_product_is_neither_shipped_nor_made_nor_paid_for():
+    config = five_product(4, max_steps=8).config
+    environment = build(
+        config, draw(config, 0, probability=0.0, stage=Stage(inactive_products=(1,)))
+    )
+    index = environment.domain.index
+    of_product = [n for n, flow in enumerate(index.flows) if flow.product == 1]
+    orders = torch.zeros((2, len(index.flows)))
+    orders[:, of_product] = 50.0
+    assert not environment.reset().action_mask[:, 0, of_product].any()
+    for _ in range(8):
+        record = environment.step(environment.place(orders))
+        assert (record.metrics["ordered_units"] == 0).all()
+        assert (record.metrics["shipped_units"] == 0).all()
+        assert (record.reward_terms["purchases"] == 0).all()
+    dark = [s for s, product in enumerate(index.shelf_product) if product == 1]
+    assert (environment.state.stock[:, dark] == 0).all()
+
+
 def test_stages_change_the_world_and_no_shape():
     config = five_product(8, max_steps=30).config
     base = draw(config, 0, probability=0.0)
@@ -463,3 +482,48 @@ def test_bad_worlds_and_scenarios_are_refused():
         build(config, strike(scenarios, "delay", 9.0))
     with pytest.raises(ConfigError, match="draw scenarios for this config"):
         build(replace(config, max_steps=6), scenarios)
+
+
+def test_disruptions_of_the_coming_step_are_seen_and_delays_in_longest_ones():
+    config = five_product(4, max_steps=8).config
+    quiet = draw(config, 1, probability=0.0)
+    environment = build(config, strike(strike(quiet, "delay", 3.0), "shortage", 0.25))
+    calm = environment.reset().observation
+    for step in range(8):
+        struck = step >= 3
+        view, seen = environment.view, environment.observer.encode(environment.view)
+        assert (view.shortage == 0.25 * struck).all()
+        columns = {"shortage": 0.25, "delay": 3.0 / 5.0}
+        for share in columns.values():
+            assert bool((seen == torch.tensor(share)).any()) >= struck
+        if step < 7:
+            environment.step(torch.zeros((2, 1, environment.action_size)))
+    assert not (calm == 0.25).any()
+    assert seen.shape[-1] == calm.shape[-1]
+
+
+def test_a_disruption_lasts_as_long_as_drawn_and_the_worse_of_two_counts():
+    law = DisruptionLaw(
+        probability=0.1, kinds=("regulation",), magnitude=(0.2, 0.2), duration=(4, 4)
+    )
+    shape = (400, 40, 1)
+    drawn = draw_disruptions(
+        law,
+        shape,
+        num_flows=1,
+        has_disruptions=True,
+        max_delay=0,
+        generator=np.random.default_rng(0),
+    )
+    share = (drawn.capacity_loss[:, 10:] > 0).mean()
+    assert share == pytest.approx(1 - 0.9**4, abs=0.02)
+    both = draw_disruptions(
+        replace(law, probability=1.0, magnitude=(0.1, 0.9)),
+        shape,
+        num_flows=1,
+        has_disruptions=True,
+        max_delay=0,
+        generator=np.random.default_rng(0),
+    )
+    # The largest of four uniform magnitudes.
+    assert both.capacity_loss[:, 10:].mean() == pytest.approx(0.1 + 0.8 * 4 / 5, abs=0.01)
