@@ -213,6 +213,14 @@ def test_energy_and_carbon_by_hand():
     np.testing.assert_allclose(seen, [0.2, 0.4, 0.6, 0.4], rtol=1e-6)
 
 
+def test_carbon_follows_the_time_of_day():
+    environment = make_environment(view="planner", energy=ENERGY, num_envs=1)
+    times = environment.rows["time_of_day"][0].numpy()
+    for when, record in zip(times, play(environment, steps=60), strict=False):
+        each = record.metrics["carbon_kg"] / record.metrics["energy_kwh"]
+        assert each.item() == pytest.approx(float(read_carbon_intensity(when, ENERGY)), rel=1e-4)
+
+
 @pytest.mark.parametrize("view", ["planner", "services"])
 def test_weights_make_terms_and_only_then(view):
     market = {"market": MarketConfig(payment_weight=0.1)} if view == "services" else {}
