@@ -71,6 +71,10 @@ class _World:
     node_active: Tensor
     product_active: Tensor
 
+    @classmethod
+    def of(cls, rows: Mapping[str, Tensor], dtype: torch.dtype) -> _World:
+        return cls(**{name: rows[name].to(dtype) for name in ("node_active", "product_active")})
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Switches:
@@ -178,14 +182,11 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         super().__init__(bank, options, shape, seed)
 
     def use_bank(self, bank: SupplyBank, *, seed: int) -> StepRecord:
-        """Play other scenarios of the same shapes from now on; see `LockstepEnvironment`.
+        """Play other scenarios of the same shapes; delays fit in `max_delay` or are refused.
 
         Args:
             bank: The scenarios; refreshed from here.
             seed: Of the choice of episodes.
-
-        Raises:
-            ConfigError: The arrays have other shapes, or delays exceed the longest of the world.
         """
         _check_bank(bank, self.config)
         return super().use_bank(bank, seed=seed)
@@ -300,20 +301,17 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     def _switches(self) -> _Switches:
         """Look the switches up once per deal of episodes."""
         if self._switched is not self.rows:
-            domain, rows, take = self.domain, self.rows, self.domain.tools.take
-            world = _World(
-                node_active=rows["node_active"].to(self._dtype),
-                product_active=rows["product_active"].to(self._dtype),
-            )
-            flows, markets = domain.flows_active(world), domain.markets_active(world)
-            nodes = domain.tools.pad(world.node_active)
             self._switched = self.rows
+            world = _World.of(self.rows, self._dtype)
+            take, pad = self.domain.tools.take, self.domain.tools.pad
+            flows = self.domain.flows_active(world)
+            markets = self.domain.markets_active(world)
             self._kept_switches = _Switches(
                 flows=flows,
                 markets=markets,
-                demand_mean=rows["demand_mean"].to(self._dtype) * markets[:, None],
-                actions=take(domain.tools.pad(flows), self._flow_column) > 0,
-                agents=take(nodes, self._agent_nodes).amax(-1) > 0,
+                demand_mean=self.rows["demand_mean"].to(self._dtype) * markets[:, None],
+                actions=take(pad(flows), self._flow_column) > 0,
+                agents=take(pad(world.node_active), self._agent_nodes).amax(-1) > 0,
             )
         return self._kept_switches
 
