@@ -1,23 +1,15 @@
-"""How fast is the full market of shared services, and how fast is a plain loop over agents?
+"""The full market of shared services as most people would write it, and the check that it is one.
 
-Run `python -m benchmarks.plain_services`: plays the auction with budgets, moving prices, energy and
-carbon once in the batched core and once in `PlainServices`, Python floats in a dict per agent;
-checks that both play the same world, times both on one core and writes
-benchmarks/results/plain_services.json. About 15 CPU seconds.
+The auction with budgets, moving prices, energy and carbon: Python floats in a dict per agent.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.measuring import describe_machine, measure
 from data.scenario import WorkloadScenarios
 from rl.domains.resource_allocation import OBSERVATION_LIMIT, SLACK_STEPS, AllocationConfig
 from rl.domains.service_market import EnergyConfig, MarketConfig, read_carbon_intensity
@@ -25,9 +17,6 @@ from rl.environments.allocation_options import EnvironmentConfig
 from rl.environments.resource_allocation_environment import BatchedResourceAllocation
 from rl.environments.synthetic_services import make_synthetic_services
 
-RESULTS = Path(__file__).parent / "results" / "plain_services.json"
-BATCHES = (256, 1024, 2048, 4096)
-BAR, RATIO_BAR = 150_000, 100
 MARKET = MarketConfig(dynamic_prices=True)
 ENERGY = EnergyConfig(busy_kwh=(0.02, 0.01), idle_kwh=(0.01, 0.005))
 Row = dict[str, float]
@@ -179,14 +168,15 @@ class PlainServices:
         return seen
 
 
-def make_core(copies: int, seed: int) -> BatchedResourceAllocation:
+def make_core(copies: int, seed: int, num_services: int = 4) -> BatchedResourceAllocation:
     """Build the batched market.
 
     Args:
         copies: How many.
         seed: Of its episodes.
+        num_services: Its agents.
     """
-    config, bank = make_synthetic_services(seed=seed)
+    config, bank = make_synthetic_services(num_services=num_services, seed=seed)
     options = EnvironmentConfig(
         num_envs=copies,
         view="services",
@@ -229,51 +219,3 @@ def check_plain(seed: int) -> float:
     if worst > 1e-2:
         raise SystemExit(f"the plain loop differs from the core by {worst}; it is no peer")
     return worst
-
-
-def main() -> None:
-    """Check, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    difference = check_plain(options.seed)
-    core = make_core(1, options.seed)
-    world = PlainServices(core.config, core.bank.scenarios)
-    draw = np.random.default_rng(options.seed)
-    actions = {name: draw.random(core.action_size).tolist() for name in world.names}
-    world.reset(0)
-
-    def step_plain() -> None:
-        if world.step(actions)[2]:
-            world.reset((world.episode + 1) % core.bank.scenarios.num_episodes)
-
-    speeds = [measure("dict per agent", 1, step_plain)]
-    for copies in BATCHES:
-        batch = make_core(copies, options.seed)
-        action = torch.rand(
-            (copies, batch.num_agents, batch.action_size),
-            generator=torch.Generator().manual_seed(options.seed),
-        )
-        speeds.append(measure("batched", copies, lambda b=batch, a=action: b.step(a)))
-    plain = speeds[0].steps_per_cpu_second
-    for speed in speeds:
-        rate = speed.steps_per_cpu_second
-        print(f"{speed.name:16}{speed.copies:6,}{rate:10,.0f} steps/CPU-s{rate / plain:8.1f} x")
-    best = max(speeds[1:], key=lambda speed: speed.steps_per_cpu_second)
-    report = {
-        "command": "python -m benchmarks.plain_services",
-        "seed": options.seed,
-        "bars": {"steps_per_second": BAR, "times_plain": RATIO_BAR},
-        "times_plain": round(best.steps_per_cpu_second / plain, 1),
-        "best": asdict(best),
-        "plain_difference": difference,
-        "speeds": [asdict(speed) for speed in speeds],
-        **describe_machine(),
-    }
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

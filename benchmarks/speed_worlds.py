@@ -12,15 +12,24 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from benchmarks import plain_allocation
+from benchmarks import plain_allocation, plain_services
 from benchmarks.distributed_nodes import make_environment as make_nodes
 from benchmarks.measuring import Speed, measure
 from benchmarks.plain_nodes import PlainNodes, check_plain_nodes
+from benchmarks.plain_trading import check_plain_trading, make_trading, measure_plain_trading
 from data.scenario import BankConfig, ScenarioBank
 from rl.domains.inventory import inv_management, inv_management_demand
+from rl.domains.supply_business import five_product
 from rl.environments.base_environment import BatchedEnvironment
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
 from rl.environments.registration import make_planner
+from rl.environments.resource_allocation_environment import (
+    BatchedResourceAllocation,
+    EnvironmentConfig,
+)
+from rl.environments.supply_chain_environment import make_multi_echelon, make_serial
+from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
+from rl.environments.synthetic_services import make_synthetic_services
 
 PEERS = Path("var/peers")
 PEER_COPIES = 16
@@ -42,12 +51,13 @@ class World:
     """Builds so many copies with so many agents, where the number is free."""
 
 
-def run_peer(name: str, script: str) -> list[Speed]:
+def run_peer(name: str, script: str, only: str = "") -> list[Speed]:
     """Measure a public environment in its own virtual environment; nothing if it is not there.
 
     Args:
         name: Of the folder in var/peers.
         script: In benchmarks/peers; prints speeds by name as JSON.
+        only: Part of the names that count.
     """
     python = PEERS / name / "bin" / "python"
     if not python.exists():
@@ -64,6 +74,7 @@ def run_peer(name: str, script: str) -> list[Speed]:
             steps_per_cpu_second=round(rate),
         )
         for peer, rate in found.items()
+        if only in peer
     ]
 
 
@@ -96,6 +107,34 @@ def measure_sync_vector() -> list[Speed]:
     return [measure("SyncVectorEnv of our face", PEER_COPIES, lambda: copies.step(action))]
 
 
+def measure_plain_services() -> list[Speed]:
+    """Measure a dict-per-agent loop that earns the same in the same auctions."""
+    plain_services.check_plain(0)
+    core = plain_services.make_core(1, 0)
+    world = plain_services.PlainServices(core.config, core.bank.scenarios)
+    draw = np.random.default_rng(0)
+    actions = {name: draw.random(core.action_size).tolist() for name in world.names}
+    world.reset(0)
+
+    def step() -> None:
+        if world.step(actions)[2]:
+            world.reset((world.episode + 1) % core.bank.scenarios.num_episodes)
+
+    return [measure("dict-per-agent loop", 1, step)]
+
+
+def make_services(copies: int, num_services: int) -> BatchedResourceAllocation:
+    """Build the services view without a market: each asks, overbooked capacities are shared.
+
+    Args:
+        copies: How many.
+        num_services: Agents.
+    """
+    config, bank = make_synthetic_services(num_services=num_services)
+    options = EnvironmentConfig(num_envs=copies, view="services")
+    return BatchedResourceAllocation(config, bank, options, 0)
+
+
 def measure_plain_nodes() -> list[Speed]:
     """Measure a dict-per-agent loop that earns the same rewards."""
     check_plain_nodes(make_nodes(20.0, 1, episodes=4))
@@ -116,11 +155,43 @@ def make_serial_inventory(copies: int) -> BatchedInventory:
     return BatchedInventory(config, bank, InventoryOptions(num_envs=copies), 0)
 
 
+def measure_dict_trading() -> list[Speed]:
+    """Measure a dict-per-agent loop of the trading world that earns the same rewards."""
+    check_plain_trading(0)
+    return [measure_plain_trading()]
+
+
+def make_node_supply(copies: int, agents: int) -> BatchedSupplyNetwork:
+    """Build a vehicle maker's network in which every node orders for itself.
+
+    Args:
+        copies: How many.
+        agents: Nodes, 4 to 128.
+    """
+    preset = five_product(agents)
+    bank = ScenarioBank(preset.source, BankConfig(num_episodes=4), 0)
+    return BatchedSupplyNetwork(
+        preset.config, bank, SupplyOptions(num_envs=copies, view="nodes"), 0
+    )
+
+
 WORLDS: dict[str, World] = {
     "shared_services": World(
         make=lambda copies: plain_allocation.make_core(copies, 0),
         bar=150_000,
         peers=(measure_plain_allocation, measure_sync_vector),
+    ),
+    "service_agents": World(
+        make=lambda copies: make_services(copies, plain_allocation.SERVICES),
+        bar=150_000,
+        peers=(),
+        scale=make_services,
+    ),
+    "service_market": World(
+        make=lambda copies: plain_services.make_core(copies, 0),
+        bar=150_000,
+        peers=(measure_plain_services,),
+        scale=lambda copies, agents: plain_services.make_core(copies, 0, agents),
     ),
     "distributed_nodes": World(
         make=lambda copies: make_nodes(5.0, copies, episodes=256),
@@ -132,5 +203,22 @@ WORLDS: dict[str, World] = {
         make=make_serial_inventory,
         bar=1_000_000,
         peers=(lambda: run_peer("or_gym", "or_gym_speed.py"),),
+    ),
+    "serial_supply": World(
+        make=make_serial,
+        bar=1_000_000,
+        peers=(lambda: run_peer("gym_invmgmt", "gym_invmgmt_speed.py", "Serial-v0"),),
+    ),
+    "multi_echelon": World(
+        make=make_multi_echelon,
+        bar=100_000,
+        peers=(lambda: run_peer("gym_invmgmt", "gym_invmgmt_speed.py", "MultiEchelon-v0"),),
+        scale=make_node_supply,
+    ),
+    "trading": World(
+        make=lambda copies: make_trading(copies, 0),
+        bar=150_000,
+        peers=(measure_dict_trading, lambda: run_peer("mpe2", "mpe2_speed.py")),
+        scale=lambda copies, agents: make_trading(copies, 0, num_agents=agents, episodes=64),
     ),
 }

@@ -1,11 +1,10 @@
-"""gym-invmgmt's published table on our core, its limits and our planner beside it, and speed.
+"""gym-invmgmt's published table on our core, its limits and our planner beside it.
 
-Run `OMP_NUM_THREADS=1 python -m benchmarks.supply_network --peer /opt/peers/invmgmt/bin/python`:
-the experts' rules on the canonical seeds beside the published rows, the hindsight bound beside the
-published oracle, a rolling linear program, the blind rules in the vehicle maker's chain, and joint
-steps per CPU second beside the package's in the same run. Prints tables and writes
-benchmarks/results/supply_network.json. About two minutes on one core. Without `--peer` (a Python
-that has gym-invmgmt 0.2.1) speed is not compared.
+Run `OMP_NUM_THREADS=1 python -m benchmarks.supply_network`: the experts' rules on the canonical
+seeds beside the published rows, the hindsight bound beside the published oracle, a rolling linear
+program, and the blind rules in the vehicle maker's chain. Prints tables and writes
+benchmarks/results/supply_network.json. About two minutes on one core. How fast the worlds are:
+`python -m benchmarks.environment_speed --worlds serial_supply multi_echelon`.
 """
 
 from __future__ import annotations
@@ -13,23 +12,18 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import RESULTS, write_report
 from data.supply_scenarios import make_quiet_scenarios
 from data.traces import locate_traces
 from rl.domains.supply_business import five_product
 from rl.domains.supply_experts import EXPERTS, SupplyExperts
 from rl.domains.supply_presets import SupplyPreset, multi_echelon, serial
-from rl.environments.supply_chain_environment import make_multi_echelon, make_serial
-from rl.environments.supply_network_environment import BatchedSupplyNetwork
 from rl.evaluation.supply_bounds import RollingPlanner, supply_hindsight_bound
 from rl.evaluation.supply_scores import (
     CANONICAL_SEEDS,
@@ -38,7 +32,6 @@ from rl.evaluation.supply_scores import (
     score_policy,
 )
 
-RESULTS = Path(__file__).parent / "results" / "supply_network.json"
 PUBLISHED = "published_gym_invmgmt_results.csv"
 COLUMNS = {"newsvendor": "Newsvendor", "s_S": "sS", "echelon_base_stock": "EchelonApprox"}
 BLOCKS = ("A_Core", "B_PaperReplication")
@@ -46,10 +39,6 @@ ORDER_LIMIT = 3100.0
 """The package's largest order."""
 FORESIGHT, SAFETY = 30, 0.75
 BUSINESS_STEPS, BUSINESS_EPISODES, EXTRA_STEPS = 150, 16, 2
-BATCHES = (256, 1024, 2048, 4096)
-STEPS, WARM_UP, ROUNDS = 90, 30, 3
-BARS = {"joint_steps_per_second": 100_000, "times_the_package": 100}
-PEER_SCRIPT = Path(__file__).parent / "peers" / "gym_invmgmt_speed.py"
 
 
 def prepare(row: dict[str, str]) -> SupplyPreset:
@@ -150,49 +139,6 @@ def compare_business(disruption_probability: float) -> dict[str, object]:
     return line
 
 
-def measure_speed(make: Callable[[int, int], BatchedSupplyNetwork], copies: int) -> float:
-    """Return joint steps per CPU second, resets included, best of some rounds.
-
-    Args:
-        make: The environment, of copies and a seed.
-        copies: How many.
-    """
-    env = make(copies, 0)
-    action = 0.3 * torch.rand(
-        (copies, 1, env.action_size), generator=torch.Generator().manual_seed(0)
-    )
-    best = 0.0
-    with torch.no_grad():
-        for _ in range(WARM_UP):
-            env.step(action)
-        for _ in range(ROUNDS):
-            begun = time.process_time()
-            for _ in range(STEPS):
-                env.step(action)
-            best = max(best, STEPS * copies / (time.process_time() - begun))
-    return best
-
-
-def measure_speeds(peer: str | None) -> dict[str, object]:
-    """Measure both networks at every batch, and the package.
-
-    Args:
-        peer: Its Python; None leaves it out.
-    """
-    worlds = {"serial": make_serial, "multi_echelon": make_multi_echelon}
-    speeds: dict[str, object] = {
-        name: {str(copies): measure_speed(make, copies) for copies in BATCHES}
-        for name, make in worlds.items()
-    }
-    if peer is None:
-        return speeds
-    command = [peer, str(PEER_SCRIPT)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-    package = json.loads(answer.stdout)
-    ratio = {name: max(speeds[name].values()) / package[name] for name in worlds}  # type: ignore[attr-defined]
-    return speeds | {"package": package, "times_the_package": ratio, "bars": BARS}
-
-
 def read_published() -> list[dict[str, str]]:
     """Return the published rows that need no other data, or none without the file."""
     folder = locate_traces()
@@ -205,8 +151,7 @@ def read_published() -> list[dict[str, str]]:
 def main() -> None:
     """Compare, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "supply_network.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     published = read_published()
@@ -225,18 +170,8 @@ def main() -> None:
         )
     business = [compare_business(probability) for probability in (0.0, 0.1)]
     print(json.dumps(business, indent=2))
-    speeds = measure_speeds(options.peer)
-    print(json.dumps(speeds, indent=2))
-    report = {
-        "seeds": CANONICAL_SEEDS,
-        "experts": experts,
-        "limits": limits,
-        "business": business,
-        "speeds": speeds,
-        "machine": describe_machine(),
-    }
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written: {options.output}")
+    report = {"experts": experts, "limits": limits, "business": business}
+    write_report(options.output, {"seeds": CANONICAL_SEEDS, **report})
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ class NodeScenarios(ScenarioArrays):
     """`[episode, workload, resource]`, in order of arrival; the rest is never reached."""
     priority: Array
     """`[episode, workload]`."""
+    deadline: Array
+    """`[episode, workload]`: seconds after the arrival; read where workloads are tried again."""
 
     def __post_init__(self) -> None:
         """Check shapes and values once, where scenarios enter."""
@@ -42,8 +44,10 @@ class NodeScenarios(ScenarioArrays):
             )
         if self.arrivals.ndim != 2 or len(self.arrivals) != episodes:
             raise ScenarioError(f"arrivals has shape {self.arrivals.shape}, not ({episodes}, time)")
-        if self.priority.shape != (episodes, workloads):
-            raise ScenarioError(f"priority has shape {self.priority.shape}, not need's first two")
+        for name in ("priority", "deadline"):
+            shape = getattr(self, name).shape
+            if shape != (episodes, workloads):
+                raise ScenarioError(f"{name} has shape {shape}, not need's first two")
         for field in fields(self):
             values = getattr(self, field.name)
             if not np.isfinite(values).all() or (values < 0).any():
@@ -67,6 +71,8 @@ class NodeWorldConfig:
     largest_node: float = 1.5
     num_priorities: int = 3
     """Priorities are 1, 2, ... with equal chance."""
+    deadline: tuple[float, float] = (0.5, 2.0)
+    """Uniform between both, seconds after the arrival."""
     initial_workloads: float = 5.0
     """Expected number that waits before the first step."""
     workloads_per_step: float = 0.05
@@ -84,6 +90,8 @@ class NodeWorldConfig:
             raise ConfigError("capacities want to be > 0 and 0 < smallest_node <= largest_node")
         if min(self.num_nodes, self.num_priorities, self.max_steps) < 1:
             raise ConfigError("num_nodes, num_priorities and max_steps want to be at least 1")
+        if not 0 < self.deadline[0] <= self.deadline[1] < math.inf:
+            raise ConfigError(f"deadline wants 0 < earliest <= latest, finite: {self.deadline}")
         rates = (self.initial_workloads, self.workloads_per_step)
         if min(rates) < 0 or not all(map(math.isfinite, rates)):
             raise ConfigError(f"expected numbers of workloads want to be finite and >= 0: {rates}")
@@ -129,4 +137,5 @@ class NodeWorkload:
                 config.smallest_need, config.largest_need, (*shape, len(config.capacity))
             ).astype(np.float32),
             priority=generator.integers(1, config.num_priorities + 1, shape).astype(np.float32),
+            deadline=generator.uniform(*config.deadline, shape).astype(np.float32),
         )

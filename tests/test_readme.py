@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.allocation_quality import RESULTS, short_table
+from benchmarks.originals import originals_table
 from rl.evaluation.comparison import EvaluationTable
 from utils.config import from_json
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def stored_table() -> EvaluationTable:
@@ -25,6 +27,10 @@ def stored_table() -> EvaluationTable:
 
 def test_the_table_is_the_stored_one():
     assert short_table(stored_table()) in README
+
+
+def test_the_published_figures_are_beside_the_stored_ones():
+    assert originals_table() in README
 
 
 def test_a_changed_number_would_be_noticed():
@@ -45,15 +51,23 @@ def test_make_targets_exist():
         assert target in targets
 
 
-@pytest.mark.slow
-def test_the_python_block_runs(tmp_path):
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    shorter = block.replace("total_episodes=2560", f'total_episodes=128, output_dir="{tmp_path}"')
-    assert shorter != block
+def run(block):
     program = subprocess.run(
-        [sys.executable, "-c", shorter], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert program.returncode == 0, program.stderr
-    score, report = program.stdout.split()
+    return program.stdout
+
+
+def test_a_world_is_made_in_three_lines():
+    assert run(BLOCKS[1]).startswith("how much to order on every link")
+
+
+@pytest.mark.slow
+def test_the_python_block_runs(tmp_path):
+    block = BLOCKS[0]
+    shorter = block.replace("total_episodes=2560", f'total_episodes=128, output_dir="{tmp_path}"')
+    assert shorter != block
+    score, report = run(shorter).split()
     assert float(score) > 0
     assert Path(report, "report.md").is_file()

@@ -6,7 +6,7 @@ the capacity of the node in question.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,14 @@ class NodeConfig:
     imbalance_penalty: float = 2.0
     """From every node and step, times the variance of the first usage over nodes."""
     max_steps: int = 1000
+    step_seconds: float | None = None
+    """Length of a step: a workload is tried in every step that begins before its deadline. None
+    tries each workload once, whatever its deadline."""
 
     def __post_init__(self) -> None:
         """Refuse empty worlds."""
+        if self.step_seconds is not None and not 0 < self.step_seconds < np.inf:
+            raise ConfigError(f"step_seconds must be finite and above 0, not {self.step_seconds}")
         if min(self.num_nodes, len(self.resources), self.max_steps) < 1:
             raise ConfigError("num_nodes, resources and max_steps want to be at least 1")
         if not 0 <= self.drain <= 1:
@@ -134,3 +139,27 @@ def distributed_nodes(
             max_steps=max_steps,
         ),
     )
+
+
+def distributed_nodes_deadlines(
+    num_nodes: int = 10,
+    *,
+    workload_arrival_rate: float = 5.0,
+    max_steps: int = 1000,
+    step_seconds: float = 0.1,
+) -> DistributedNodes:
+    """Return the published world with deadlines that count: a workload is tried until then.
+
+    Args:
+        num_nodes: One agent each.
+        workload_arrival_rate: Workloads expected before the first step, and per 100 later steps.
+        max_steps: Length of an episode.
+        step_seconds: Length of a step; the deadlines of U(.5, 2) s allow 5 to 20 tries at .1.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    preset = distributed_nodes(
+        num_nodes, workload_arrival_rate=workload_arrival_rate, max_steps=max_steps
+    )
+    return replace(preset, nodes=replace(preset.nodes, step_seconds=step_seconds))

@@ -138,6 +138,8 @@ class AllocationDomain:
         """`[service, slack]`: one where new work enters the backlog."""
         self.nominal = as_array(nominal)
         self._dominant = as_array(dominant)
+        self._dominant_of_slacks = as_array(np.tile(dominant, len(bins)))
+        self._dominant_of_demands = as_array(np.tile(dominant, len(newest) + len(means)))
         self._slack_sums = as_array(np.stack(bins, axis=1))
         self._demand_sums = as_array(np.stack([*newest, *means], axis=1))
         self._static = as_array(
@@ -176,16 +178,23 @@ class AllocationDomain:
             work, the last three demands, means of half and all of the look-back, allocation,
             priority, patience, resource mix; all in [0, 10].
         """
-        xp = self._xp
+        parts = self.describe_services(view)
+        return self._xp.clip(self._xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
+
+    def describe_services(self, view: AllocationView) -> list[Any]:
+        """Return what `encode_services` joins and clips, `[..., service, some features]` each.
+
+        Args:
+            view: What is known.
+        """
         leading = view.backlog.shape[:-1]
-        parts = [
-            (view.backlog @ self._slack_sums) * self._dominant,
-            (view.recent_demand @ self._demand_sums) * self._dominant,
+        return [
+            (view.backlog @ self._slack_sums) * self._dominant_of_slacks,
+            (view.recent_demand @ self._demand_sums) * self._dominant_of_demands,
             view.allocation / self.nominal,
             view.priority[..., None] / self._priority_scale,
-            xp.broadcast_to(self._static, (*leading, self._static.shape[-1])),
+            self._xp.broadcast_to(self._static, (*leading, self._static.shape[-1])),
         ]
-        return xp.clip(xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
 
     def encode_shared(self, view: AllocationView) -> Any:
         """Observe what all services have in common.

@@ -137,10 +137,10 @@ class MarketDomain:
         Returns:
             `[..., service, feature]`; zero for services that do not exist.
         """
-        seen = self.allocation.encode_services(view.allocation)
+        parts = self.allocation.describe_services(view.allocation)
         if self.market is not None:
-            left = view.budget[..., None] / self.market.budget
-            seen = self._xp.concatenate([seen, left], axis=-1)
+            parts.append(view.budget[..., None] / self.market.budget)
+        seen = self._xp.clip(self._xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
         return seen if view.service_active is None else seen * view.service_active[..., None]
 
     def encode_shared(self, view: MarketView) -> Any:
@@ -183,7 +183,7 @@ class MarketDomain:
         Args:
             level: `[..., resource]`: before.
             use: `[..., resource]`: held over capacity.
-            response: `[..., 1]`: part of the move that happens.
+            response: `[..., 1]` or `[..., resource]`: part of the move that happens.
         """
         market = self.market
         if market is None or not market.dynamic_prices:

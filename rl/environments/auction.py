@@ -29,7 +29,9 @@ def clear_auction(
 
     Claims are first cut, all resources of a service alike, to what its budget pays for at its own
     bids. A service served in part has lost the rest, so the price can be its own bid. Equal bids
-    share in proportion to their claims. Krishna, Auction Theory, 2010, chapter 12.
+    share in proportion to their claims. Krishna, Auction Theory, 2010, chapter 12. In the order
+    of the bids, the price is the bid at which the claims first exceed the capacity; the cost grows
+    with n log n of n services.
 
     Holds: nobody pays more than the own bid, or more than the budget; bidding more than a unit is
     worth never pays; where everyone claims one indivisible unit the truth is the best bid. Does
@@ -46,15 +48,15 @@ def clear_auction(
     """
     cost = (claims * bids).sum(-1)
     affordable = torch.where(cost > budget, budget / cost.clamp(min=1e-12), 1.0)
-    wanted = claims * affordable[..., None]
-    offers = bids.transpose(1, 2)
-    amounts = wanted.transpose(1, 2)[..., None]
-    higher = (offers[..., None, :] > offers[..., :, None]).to(claims.dtype) @ amounts
-    equal = (offers[..., None, :] == offers[..., :, None]).to(claims.dtype) @ amounts
-    room = capacity[..., None, None] - higher
-    part = (room / equal.clamp(min=1e-12)).clamp(min=0.0, max=1.0)
-    granted = (amounts * part)[..., 0]
-    lost = (part[..., 0] < 1.0) & (amounts[..., 0] > 0)
-    price = torch.where(lost, offers, 0.0).amax(-1)
-    payment = torch.minimum((granted * price[..., None]).sum(1), budget)
-    return AuctionResult(granted=granted.transpose(1, 2), price=price, payment=payment)
+    wanted = (claims * affordable[..., None]).transpose(1, 2).contiguous()
+    offers = bids.transpose(1, 2).contiguous()
+    ranked, order = offers.sort(dim=-1, descending=True)
+    is_over = wanted.gather(-1, order).cumsum(-1) > capacity[..., None]
+    price = torch.where(is_over, ranked, 0.0).amax(-1)
+    wins, ties = offers > price[..., None], offers == price[..., None]
+    room = capacity - (wanted * wins).sum(-1)
+    part = room / (wanted * ties).sum(-1).clamp(min=1e-12)
+    granted = wanted * (wins + ties * part.clamp(min=0.0, max=1.0)[..., None])
+    granted = granted.transpose(1, 2).contiguous()
+    payment = torch.minimum((granted * price[:, None]).sum(-1), budget)
+    return AuctionResult(granted=granted, price=price, payment=payment)

@@ -126,6 +126,8 @@ class Chart:
     metrics: tuple[str, ...]
     """Names in the metrics or reward terms of the step record."""
     unit: str = ""
+    is_sum: bool = False
+    """Show what has come together since the episode began, such as money, not each step alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

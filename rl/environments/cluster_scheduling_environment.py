@@ -76,9 +76,16 @@ class BatchedClusterScheduling(LockstepEnvironment[ClusterState]):
     """
 
     charts = (
-        Chart(title="utilisation", metrics=("gpu_utilisation", "cpu_utilisation"), unit="share"),
+        Chart(title="GPUs in use", metrics=("gpu_utilisation",), unit="share"),
+        Chart(title="CPUs in use", metrics=("cpu_utilisation",), unit="share"),
         Chart(title="fragmentation", metrics=("fragmentation_percent",), unit="% of all GPUs"),
-        Chart(title="lost", metrics=("lost_gpu_percent",), unit="% of all GPUs"),
+        Chart(title="tasks lost so far", metrics=("lost_tasks",), unit="tasks", is_sum=True),
+        Chart(
+            title="GPUs of lost tasks so far",
+            metrics=("lost_gpu_percent",),
+            unit="% of all GPUs",
+            is_sum=True,
+        ),
     )
 
     def __init__(

@@ -58,9 +58,9 @@ class BatchedConstrainedAllocation(LockstepEnvironment[ConstrainedState]):
 
     is_differentiable = True
     charts = (
-        Chart(title="use", metrics=("resource_utilization", "allocation_efficiency"), unit="share"),
-        Chart(title="cost", metrics=("total_cost",)),
-        Chart(title="beyond what there is", metrics=("constraint_violations",), unit="units^2"),
+        Chart(title="demand met", metrics=("allocation_efficiency",), unit="share"),
+        Chart(title="cost so far", metrics=("total_cost",), unit="currency", is_sum=True),
+        Chart(title="overuse", metrics=("constraint_violations",), unit="squared units"),
     )
 
     def __init__(

@@ -61,8 +61,16 @@ class BatchedExecution(LockstepEnvironment[ExecutionState]):
 
     is_differentiable = True
     charts = (
-        Chart(title="order", metrics=("remaining_share", "sold_share"), unit="share of the order"),
-        Chart(title="what it cost", metrics=("shortfall",), unit="currency"),
+        Chart(title="order left", metrics=("remaining_share",), unit="share of the order"),
+        Chart(title="sold in the step", metrics=("sold_share",), unit="share of the order"),
+        Chart(title="shortfall so far", metrics=("shortfall",), unit="currency", is_sum=True),
+        Chart(
+            title="impact so far",
+            metrics=("temporary_impact", "permanent_impact"),
+            unit="currency",
+            is_sum=True,
+        ),
+        Chart(title="price moves so far", metrics=("price_move",), unit="currency", is_sum=True),
     )
 
     def __init__(

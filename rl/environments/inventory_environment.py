@@ -117,12 +117,6 @@ class BatchedInventory(LockstepEnvironment[InventoryState]):
     """
 
     is_differentiable = True
-    charts = (
-        Chart(title="demand and sales", metrics=("demand", "sold_units"), unit="units"),
-        Chart(title="stock in the chain", metrics=("stock_units",), unit="units"),
-        Chart(title="made and shipped", metrics=("made_units", "shipped_units"), unit="units"),
-        Chart(title="money", metrics=("sales", "purchases", "penalty", "holding_cost")),
-    )
 
     def __init__(
         self, config: InventoryConfig, bank: InventoryBank, options: InventoryOptions, seed: int
@@ -159,6 +153,7 @@ class BatchedInventory(LockstepEnvironment[InventoryState]):
             observation_low=0.0,
             observation_high=OBSERVATION_LIMIT,
         )
+        self.charts = _choose_charts(config)
         self._nothing = self._tensor(0.0).expand(options.num_envs, stages, 1)
         slots = torch.arange(config.num_slots + 1)
         lead = torch.tensor(config.lead_time)
@@ -252,6 +247,29 @@ class BatchedInventory(LockstepEnvironment[InventoryState]):
     def _global_state(self, observation: Tensor) -> Tensor:
         state: Tensor = observation[:, 0] if self._is_planner else self.domain.encode(self.view)
         return state
+
+
+def _choose_charts(config: InventoryConfig) -> tuple[Chart, ...]:
+    """Return what is worth a picture: many chains only pay, and sell nothing."""
+    charts = [
+        Chart(
+            title="demand and not delivered", metrics=("demand", "undelivered_units"), unit="units"
+        ),
+        Chart(title="stock in the chain", metrics=("stock_units",), unit="units"),
+        Chart(title="made by the source", metrics=("made_units",), unit="units"),
+    ]
+    sums: list[tuple[str, tuple[str, ...]]]
+    sums = [("holding cost", ("holding_cost",)), ("penalty", ("penalty",))]
+    if config.price > 0:
+        sums = [
+            ("sales and purchases", ("sales", "purchases")),
+            ("holding cost and penalty", ("holding_cost", "penalty")),
+        ]
+    if config.setup_cost:
+        sums.append(("setup cost", ("setup_cost",)))
+    for title, terms in sums:
+        charts.append(Chart(title=f"{title} so far", metrics=terms, unit="currency", is_sum=True))
+    return tuple(charts)
 
 
 def _place_orders(domain: InventoryDomain, action: Tensor) -> Tensor:

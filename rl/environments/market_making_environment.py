@@ -61,9 +61,15 @@ class BatchedMarketMaking(LockstepEnvironment[MarketMakingState]):
     """
 
     charts = (
+        Chart(title="mid price", metrics=("mid_price",), unit="currency"),
         Chart(title="inventory", metrics=("inventory",), unit="shares"),
         Chart(title="wealth", metrics=("wealth_change",), unit="currency"),
-        Chart(title="quotes", metrics=("bid_distance", "ask_distance"), unit="currency from mid"),
+        Chart(title="bid below the mid price", metrics=("bid_distance",), unit="currency"),
+        Chart(title="ask above the mid price", metrics=("ask_distance",), unit="currency"),
+        Chart(
+            title="spread earned so far", metrics=("spread_earned",), unit="currency", is_sum=True
+        ),
+        Chart(title="fills so far", metrics=("fills",), unit="shares", is_sum=True),
     )
 
     def __init__(

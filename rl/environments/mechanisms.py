@@ -58,11 +58,11 @@ def allocate_by_priority(
         Units granted; they sum to at most the capacity.
     """
     claims = torch.minimum(requests, usable)
-    position = torch.arange(priority.shape[1], device=priority.device)
-    higher = priority[:, None, :] > priority[:, :, None]
-    equal_before = (priority[:, None, :] == priority[:, :, None]) & (position < position[:, None])
-    ahead = (higher | equal_before).to(claims.dtype) @ claims
-    granted = torch.minimum(claims, (capacity[:, None] - ahead).clamp(min=0.0))
+    order = priority.argsort(dim=1, descending=True, stable=True)[..., None].expand_as(claims)
+    queue = claims.gather(1, order)
+    ahead = queue.cumsum(1) - queue
+    served = torch.minimum(queue, (capacity[:, None] - ahead).clamp(min=0.0))
+    granted = torch.zeros_like(claims).scatter(1, order, served)
     return _lend_rest(requests, granted, claims, capacity)
 
 

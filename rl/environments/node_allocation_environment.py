@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from rl.environments.lockstep import (
 from utils.errors import ConfigError
 
 NodeBank = ScenarioBank[NodeScenarios]
+TIME_TOLERANCE = 1e-4
+"""Steps by which float32 may miss that a deadline is a whole number of steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,10 @@ class NodeState(WorldState):
     """`[env, node, resource]`: shares of the capacity."""
     tried: Tensor
     """`[env]`: workloads so far."""
+    oldest: Tensor
+    """`[env]`: the first that still waits for another try, `tried` if none does."""
+    waiting: Tensor
+    """`[env, workload]`: whether it will be tried again; no workloads where each is tried once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,25 +54,40 @@ class _Placements:
     """`[env]`"""
     failed_priority: Tensor
     """`[env]`"""
+    waiting: Tensor
+    """`[env, workload]`: what will be tried again."""
 
 
 class BatchedNodes(LockstepEnvironment[NodeState]):
     """Copies of a cluster of nodes; all play one step at a time, episodes in lockstep.
 
-    A step: workloads that arrived are tried once each, in order. Nodes whose offers cover all needs
-    are feasible; the one with the least mean waste takes it, and offers less to the next workload.
+    A step: workloads are tried in order of arrival. Nodes whose offers cover all needs are
+    feasible; the one with the least mean waste takes it, and offers less to the next workload. What
+    none takes has failed, or, where `config.step_seconds` is set, is tried again in every step that
+    begins before its deadline and fails with the last of them.
     Observation, per node: `[2 * resources]` in [0, 1], shares in use and shares free.
     Action, per node: `[resources]` in [0, 1], shares of the free amounts that are offered.
     Reward, per node: `placement` (priority and fit of what it took), `failure` (all pay for what
     none took) and `imbalance` (all pay for the variance of the first usage, before the drain).
     Cost: workloads that failed, split evenly. End: terminated after `config.max_steps`; truncated
     never.
-    Invariants: usage lies in [0, 1]; arrived = completed + failed.
+    Invariants: usage lies in [0, 1]; arrived = completed + failed + waiting.
     """
 
     charts = (
-        Chart(title="workloads", metrics=("completed_workloads", "failed_workloads")),
-        Chart(title="usage of the first resource", metrics=("avg_utilization",), unit="share"),
+        Chart(
+            title="workloads so far",
+            metrics=("completed_workloads", "failed_workloads"),
+            unit="workloads",
+            is_sum=True,
+        ),
+        Chart(title="use of the first resource", metrics=("avg_utilization",), unit="share"),
+        Chart(
+            title="reward so far, by cause",
+            metrics=("placement", "failure", "imbalance"),
+            unit="reward",
+            is_sum=True,
+        ),
     )
 
     def __init__(
@@ -110,11 +131,24 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
         """What is known before the next step, over all copies."""
         return NodeView(usage=self.state.usage)
 
+    def _enter_episodes(self) -> None:
+        """Find the step of each workload's last try."""
+        deadline, seconds = self.rows["deadline"], self.config.step_seconds
+        self._last_try = deadline.new_zeros((self.num_envs, 0))
+        if seconds is not None:
+            number = torch.arange(deadline.shape[1], device=self.device).expand(deadline.shape)
+            arrived = self.rows["arrivals"].long().cumsum(1)
+            first_try = torch.searchsorted(arrived, number.contiguous(), right=True)
+            self._last_try = first_try + torch.ceil(deadline / seconds - TIME_TOLERANCE) - 1.0
+
     def _first_state(self) -> NodeState:
         shape = (self.num_envs, self.num_agents, self.domain.num_resources)
+        none = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         return NodeState(
             usage=torch.zeros(shape, device=self.device),
-            tried=torch.zeros(self.num_envs, dtype=torch.int64, device=self.device),
+            tried=none,
+            oldest=none,
+            waiting=torch.zeros(self._last_try.shape, dtype=torch.bool, device=self.device),
         )
 
     def _advance(self, action: Tensor) -> Outcome[NodeState]:
@@ -135,9 +169,14 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
             "failed_workloads": placed.failed,
             "avg_utilization": mean,
         }
+        tried = oldest = self.state.tried + arrivals
+        if config.step_seconds is not None:
+            metrics["waiting_workloads"] = placed.waiting.sum(1).float()
+            first = placed.waiting.to(torch.uint8).argmax(1)
+            oldest = torch.where(placed.waiting.any(1), first, tried)
         usage = placed.usage.sub_(config.drain).clamp_(min=0.0)
         return Outcome(
-            state=NodeState(usage=usage, tried=self.state.tried + arrivals),
+            state=NodeState(usage=usage, tried=tried, oldest=oldest, waiting=placed.waiting),
             reward_terms=terms,
             metrics=metrics,
             cost=(placed.failed / self.num_agents)[:, None, None].expand(*shape, 1),
@@ -149,21 +188,30 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
 
     def _place(self, action: Tensor, arrivals: Tensor) -> _Placements:
         """Try the workloads one after another, each time in the copies that still have one."""
-        rows, domain, config = self.rows, self.domain, self.config
-        usage = self.state.usage.clone()
+        rows, domain, config, state = self.rows, self.domain, self.config, self.state
+        usage, waiting = state.usage.clone(), state.waiting.clone()
         reward = usage.new_zeros(usage.shape[:2])
         counts = usage.new_zeros((3, self.num_envs))
         completed, failed, failed_priority = counts
-        for number in range(int(arrivals.max())):
-            copy = (arrivals > number).nonzero()[:, 0]
-            workload = self.state.tried[copy] + number
+        candidates = state.tried + arrivals - state.oldest
+        for number in range(int(candidates.max())):
+            copy = (candidates > number).nonzero()[:, 0]
+            workload = state.oldest[copy] + number
+            if config.step_seconds is not None:
+                is_due = waiting[copy, workload] | (workload >= state.tried[copy])
+                copy, workload = copy[is_due], workload[is_due]
             priority = rows["priority"][copy, workload]
             need = rows["need"][copy, workload][:, None] / rows["capacity"][copy]
             offer = domain.project(action[copy], NodeView(usage=usage[copy]))
             waste, node = domain.waste(offer, need).min(-1)
             fits = waste.isfinite()
-            failed[copy[~fits]] += 1.0
-            failed_priority[copy[~fits]] += priority[~fits]
+            fails = ~fits
+            if config.step_seconds is not None:
+                has_time = self._last_try[copy, workload] > self.t
+                waiting[copy, workload] = fails & has_time
+                fails &= ~has_time
+            failed[copy[fails]] += 1.0
+            failed_priority[copy[fails]] += priority[fails]
             copy, node, waste = copy[fits], node[fits], waste[fits]
             usage[copy, node] += need[fits, node]
             completed[copy] += 1.0
@@ -175,11 +223,12 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
             completed=completed,
             failed=failed,
             failed_priority=failed_priority,
+            waiting=waiting,
         )
 
 
 class NodeAllocationEnvironment(DictEnvironment):
-    """The preset `distributed_nodes`, spoken to in dicts; see `BatchedNodes`."""
+    """`distributed_nodes` or `distributed_nodes_deadlines`, in dicts; see `BatchedNodes`."""
 
     def __init__(
         self,
@@ -187,6 +236,9 @@ class NodeAllocationEnvironment(DictEnvironment):
         workload_arrival_rate: float = 5.0,
         episode_length: int = 1000,
         seed: int | None = None,
+        *,
+        step_seconds: float | None = None,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -195,6 +247,9 @@ class NodeAllocationEnvironment(DictEnvironment):
             workload_arrival_rate: Expected before the first step, and per 100 later steps.
             episode_length: Steps.
             seed: Of the episodes; None is zero.
+            step_seconds: Length of a step, where workloads are tried until their deadline; None
+                tries each once.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: A number is out of range.
@@ -202,8 +257,10 @@ class NodeAllocationEnvironment(DictEnvironment):
         preset = distributed_nodes(
             num_agents, workload_arrival_rate=workload_arrival_rate, max_steps=episode_length
         )
+        nodes = replace(preset.nodes, step_seconds=step_seconds)
         bank = ScenarioBank(NodeWorkload(preset.world), BankConfig(), seed or 0)
-        super().__init__(BatchedNodes(preset.nodes, bank, LockstepOptions(num_envs=1), seed or 0))
+        core = BatchedNodes(nodes, bank, LockstepOptions(num_envs=1), seed or 0)
+        super().__init__(core, render_mode)
 
     def get_allocation_metrics(self) -> dict[str, float]:
         """Return what was placed, refused and used since the episode began."""

@@ -64,7 +64,9 @@ class BatchedPortfolio(LockstepEnvironment[PortfolioState]):
     charts = (
         Chart(title="wealth", metrics=("wealth",), unit="first wealth"),
         Chart(title="drawdown", metrics=("drawdown",), unit="share of the peak"),
-        Chart(title="portfolio", metrics=("cash", "leverage", "turnover"), unit="share of wealth"),
+        Chart(title="invested", metrics=("leverage",), unit="share of wealth"),
+        Chart(title="turnover so far", metrics=("turnover",), unit="shares of wealth", is_sum=True),
+        Chart(title="costs so far", metrics=("cost_share",), unit="share of wealth", is_sum=True),
     )
 
     def __init__(

@@ -23,6 +23,7 @@ from rl.environments.allocation_books import (
     judge_sharing,
     mask_actions,
 )
+from rl.environments.allocation_charts import MARKET_CHARTS, SERVICE_CHARTS
 from rl.environments.allocation_options import AUCTION, EnvironmentConfig
 from rl.environments.base_environment import ActionSpec, AgentConfig, AgentGroup, Chart
 from rl.environments.episodes import WorkloadBank, check_bank
@@ -47,6 +48,8 @@ __all__ = ["BatchedResourceAllocation", "EnvironmentConfig", "ResourceAllocation
 
 BUSY_KWH, IDLE_KWH = 0.02, 0.01
 """Energy of a unit in a step of five minutes, unless a face is told otherwise."""
+OF_A_STEP = ("demand", "capacity", "time_of_day")
+"""Arrays of which a step reads one time; kept with time first, so that it reads one block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +89,7 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
     """
 
     is_differentiable = True
-    charts = (
-        Chart(title="work", metrics=("arrived_work", "served_work", "lost_work"), unit="units"),
-        Chart(title="waiting work", metrics=("waiting_work",), unit="units"),
-        Chart(title="capacity held", metrics=("held_share",), unit="share"),
-        Chart(title="value", metrics=("served_value", "lost_value", "holding_cost")),
-    )
+    charts: tuple[Chart, ...] = SERVICE_CHARTS
 
     def __init__(
         self, config: AllocationConfig, bank: WorkloadBank, options: EnvironmentConfig, seed: int
@@ -118,6 +116,8 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
         self.device = torch.device(options.device)
         self.domain = domain = AllocationDomain(config, torch, self._tensor)
         self.market_domain = seen = MarketDomain(domain, options.market, torch)
+        if options.market is not None:
+            self.charts = (*self.charts, *MARKET_CHARTS)
         self._meter = None if energy is None else EnergyMeter(energy, self.device)
         names = tuple(service.name for service in config.services)
         self._is_planner = options.view == "planner"
@@ -151,12 +151,12 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
         last = min(t, self.config.max_steps - 1)
         return AllocationView(
             backlog=self.state.backlog,
-            recent_demand=self._known_demand[:, t : t + lookback].transpose(1, 2),
+            recent_demand=self._known_demand[..., t : t + lookback],
             allocation=self.state.allocation,
-            capacity=rows["capacity"][:, last],
+            capacity=self._by_time["capacity"][last],
             priority=rows["priority"],
             price=rows["price"],
-            time_of_day=rows["time_of_day"][:, last],
+            time_of_day=self._by_time["time_of_day"][last],
         )
 
     @property
@@ -176,7 +176,10 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
 
     def _enter_episodes(self) -> None:
         rows = self.rows
-        self._known_demand = torch.cat([rows["history"], rows["demand"]], dim=1)
+        self._by_time = {name: rows[name].transpose(0, 1).contiguous() for name in OF_A_STEP}
+        known = torch.cat([rows["history"], rows["demand"]], dim=1).transpose(1, 2)
+        # One matrix product reads the copy; without a market sums keep the order of old results.
+        self._known_demand = known if self._choices.market is None else known.contiguous()
         if self._meter is not None:
             self._meter.begin(rows["time_of_day"])
         self._mask, self._alive = self._every_action, self._every_agent
@@ -185,11 +188,9 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
         if "service_active" not in rows:
             return
         self._counted, self._absent = rows["service_active"], rows["resource_active"][:, None] == 0
-        mask = mask_actions(
-            rows,
-            coverage=self._choices.action == "coverage",
-            bids=self._choices.mechanism == AUCTION,
-        )
+        choices = self._choices
+        is_auction = choices.mechanism == AUCTION
+        mask = mask_actions(rows, coverage=choices.action == "coverage", bids=is_auction)
         self._mask = mask.flatten(1)[:, None] if self._is_planner else mask
         if not self._is_planner:
             self._alive = rows["service_active"] > 0
@@ -210,8 +211,8 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
     def _advance(self, action: Tensor) -> Outcome[AllocationState]:
         """Hold an allocation, let demand arrive, serve, lose, and count."""
         domain, rows, state = self.domain, self.rows, self.state
-        arrived = rows["demand"][:, self.t]
-        pending = state.backlog + arrived[..., None] * domain.arrival_slot
+        arrived = self._by_time["demand"][self.t]
+        pending = torch.addcmul(state.backlog, arrived[..., None], domain.arrival_slot)
         waiting = pending.sum(-1)
         response = rows.get("price_response")
         if self._absent is not None:
@@ -235,12 +236,12 @@ class BatchedResourceAllocation(LockstepEnvironment[AllocationState]):
             "served_work": served_work.sum(-1),
             "lost_work": lost.sum(-1),
             "waiting_work": backlog.sum((-1, -2)),
-            "held_share": (allocation.sum(-2) / domain.nominal).mean(-1),
+            "held_share": (sold.units / domain.nominal).mean(-1),
         }
         budget, price = state.budget, state.unit_price
         if self._choices.market is not None:
             budget, price = budget - sold.payment, sold.price
-            metrics |= market_metrics(sold, budget, level)
+            metrics |= market_metrics(sold, budget, level, rows.get("resource_active"))
         done = ServiceStep(
             pending=waiting, work=served_work, used=used, idle=idle, exists=self._counted
         )

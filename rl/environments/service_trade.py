@@ -36,6 +36,8 @@ class Trade:
 
     granted: Tensor
     """`[env, service, resource]`: units."""
+    units: Tensor
+    """`[env, resource]`: units granted in all."""
     payment: Tensor
     """`[env, service]`: currency, never more than the budget."""
     price: Tensor
@@ -57,13 +59,14 @@ def trade(mechanism: str, offer: Offer, budget: Tensor, unit_price: Tensor) -> T
     if offer.bids is not None:
         claims = torch.minimum(offer.requests, offer.usable)
         sale = clear_auction(claims, offer.bids, budget, offer.capacity)
-        return Trade(granted=sale.granted, payment=sale.payment, price=sale.price)
+        units = sale.granted.sum(1)
+        return Trade(granted=sale.granted, units=units, payment=sale.payment, price=sale.price)
     cost = (offer.requests * unit_price[:, None]).sum(-1)
     part = torch.where(cost > budget, budget / cost.clamp(min=1e-12), 1.0)
     requests = offer.requests * part[..., None]
     granted = grant(mechanism, replace(offer, requests=requests))
     paid = torch.minimum((granted * unit_price[:, None]).sum(-1), budget)
-    return Trade(granted=granted, payment=paid, price=unit_price)
+    return Trade(granted=granted, units=granted.sum(1), payment=paid, price=unit_price)
 
 
 def grant(mechanism: str, offer: Offer) -> Tensor:
@@ -76,20 +79,27 @@ def grant(mechanism: str, offer: Offer) -> Tensor:
     return MECHANISMS[mechanism](offer.requests, offer.usable, offer.capacity, offer.priority)
 
 
-def market_metrics(sold: Trade, budget: Tensor, level: Tensor) -> dict[str, Tensor]:
+def market_metrics(
+    sold: Trade, budget: Tensor, level: Tensor, active: Tensor | None
+) -> dict[str, Tensor]:
     """Return what was paid, counted from both sides, and what is left.
 
     Args:
         sold: The trade.
         budget: `[env, service]`: left after it.
         level: `[env, resource]`: price level after it.
+        active: `[env, resource]`: one where the resource exists, the others count in no mean; None
+            is everywhere.
     """
+    part = torch.full_like(level, 1.0 / level.shape[1])
+    if active is not None:
+        part = active / active.sum(-1, keepdim=True)
     return {
         "paid": sold.payment.sum(-1),
-        "collected": (sold.granted.sum(1) * sold.price).sum(-1),
+        "collected": (sold.units * sold.price).sum(-1),
         "budget_left": budget.sum(-1),
-        "price_level": level.mean(-1),
-        "unit_price": sold.price.mean(-1),
+        "price_level": (level * part).sum(-1),
+        "unit_price": (sold.price * part).sum(-1),
     }
 
 
@@ -139,13 +149,17 @@ class TradingFloor:
         if options.market is None:
             return _unpaid(grant(options.mechanism, offer), view), view.price_level
         sold = trade(options.mechanism, offer, view.budget, known.price * view.price_level)
-        use = sold.granted.sum(1) / known.capacity.clamp(min=1e-9)
+        use = sold.units / known.capacity.clamp(min=1e-9)
         part = 1.0 if response is None else response[:, None]
+        if view.resource_active is not None:
+            part = part * view.resource_active
         return sold, self._domain.move_prices(view.price_level, use, part)
 
 
 def _unpaid(granted: Tensor, view: MarketView) -> Trade:
-    return Trade(granted=granted, payment=torch.zeros_like(view.budget), price=view.clearing_price)
+    nothing = torch.zeros_like(view.budget)
+    units = granted.sum(1)
+    return Trade(granted=granted, units=units, payment=nothing, price=view.clearing_price)
 
 
 def _as_if_all_existed(view: MarketView) -> AllocationView:

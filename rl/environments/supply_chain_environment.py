@@ -51,6 +51,7 @@ class SupplyChainEnvironment(DictEnvironment):
         disruption_probability: float = 0.1,
         seasonality_enabled: bool = True,
         seed: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         """Build the world; call `reset` before the first step.
 
@@ -62,6 +63,7 @@ class SupplyChainEnvironment(DictEnvironment):
             disruption_probability: That something begins to go wrong in a step.
             seasonality_enabled: Whether demand has a yearly season.
             seed: Of the episodes; None is zero.
+            render_mode: What `render` returns: text for `ansi`, a picture for `rgb_array`.
 
         Raises:
             ConfigError: Agents are missing, too many or named alike, or do not fit the network.
@@ -90,7 +92,8 @@ class SupplyChainEnvironment(DictEnvironment):
         sizes = BankConfig(num_episodes=EPISODES_HELD, refresh_every_episodes=EPISODES_HELD)
         bank = ScenarioBank(preset.source, sizes, seed or 0)
         options = SupplyOptions(num_envs=1, view="nodes")
-        super().__init__(BatchedSupplyNetwork(preset.config, bank, options, seed or 0))
+        core = BatchedSupplyNetwork(preset.config, bank, options, seed or 0)
+        super().__init__(core, render_mode)
 
     def get_supply_chain_metrics(self) -> dict[str, float]:
         """Return what was earned, asked for and delivered since the episode began.

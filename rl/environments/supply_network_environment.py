@@ -123,8 +123,10 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
 
     is_differentiable = True
     charts = (
-        Chart(title="units", metrics=("demand", "sold_units", "unmet_units"), unit="units"),
-        Chart(title="stock", metrics=("stock_units", "in_transit_units"), unit="units"),
+        Chart(title="demand and not delivered", metrics=("demand", "unmet_units"), unit="units"),
+        Chart(title="orders of all", metrics=("ordered_units",), unit="units"),
+        Chart(title="stock", metrics=("stock_units",), unit="units"),
+        Chart(title="on the way", metrics=("in_transit_units",), unit="units"),
         Chart(title="profit", metrics=("profit",), unit="currency"),
     )
 

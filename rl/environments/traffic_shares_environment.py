@@ -46,8 +46,9 @@ class BatchedTrafficShares(LockstepEnvironment[TrafficState]):
     """
 
     charts = (
-        Chart(title="distance from the demands", metrics=("mismatch",)),
-        Chart(title="given away", metrics=("used_share",), unit="share of the link"),
+        Chart(title="shares handed out", metrics=("used_share",), unit="share of the link"),
+        Chart(title="demand not met so far", metrics=("unmet_demand",), unit="links", is_sum=True),
+        Chart(title="shares not used so far", metrics=("idle_share",), unit="links", is_sum=True),
     )
 
     def __init__(
@@ -112,11 +113,17 @@ class BatchedTrafficShares(LockstepEnvironment[TrafficState]):
     def _advance(self, action: Tensor) -> Outcome[TrafficState]:
         view = self.view
         share = self.domain.project(action[:, 0], view)
-        mismatch = (view.demand - share).abs().sum(-1)
+        missing = view.demand - share
+        mismatch = missing.abs().sum(-1)
         return Outcome(
             state=TrafficState(share=share),
             reward_terms={"mismatch": -mismatch[:, None]},
-            metrics={"mismatch": mismatch, "used_share": share.sum(-1)},
+            metrics={
+                "mismatch": mismatch,
+                "used_share": share.sum(-1),
+                "unmet_demand": missing.clamp(min=0.0).sum(-1),
+                "idle_share": (-missing).clamp(min=0.0).sum(-1),
+            },
         )
 
     def _observe(self) -> Tensor:

@@ -22,6 +22,7 @@ def small_scenarios(**changes):
         "arrivals": np.ones((2, 5), np.int16),
         "need": np.ones((2, 6, 4), np.float32),
         "priority": np.ones((2, 6), np.float32),
+        "deadline": np.ones((2, 6), np.float32),
     }
     return NodeScenarios(**{**arrays, **changes})
 
@@ -41,6 +42,7 @@ def test_published_laws():
     low, high = drawn.need.min((0, 1)), drawn.need.max((0, 1))
     np.testing.assert_allclose(low, [5, 2, 50, 10], rtol=1e-3)
     np.testing.assert_allclose(high, [30, 16, 200, 100], rtol=1e-3)
+    assert 0.5 <= drawn.deadline.min() < 0.51 < 1.99 < drawn.deadline.max() <= 2.0
     assert np.bincount(drawn.priority.astype(int).ravel())[1:] / drawn.priority.size == (
         pytest.approx([1 / 3] * 3, abs=0.01)
     )
@@ -72,6 +74,8 @@ def test_more_workloads_than_there_is_room_for_are_cut(monkeypatch):
         ({"arrivals": np.full((2, 5), 2, np.int16)}, "more workloads arrive"),
         ({"arrivals": np.ones((1, 5), np.int16)}, "arrivals has shape"),
         ({"priority": np.ones((2, 5), np.float32)}, "priority has shape"),
+        ({"deadline": np.ones((2, 5), np.float32)}, "deadline has shape"),
+        ({"deadline": np.full((2, 6), -1, np.float32)}, "deadline holds"),
         ({"need": np.full((2, 6, 4), np.nan, np.float32)}, "need holds"),
     ],
 )
@@ -90,6 +94,7 @@ def test_senseless_episodes_are_refused(changes, message):
         {"smallest_node": 0.0},
         {"workloads_per_step": float("nan")},
         {"initial_workloads": -1.0},
+        {"deadline": (2.0, 0.5)},
     ],
 )
 def test_impossible_worlds_are_refused(settings):

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from rl.domains.node_experts import EXPERTS
-from rl.domains.nodes import NodeConfig, NodeDomain, NodeView, distributed_nodes
+from rl.domains.nodes import (
+    NodeConfig,
+    NodeDomain,
+    NodeView,
+    distributed_nodes,
+    distributed_nodes_deadlines,
+)
 from utils.errors import ConfigError
 
 
@@ -75,6 +81,12 @@ def test_preset_and_refusals():
     preset = distributed_nodes(workload_arrival_rate=20.0)
     assert preset.world.workloads_per_step == pytest.approx(0.2)
     assert preset.world.num_nodes == preset.nodes.num_nodes == 10
+    tried_again = distributed_nodes_deadlines(workload_arrival_rate=20.0)
+    assert tried_again.world == preset.world
+    assert tried_again.nodes.step_seconds == 0.1
+    for seconds in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match="step_seconds"):
+            NodeConfig(step_seconds=seconds)
     for settings in ({"num_nodes": 0}, {"drain": 2.0}, {"resources": ()}, {"max_steps": 0}):
         with pytest.raises(ConfigError):
             NodeConfig(**settings)

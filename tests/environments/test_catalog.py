@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -17,6 +22,9 @@ from rl.environments.registration import id_of, register_environments
 from rl.environments.rendering import EpisodeHistory, render_text
 from utils.errors import ConfigError
 
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs" / "environments"
+INDEX = (PAGES / "README.md").read_text()
 SINGLE = [name for name, preset in PRESETS.items() if not preset.has_many_agents]
 every_world = pytest.mark.parametrize("name", PRESETS)
 
@@ -87,3 +95,41 @@ def test_unknown_worlds_are_refused_with_the_known_ones(name):
 def test_unknown_actions_are_refused():
     with pytest.raises(ConfigError, match="known: own, binned, units"):
         with_actions(make_world("newsvendor", num_envs=1), "digits")
+
+
+def index_rows():
+    rows = [line.strip("| ").split(" | ") for line in INDEX.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_the_index_of_worlds_is_complete():
+    assert list(index_rows()) == list(PRESETS)
+
+
+@every_world
+def test_the_index_says_what_the_world_is(name):
+    about, agents, action, differentiable, _, _, page = index_rows()[name]
+    world = make_world(name, num_envs=1)
+    spec = world.groups[0].action
+    kind = "choices" if spec.kind == "discrete" else "number"
+    assert about == PRESETS[name].about
+    assert int(agents) == world.num_agents
+    assert re.fullmatch(rf"{spec.size} {kind}s?", action)
+    assert differentiable.startswith("yes" if world.is_differentiable else "no")
+    (target,) = re.findall(r"\]\((.*)\)", page)
+    assert f"](pictures/{name}.png)" in (PAGES / target).read_text()
+    assert f"--worlds {name}`" in (PAGES / target).read_text()
+
+
+def test_the_python_blocks_of_the_index_run():
+    blocks = re.findall(r"```python\n(.*?)```", INDEX, flags=re.DOTALL)
+    assert len(blocks) == 4
+    program = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks) + "print(*rewards)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert program.returncode == 0, program.stderr
+    assert program.stdout.split() == [f"trader_{number}" for number in range(4)]

@@ -86,3 +86,25 @@ def test_a_claim_is_not_enlarged_by_asking_for_more(
     second = grant(MECHANISMS[mechanism], greedy, usable, capacity, priority)
     for one, other, limit in zip(first, second, usable, strict=True):
         assert min(other, limit) == pytest.approx(min(one, limit), rel=1e-5, abs=1e-4)
+
+
+def fill_one_by_one(requests, usable, capacity, priority):
+    """Serve claims in order of priority, equal ones by position; lend the rest in proportion."""
+    claims = [min(pair) for pair in zip(requests, usable, strict=True)]
+    granted, room = [0.0] * len(claims), capacity
+    for index in sorted(range(len(claims)), key=lambda index: -priority[index]):
+        granted[index] = min(claims[index], room)
+        room -= granted[index]
+    more = [one - claim for one, claim in zip(requests, claims, strict=True)]
+    part = min(1.0, room / max(sum(more), 1e-12))
+    return [one + part * other for one, other in zip(granted, more, strict=True)]
+
+
+@given(data=st.data(), services=st.integers(1, 9), capacity=st.floats(0, 300, width=32))
+def test_priority_is_what_serving_one_by_one_is(data, services, capacity):
+    size = {"min_size": services, "max_size": services}
+    requests, usable = (data.draw(st.lists(st.floats(0, 100, width=32), **size)) for _ in range(2))
+    priority = data.draw(st.lists(st.sampled_from([0.0, 1.0, 3.0]), **size))
+    got = grant(allocate_by_priority, requests, usable, capacity, priority)
+    wanted = fill_one_by_one(requests, usable, capacity, priority)
+    assert got == pytest.approx(wanted, rel=1e-4, abs=1e-3)

@@ -26,7 +26,15 @@ STEPS, NODES = 7, 3
 
 
 def make_environment(
-    *, seed=0, num_envs=4, num_nodes=NODES, steps=STEPS, source=None, shuffle=False
+    *,
+    seed=0,
+    num_envs=4,
+    num_nodes=NODES,
+    steps=STEPS,
+    source=None,
+    shuffle=False,
+    step_seconds=None,
+    drain=0.001,
 ):
     """Few nodes and many workloads, so that some fail."""
     world = NodeWorldConfig(
@@ -35,7 +43,9 @@ def make_environment(
     bank = ScenarioBank(
         source or NodeWorkload(world), BankConfig(num_episodes=8, refresh_every_episodes=9), seed
     )
-    config = NodeConfig(num_nodes=num_nodes, max_steps=steps)
+    config = NodeConfig(
+        num_nodes=num_nodes, max_steps=steps, step_seconds=step_seconds, drain=drain
+    )
     return BatchedNodes(config, bank, LockstepOptions(num_envs=num_envs, shuffle=shuffle), 0)
 
 
@@ -47,10 +57,12 @@ def check_usage(env, record):
         assert torch.equal(placed, record.metrics["total_workloads"])
 
 
-@pytest.mark.parametrize("num_nodes", [1, NODES])
-def test_conformance(num_nodes):
+@pytest.mark.parametrize(("num_nodes", "step_seconds"), [(1, None), (NODES, None), (NODES, 0.5)])
+def test_conformance(num_nodes, step_seconds):
     check_environment(
-        lambda: make_environment(num_nodes=num_nodes, num_envs=3, shuffle=True),
+        lambda: make_environment(
+            num_nodes=num_nodes, num_envs=3, shuffle=True, step_seconds=step_seconds
+        ),
         num_steps=3 * STEPS - 2,
         invariants=(check_usage,),
     )
@@ -83,52 +95,109 @@ def test_what_was_placed_is_in_use_and_what_arrived_was_placed_or_failed(seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_a_plain_loop_over_workloads_agrees(seed):
-    env = make_environment(seed=seed, num_envs=2)
+@given(seed=st.integers(0, 2**32 - 1), step_seconds=st.sampled_from([None, 0.3, 0.7, 5.0]))
+def test_a_plain_loop_over_workloads_agrees(seed, step_seconds):
+    env = make_environment(seed=seed, num_envs=2, step_seconds=step_seconds, drain=0.05)
     env.reset(0)
     draw = np.random.default_rng(seed)
     actions = draw.random((STEPS, 2, NODES, 4)).astype(np.float32) ** 0.3
-    seen = [env.step(torch.from_numpy(action)).reward.numpy() for action in actions]
+    records = [env.step(torch.from_numpy(action)) for action in actions]
     for copy in range(2):
-        wanted = play_plainly(env.bank.scenarios, copy, actions[:, copy])
-        np.testing.assert_allclose(np.stack(seen)[:, copy], wanted, rtol=1e-4, atol=1e-3)
+        wanted, failed = play_plainly(
+            env.bank.scenarios, copy, actions[:, copy], step_seconds=step_seconds
+        )
+        seen = np.stack([record.reward[copy] for record in records])
+        np.testing.assert_allclose(seen, wanted, rtol=1e-4, atol=1e-3)
+        assert [int(r.metrics["failed_workloads"][copy]) for r in records] == failed
 
 
-def play_plainly(scenarios, episode, actions):
+def play_plainly(scenarios, episode, actions, *, step_seconds=None, drain=0.05):
     """The published definition in units, one workload and one node at a time."""
     capacity = scenarios.capacity[episode].astype(float)
-    used, tried, rewards = np.zeros_like(capacity), 0, []
+    used, arrived, rewards, failures, queue = np.zeros_like(capacity), 0, [], [], []
     for step, action in enumerate(actions):
         reward = np.zeros(len(capacity))
-        for _ in range(scenarios.arrivals[episode, step]):
-            need, priority = scenarios.need[episode, tried], scenarios.priority[episode, tried]
-            tried += 1
+        number = int(scenarios.arrivals[episode, step])
+        queue += [(one, step) for one in range(arrived, arrived + number)]
+        arrived, kept, failures = arrived + number, [], [*failures, 0]
+        for workload, since in queue:
+            need = scenarios.need[episode, workload]
+            priority = scenarios.priority[episode, workload]
             best, least = None, np.inf
             for node in range(len(capacity)):
                 offer = action[node] * (capacity[node] - used[node])
                 waste = ((offer - need) / capacity[node]).mean()
                 if (offer >= need).all() and waste < least:
                     best, least = node, waste
-            if best is None:
-                reward -= 5.0 * priority / 10.0
-            else:
+            if best is not None:
                 used[best] += need
                 reward[best] += 10.0 * priority + 5.0 * (1.0 - least)
+            elif (
+                step_seconds
+                and (step + 1 - since) * step_seconds < (scenarios.deadline[episode, workload])
+            ):
+                kept.append((workload, since))
+            else:
+                failures[-1] += 1
+                reward -= 5.0 * priority / 10.0
+        queue = kept
         rewards.append(reward - 2.0 * np.var(used[:, 0] / capacity[:, 0]))
-        used = np.maximum(used - 0.001 * capacity, 0.0)
-    return np.stack(rewards)
+        used = np.maximum(used - drain * capacity, 0.0)
+    return np.stack(rewards), failures
 
 
-def two_nodes(*needs):
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_what_arrived_was_placed_failed_or_waits(seed):
+    env = make_environment(seed=seed, step_seconds=0.4)
+    env.reset(0)
+    arrived = torch.as_tensor(env.bank.scenarios.arrivals[:4], dtype=torch.float32).cumsum(1)
+    generator, settled, waited = torch.Generator().manual_seed(seed), 0.0, 0.0
+    for step in range(STEPS - 1):
+        record = env.step(torch.rand((4, NODES, 4), generator=generator))
+        check_usage(env, record)
+        settled = settled + record.metrics["total_workloads"]
+        waiting = record.metrics["waiting_workloads"]
+        waited += float(waiting.sum())
+        assert torch.equal(settled + waiting, arrived[:, step])
+        torch.testing.assert_close(record.cost.sum((1, 2)), record.metrics["failed_workloads"])
+    assert waited > 0
+
+
+def test_a_workload_is_tried_until_its_deadline():
+    """Half a second in steps of .2: tried at 0, .2 and .4. Nobody offers, then node 1 does."""
+    for offered_at, outcome in ((0, "placed"), (2, "placed"), (3, "failed")):
+        source = two_nodes(12.0, steps=5, deadline=0.5)
+        env = make_environment(num_envs=1, num_nodes=2, steps=5, source=source, step_seconds=0.2)
+        env.reset(0)
+        for step in range(4):
+            record = env.step(torch.full((1, 2, 4), float(step == offered_at)))
+            waits = step < min(offered_at, 2)
+            assert record.metrics["waiting_workloads"].tolist() == [waits]
+            assert record.metrics["total_workloads"].tolist() == [step == min(offered_at, 2)]
+            failed = outcome == "failed" and step == 2
+            assert record.reward_terms["failure"].tolist() == [[-1.0 * failed] * 2]
+
+
+def test_whole_numbers_of_steps_are_counted_despite_rounding():
+    """Seven tries fit into 4.9 seconds of steps of .7; in float32 the ratio exceeds seven."""
+    source = two_nodes(12.0, steps=9, deadline=4.9)
+    env = make_environment(num_envs=1, num_nodes=2, steps=9, source=source, step_seconds=0.7)
+    env.reset(0)
+    failed = [env.step(torch.zeros(1, 2, 4)).metrics["failed_workloads"].item() for _ in range(8)]
+    assert failed == [0, 0, 0, 0, 0, 0, 1, 0]
+
+
+def two_nodes(*needs, steps=2, deadline=1.0):
     """One episode; node 1 has twice the capacity; the workloads arrive at once, priority 2."""
     shape = (1, len(needs), 4)
     return FixedSource(
         NodeScenarios(
             capacity=np.asarray([[[10.0] * 4, [20.0] * 4]], np.float32),
-            arrivals=np.asarray([[len(needs), 0]], np.int16),
+            arrivals=np.asarray([[len(needs)] + [0] * (steps - 1)], np.int16),
             need=np.broadcast_to(np.asarray(needs)[None, :, None], shape).astype(np.float32),
             priority=np.full(shape[:2], 2.0, np.float32),
+            deadline=np.full(shape[:2], deadline, np.float32),
         )
     )
 
@@ -187,6 +256,9 @@ def test_observation_is_the_domains_encoding():
 def test_dict_faces():
     env = NodeAllocationEnvironment(num_agents=4, workload_arrival_rate=20, episode_length=30)
     parallel_api_test(env, num_cycles=70)
+    env = NodeAllocationEnvironment(num_agents=4, episode_length=30, step_seconds=0.1)
+    parallel_api_test(env, num_cycles=70)
+    assert "waiting_workloads" in env.get_allocation_metrics()
     parallel_api_test(DictEnvironment(make_environment(num_envs=1)), num_cycles=20)
 
 

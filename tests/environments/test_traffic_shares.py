@@ -104,6 +104,8 @@ def test_reward_is_the_distance_from_the_demand_that_was_seen():
     environment = BatchedTrafficShares(config, bank, LockstepOptions(num_envs=1), 0)
     record = environment.step(torch.tensor([[6]]))
     assert record.reward.item() == pytest.approx(-(0.65 + 0.05 + 0.0 + 0.2))
+    assert record.metrics["unmet_demand"].item() == pytest.approx(0.65)
+    assert record.metrics["idle_share"].item() == pytest.approx(0.05 + 0.2)
     assert record.truncated.item()
 
 
