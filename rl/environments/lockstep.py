@@ -253,13 +253,18 @@ class LockstepEnvironment(ABC, Generic[State]):
 
         Raises:
             ScenarioError: The scenario source gives other episodes than it did, or the state is
-                another world's.
+                another world's, or of another number of copies.
         """
         wanted = {f"state.{field.name}" for field in fields(self.state)}
         held = {name for name in state if name.startswith("state.")}
         if wanted != held:
             raise ScenarioError(
                 f"the saved state holds {sorted(held)}, this world has {sorted(wanted)}"
+            )
+        if len(state["episode"]) != self.num_envs:
+            raise ScenarioError(
+                f"the saved state is of {len(state['episode'])} copies, this world has "
+                f"{self.num_envs}; build it with num_envs={len(state['episode'])}"
             )
         self._deal = self._dealer.restore(state, state["episode"])
         self._enter_episodes()
