@@ -208,8 +208,8 @@ def make_cluster_trace(num_nodes: int = 1200, num_types: int = 60, seed: int = 0
     """Make a cluster and a list of tasks of the kinds of the trace, for where it is not at hand.
 
     Of the types, four of ten ask for a fraction of a GPU in steps of ten thousandths, four for a
-    whole one, one for 2, 4 or 8 and one for none; how often they occur falls as 1 / rank. The list
-    asks for as many GPUs as there are.
+    whole one, one for several (2, 4 or 8, the same number for all) and one for none; how often they
+    occur falls as 1 / rank. The list asks for as many GPUs as there are.
 
     Args:
         num_nodes: Machines, five kinds in fixed shares.

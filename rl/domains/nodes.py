@@ -43,6 +43,12 @@ class NodeConfig:
             raise ConfigError(f"step_seconds must be finite and above 0, not {self.step_seconds}")
         if min(self.num_nodes, len(self.resources), self.max_steps) < 1:
             raise ConfigError("num_nodes, resources and max_steps want to be at least 1")
+        weights = ("placement_reward", "fit_reward", "failure_penalty", "imbalance_penalty")
+        for name in weights:
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(
+                    f"{name} must be finite and at least 0, not {getattr(self, name)}"
+                )
         if not 0 <= self.drain <= 1:
             raise ConfigError(f"drain is a share of capacity in [0, 1], not {self.drain}")
 
