@@ -153,15 +153,13 @@ class PlainTrading:
         reward = dict.fromkeys(self.cash, 0.0)
         for agent, order in orders.items():
             self._enter(agent, order, fill)
-            costs = self._cost(order, price)
-            self.cash[agent] -= float(order @ fill) + costs
-            held = self.shares[agent]
-            value = float((held * (self.price - push / 2.0 * held)).sum())
-            equity = self.cash[agent] + value
-            if equity <= config.ruin * self.balance[agent]:
-                equity -= self._cost(held, self.price)
-                self.cash[agent], self.shares[agent] = equity, np.zeros_like(held)
-                self.out.add(agent)
+            self.cash[agent] -= float(order @ fill) + self._cost(order, price)
+        worth = self._appraise(living, push)
+        ruined = [one for one in living if worth[one] <= config.ruin * self.balance[one]]
+        if ruined:
+            self._sell_out(ruined, push)
+            worth = self._appraise(living, push)
+        for agent, equity in worth.items():
             reward[agent] = (equity - self.equity[agent]) / self.balance[agent]
             self.equity[agent] = equity
             self.peak[agent] = max(self.peak[agent], equity)
@@ -194,6 +192,21 @@ class PlainTrading:
         left = 1.0 - self._t / self.config.max_steps
         shared = [fall, left, 100.0 * self._fee]
         return {agent: self._see(agent, market, shared) for agent in self.cash}
+
+    def _appraise(self, agents: list[str], push: np.ndarray) -> dict[str, float]:
+        price = self.price - push / 2.0 * sum(self.shares.values(), np.zeros_like(push))
+        return {agent: self.cash[agent] + float(self.shares[agent] @ price) for agent in agents}
+
+    def _sell_out(self, ruined: list[str], push: np.ndarray) -> None:
+        sold = sum((self.shares[agent] for agent in ruined), np.zeros_like(push))
+        move = np.maximum(-push * sold, -0.9 * self.price)
+        for agent in ruined:
+            held = self.shares[agent]
+            self.cash[agent] += float(held @ (self.price + move / 2.0))
+            self.cash[agent] -= self._cost(held, self.price)
+            self.shares[agent] = np.zeros_like(held)
+            self.out.add(agent)
+        self.price = self.price + move
 
     def _see(self, agent: str, market: np.ndarray, shared: list[float]) -> np.ndarray:
         if agent in self.out:

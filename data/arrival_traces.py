@@ -32,7 +32,7 @@ def load_request_times(folder: Path) -> Floats:
         TraceError: The file is missing, cut short, malformed or out of order.
     """
     path = folder / AZURE_FILE
-    _, rows = read_table(path, "TIMESTAMP", SOURCES)
+    _, rows = read_table(path, "TIMESTAMP", SOURCES, last_line_is_open=True)
     try:
         stamps = [datetime.fromisoformat(row[0][:26]).replace(tzinfo=None) for row in rows]
     except ValueError as error:

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.cluster_trace import MAX_DEVICES, ClusterTrace, Flags, Integers, NodeTable, TaskTypes
+from data.cluster_trace import (
+    GPU_MILLI,
+    MAX_DEVICES,
+    ClusterTrace,
+    Flags,
+    Integers,
+    NodeTable,
+    TaskTypes,
+)
 from data.scenario import ScenarioArrays, ScenarioError
 from utils.errors import ConfigError
 
@@ -74,8 +82,7 @@ class ClusterScenarios(ScenarioArrays):
             raise ScenarioError(f"arrivals names a type beyond the {types} there are")
         if (np.diff((self.arrivals != NO_TASK).astype(np.int8), axis=1) > 0).any():
             raise ScenarioError("arrivals goes on after a -1, which marks the end of the list")
-        if (self.node_gpus > MAX_DEVICES).any() or (self.type_gpus > MAX_DEVICES).any():
-            raise ScenarioError(f"a node has, and a task asks for, at most {MAX_DEVICES} GPUs")
+        self._check_gpus()
         held = self.node_cpu + self.node_memory + self.node_gpus
         if (held[~self.node_active] > 0).any() or (self.node_model >= models).any():
             raise ScenarioError("a node that is switched off has capacity, or a model is unknown")
@@ -84,6 +91,14 @@ class ClusterScenarios(ScenarioArrays):
             raise ScenarioError(
                 f"typical must sum to 1 .. {MOST_TYPICAL}; name a typical task, or scale them down"
             )
+
+    def _check_gpus(self) -> None:
+        if (self.node_gpus > MAX_DEVICES).any() or (self.type_gpus > MAX_DEVICES).any():
+            raise ScenarioError(f"a node has, and a task asks for, at most {MAX_DEVICES} GPUs")
+        if ((self.type_gpus > 1) & (self.type_milli != GPU_MILLI)).any():
+            raise ScenarioError(f"a task of several GPUs takes {GPU_MILLI} of each: type_milli")
+        if (self.node_gpus.sum(1) == 0).any():
+            raise ScenarioError("node_gpus is 0 everywhere; GPU shares need a GPU in every episode")
 
 
 def count_typical(types: TaskTypes, counts: Integers) -> Integers:

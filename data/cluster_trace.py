@@ -27,6 +27,8 @@ NODE_ROWS, TASK_ROWS = 1213, 8152
 MAX_DEVICES = 8
 """GPUs of the largest node."""
 GPU_MILLI = 1000
+LARGEST_NUMBER = 2**24
+"""Whole numbers up to here are exact in the float32 of the environment."""
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
 TASK_COLUMNS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec")
 
@@ -206,8 +208,8 @@ def make_cluster_trace(num_nodes: int = 1200, num_types: int = 60, seed: int = 0
     """Make a cluster and a list of tasks of the kinds of the trace, for where it is not at hand.
 
     Of the types, four of ten ask for a fraction of a GPU in steps of ten thousandths, four for a
-    whole one, one for 2, 4 or 8 and one for none; how often they occur falls as 1 / rank. The list
-    asks for as many GPUs as there are.
+    whole one, one for several (2, 4 or 8, the same number for all) and one for none; how often they
+    occur falls as 1 / rank. The list asks for as many GPUs as there are.
 
     Args:
         num_nodes: Machines, five kinds in fixed shares.
@@ -268,6 +270,10 @@ def _whole_numbers(path: Path, rows: list[dict[str, str]], column: str) -> Integ
             raise TraceError(
                 f"{path}, line {number}: {column} is {text!r}, not a whole number from 0 up"
             )
+        if len(text.lstrip("0")) > len(str(LARGEST_NUMBER)) or int(text) > LARGEST_NUMBER:
+            raise TraceError(
+                f"{path}, line {number}: {column} is {text[:20]}, more than {LARGEST_NUMBER}"
+            )
         values.append(int(text))
     return np.asarray(values, np.int64)
 
@@ -280,7 +286,10 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise TraceError(f"cannot read {path}: {error.strerror}; get it: {SOURCE}") from error
     except UnicodeDecodeError as error:
         raise TraceError(f"{path} is not text; get it again: {SOURCE}") from error
-    header, *lines = list(csv.reader(text.splitlines())) or [[]]
+    try:
+        header, *lines = list(csv.reader(text.splitlines(), strict=True)) or [[]]
+    except csv.Error as error:
+        raise TraceError(f"{path} is damaged: {error}; get it again: {SOURCE}") from error
     lacking = [name for name in columns if name not in header]
     if lacking:
         raise TraceError(f"{path} lacks the columns {', '.join(lacking)}; get it again: {SOURCE}")

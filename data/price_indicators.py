@@ -6,6 +6,8 @@ Bollinger (1992) for the bands.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from data.demand_law import Floats
@@ -29,6 +31,18 @@ def average_exponentially(values: Floats, weight: float) -> Floats:
     return averages
 
 
+def compute_relative_strength(rise: Any, fall: Any, xp: Any = np) -> Any:
+    """Return 100 U / (U + D) of mean rises U and mean falls D; 50 where nothing moved.
+
+    Args:
+        rise: U, not negative.
+        fall: D, not negative.
+        xp: Array namespace, `numpy` or `torch`.
+    """
+    moved = rise + fall
+    return xp.where(moved > 0, 100.0 * rise / xp.clip(moved, 1e-12, None), 50.0)
+
+
 def compute_rsi(price: Floats, steps: int = RSI_STEPS) -> Floats:
     """Return 100 U / (U + D), U and D being Wilder's averages of the rises and the falls.
 
@@ -47,8 +61,7 @@ def compute_rsi(price: Floats, steps: int = RSI_STEPS) -> Floats:
     for part in (np.maximum(move, 0), np.maximum(-move, 0)):
         seeded = np.concatenate([part[:steps].mean(0, keepdims=True), part[steps:]])
         averages.append(average_exponentially(seeded, 1 / steps))
-    up, total = averages[0], averages[0] + averages[1]
-    index[steps:] = np.where(total > 0, 100 * up / np.where(total > 0, total, 1), 50.0)
+    index[steps:] = compute_relative_strength(*averages)
     return index
 
 

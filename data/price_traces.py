@@ -47,6 +47,8 @@ class PriceTable:
             raise TraceError(f"price has shape {self.price.shape}; give {shape}, not empty")
         if self.volume is not None and self.volume.shape != shape:
             raise TraceError(f"volume has shape {self.volume.shape}; give {shape}")
+        if len(set(self.symbols)) < len(self.symbols):
+            raise TraceError(f"symbols are {', '.join(self.symbols)}; give each once")
         if (np.diff(self.dates) <= np.timedelta64(0)).any():
             raise TraceError("dates must ascend and not repeat; sort the rows by date")
         if not (np.isfinite(self.price).all() and (self.price > 0).all()):
@@ -206,4 +208,7 @@ def _read_lines(path: Path) -> list[list[str]]:
         raise TraceError(f"{path} is damaged: {error}; get it again: {PRICE_SOURCES}") from error
     if not lines:
         raise TraceError(f"{path} is empty; get it again: {PRICE_SOURCES}")
-    return list(csv.reader(lines))
+    try:
+        return list(csv.reader(lines))
+    except csv.Error as error:
+        raise TraceError(f"{path} is damaged: {error}; get it again: {PRICE_SOURCES}") from error

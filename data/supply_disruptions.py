@@ -59,7 +59,9 @@ def draw_disruptions(
     max_delay: int,
     generator: np.random.Generator,
 ) -> Disruptions:
-    """Draw disruptions of up to half the nodes; of two of a kind at once the worse counts.
+    """Draw disruptions of one node or more, each with a chance of up to a half.
+
+    Delays strike links and recipes in the same way. Of two of a kind at once the worse counts.
 
     Args:
         law: How they come; None for none.
@@ -82,7 +84,6 @@ def draw_disruptions(
             length = generator.integers(law.duration[0], law.duration[1] + 1, size=len(begins))
             reach = generator.random((len(begins), max(nodes, num_flows)))
             share = generator.uniform(0.0, 0.5, size=(len(begins), 1))
-            hit = reach <= np.maximum(share, reach.min(-1, keepdims=True))
             for row, episode in enumerate(begins):
                 name = law.kinds[kind[row]]
                 lasts = slice(step, step + int(length[row]))
@@ -90,10 +91,12 @@ def draw_disruptions(
                     target, value = spike[episode, lasts], np.array([1.0 + magnitude[row]])
                 elif name == "logistics_delay":
                     target = delay[episode, lasts]
-                    value = np.ceil(magnitude[row] * max_delay) * hit[row, : delay.shape[-1]]
+                    value = np.ceil(magnitude[row] * max_delay) * _hit(
+                        reach[row, :num_flows], share[row]
+                    )
                 else:
                     target = per_node[name][episode, lasts]
-                    value = magnitude[row] * hit[row, :nodes]
+                    value = magnitude[row] * _hit(reach[row, :nodes], share[row])
                 np.maximum(target, value, out=target)
     return Disruptions(
         demand_factor=spike,
@@ -102,3 +105,8 @@ def draw_disruptions(
         quality_loss=per_node["quality_issue"],
         capacity_loss=per_node["regulation"],
     )
+
+
+def _hit(reach: Numbers, share: Numbers) -> NDArray[np.bool_]:
+    """Return who is struck: everyone within the share, and at least the nearest."""
+    return np.asarray(reach <= np.maximum(share, reach.min()))

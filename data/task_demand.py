@@ -39,6 +39,8 @@ class TaskScenarios(ScenarioArrays):
                 raise ScenarioError(
                     f"{field.name} holds negative or non-finite values; drop those episodes"
                 )
+        if (self.demand[self.task_active > 0] == 0).any():
+            raise ScenarioError("demand of a task that exists is 0; switch it off by task_active")
         for name, active in (("task", self.task_active), ("resource", self.resource_active)):
             if not np.isin(active, (0, 1)).all() or (active.sum(-1) < 1).any():
                 raise ScenarioError(f"{name}_active must hold 0 and 1, and a 1 in every episode")

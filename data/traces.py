@@ -233,7 +233,10 @@ def _read_rows(path: Path, first_column: str) -> list[tuple[datetime, float]]:
         raise TraceError(f"cannot read {path}: {error.strerror}; get it: {SOURCES}") from error
     except UnicodeDecodeError as error:
         raise TraceError(f"{path} is not text; get it again: {SOURCES}") from error
-    rows = list(csv.reader(text.splitlines()))
+    try:
+        rows = list(csv.reader(text.splitlines(), strict=True))
+    except csv.Error as error:
+        raise TraceError(f"{path} is damaged: {error}; get it again: {SOURCES}") from error
     if len(rows) < 2 or rows[0][:1] != [first_column]:
         raise TraceError(f"{path} is not the published file; get it again: {SOURCES}")
     if len({len(row) for row in rows}) != 1:

@@ -12,10 +12,15 @@ from typing import Any
 
 import numpy as np
 
-RSI_STEPS = 14
-FAST_STEPS, SLOW_STEPS, SIGNAL_STEPS = 12, 26, 9
-BAND_STEPS = 20
-BAND_WIDTH = 2.0
+from data.price_indicators import (
+    BAND_STEPS,
+    BAND_WIDTH,
+    MACD_STEPS,
+    RSI_STEPS,
+    compute_relative_strength,
+)
+
+FAST_STEPS, SLOW_STEPS, SIGNAL_STEPS = MACD_STEPS
 LONG_STEPS = 60
 """Steps after which the weight of a squared return in the slow variance has fallen to 1 / e."""
 WINDOW = BAND_STEPS + 1
@@ -141,15 +146,13 @@ def read_indicators(state: IndicatorState, xp: Any = np) -> Indicators:
         xp: Array namespace, `numpy` or `torch`.
     """
     window = state.window
-    moved = state.gain + state.loss
-    rsi = xp.where(moved > 0, 100.0 * state.gain / xp.clip(moved, _TINY, None), 50.0)
     returns = xp.log(window[..., 1:, :] / window[..., :-1, :])
     newest = window[..., 1:, :]
     middle = newest.mean(-2)
     variance = xp.square(newest - middle[..., None, :]).mean(-2)
     return Indicators(
         last_return=returns[..., -1, :],
-        rsi=rsi,
+        rsi=compute_relative_strength(state.gain, state.loss, xp),
         macd=state.fast - state.slow,
         macd_signal=state.signal,
         band_middle=middle,

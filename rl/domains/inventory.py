@@ -67,8 +67,10 @@ class InventoryConfig:
                 raise ConfigError(f"{name} has {len(values)} entries; give {size}")
             if not np.isfinite(values).all() or values.min(initial=least) < least:
                 raise ConfigError(f"{name} must be finite and at least {least}: {values.tolist()}")
-        if not self.price >= 0 or not 0 < self.discount <= 1:
-            raise ConfigError(f"price >= 0 and discount in (0, 1] are needed: {self}")
+        if any(steps != int(steps) for steps in self.lead_time):
+            raise ConfigError(f"lead_time must be whole steps, not {self.lead_time}; round it")
+        if not 0 <= self.price < np.inf or not 0 < self.discount <= 1:
+            raise ConfigError(f"a finite price >= 0 and discount in (0, 1] are needed: {self}")
         if min(self.max_steps, self.lookback) < 1:
             raise ConfigError("max_steps and lookback must be at least 1")
 

@@ -43,13 +43,14 @@ class NodeConfig:
             raise ConfigError(f"step_seconds must be finite and above 0, not {self.step_seconds}")
         if min(self.num_nodes, len(self.resources), self.max_steps) < 1:
             raise ConfigError("num_nodes, resources and max_steps want to be at least 1")
-        if not 0 <= self.drain <= 1:
-            raise ConfigError(f"drain is a share of capacity in [0, 1], not {self.drain}")
-        for name in ("placement_reward", "fit_reward", "failure_penalty", "imbalance_penalty"):
+        weights = ("placement_reward", "fit_reward", "failure_penalty", "imbalance_penalty")
+        for name in weights:
             if not 0 <= getattr(self, name) < np.inf:
                 raise ConfigError(
-                    f"{name} must be finite and not negative, not {getattr(self, name)}"
+                    f"{name} must be finite and at least 0, not {getattr(self, name)}"
                 )
+        if not 0 <= self.drain <= 1:
+            raise ConfigError(f"drain is a share of capacity in [0, 1], not {self.drain}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ The same lines run in training (torch), evaluation and serving (NumPy).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from rl.domains.array_tools import ArrayTools
 from rl.domains.supply_forecasts import ForecastConfig, forecast_demand
@@ -108,6 +108,18 @@ class SupplyView:
     """`[..., product]`: 1 or 0."""
 
 
+class InWorld(Protocol):
+    """What says who and what is in the world: a view, or scenarios."""
+
+    @property
+    def node_active(self) -> Any:
+        """`[..., node]`: 1 or 0."""
+
+    @property
+    def product_active(self) -> Any:
+        """`[..., product]`: 1 or 0."""
+
+
 class SupplyDomain:
     """Observation and feasibility of one network, on NumPy or torch arrays."""
 
@@ -145,11 +157,11 @@ class SupplyDomain:
         self._customer = as_index(customers)
         self._market_shelf = as_index(list(index.market_shelf))
 
-    def flows_active(self, view: SupplyView) -> Any:
+    def flows_active(self, view: InWorld) -> Any:
         """Return 1 for links and recipes whose nodes and product are in the world, else 0.
 
         Args:
-            view: What is known.
+            view: What is known, or scenarios.
 
         Returns:
             `[..., flow]`.
@@ -158,11 +170,11 @@ class SupplyDomain:
         ends = take(view.node_active, self._supplier) * take(view.node_active, self._buyer)
         return ends * take(view.product_active, self._product)
 
-    def shelves_active(self, view: SupplyView) -> Any:
+    def shelves_active(self, view: InWorld) -> Any:
         """Return 1 for shelves whose node and product are in the world, else 0.
 
         Args:
-            view: What is known.
+            view: What is known, or scenarios.
 
         Returns:
             `[..., shelf]`.
@@ -171,11 +183,11 @@ class SupplyDomain:
         node = take(view.node_active, self._shelf_node)
         return node * take(view.product_active, self._shelf_product)
 
-    def markets_active(self, view: SupplyView) -> Any:
+    def markets_active(self, view: InWorld) -> Any:
         """Return 1 for markets whose nodes and product are in the world, else 0.
 
         Args:
-            view: What is known.
+            view: What is known, or scenarios.
 
         Returns:
             `[..., market]`.

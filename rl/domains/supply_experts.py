@@ -88,7 +88,7 @@ class SupplyExperts:
             view: What is known, NumPy.
         """
         levels = self._levels(view, self._lead, self._holding)
-        return self._split(levels - self._position(view))
+        return self._split(levels - self._position(view), view)
 
     def s_S(self, view: SupplyView) -> Numbers:  # noqa: N802
         """Below the reorder point s, order up to S; S - s is the economic order quantity.
@@ -104,7 +104,7 @@ class SupplyExperts:
         quantity = np.where((self._holding > 0) & (rate > 0), quantity, cover.mean)
         position = self._position(view)
         wanted = np.where(position < point, point + quantity - position, 0.0)
-        return self._split(wanted)
+        return self._split(wanted, view)
 
     def echelon_base_stock(self, view: SupplyView) -> Numbers:
         """Order each echelon up to the critical fractile of demand over all lead times below.
@@ -125,7 +125,7 @@ class SupplyExperts:
         holding = np.maximum(LEAST_ECHELON_HOLDING, self._holding - below)
         levels = self._levels(view, self._lead + self._cumulative_lead(), holding)
         position = self._position(view) @ self._downstream.T
-        return self._split(levels - position)
+        return self._split(levels - position, view)
 
     def order(self, name: str, view: SupplyView) -> Numbers:
         """Follow a rule by its name.
@@ -199,18 +199,19 @@ class SupplyExperts:
                 position[..., shelf] -= view.unmet[..., market]
         return np.asarray(position, np.float64)
 
-    def _split(self, wanted: Numbers) -> Numbers:
+    def _split(self, wanted: Numbers, view: SupplyView) -> Numbers:
         """Share each shelf's order among its suppliers, cheap and near ones first in weight."""
-        flows = self._domain.index.flows
+        flows, active = self._domain.index.flows, self._domain.flows_active(view)
         orders = np.zeros((*wanted.shape[:-1], len(flows)))
         for shelf, inbound in enumerate(self._inbound):
             weight = [
-                1.0
+                active[..., n]
                 / (1.0 + getattr(flows[n].origin, "price", 0.0) + 0.1 * flows[n].origin.lead_time)
                 for n in inbound
             ]
+            total = np.maximum(sum(weight), 1e-12)
             for number, share in zip(inbound, weight, strict=True):
-                orders[..., number] = np.maximum(wanted[..., shelf], 0.0) * share / sum(weight)
+                orders[..., number] = np.maximum(wanted[..., shelf], 0.0) * share / total
         most: Numbers = self._domain.max_order.astype(np.float64)
         return np.minimum(orders, most)
 

@@ -98,8 +98,10 @@ class TradingDomain:
     def appraise(self, cash: Any, shares: Any, price: Any, first_price: Any) -> Any:
         """Compute equity: cash and positions at the price, less what closing them would push it.
 
-        By that deduction own orders can only cost, never earn, through the price they move: each
-        order is filled half way through its push, and held positions are valued likewise.
+        All agents' positions are taken to be closed together, each at the mean price. By that
+        deduction orders of agents earn nothing through the price they move, for one alone or for
+        all together: each order is filled half way through the push, and what is held is valued
+        likewise. What one gains by another's push, the other loses.
 
         Args:
             cash: `[..., agent]`
@@ -111,7 +113,7 @@ class TradingDomain:
             `[..., agent]`
         """
         push = self.config.market_impact_factor / (2.0 * LOT) * first_price[..., None, :]
-        held = shares * (price[..., None, :] - push * shares)
+        held = shares * (price[..., None, :] - push * shares.sum(-2)[..., None, :])
         return cash + held.sum(-1)
 
     def cost(self, shares: Any, view: TradingView) -> tuple[Any, Any, Any]:
@@ -140,8 +142,8 @@ class TradingDomain:
         allowed. Positions are cut to `max_position`; then all orders that open or add to short
         positions are scaled by one factor to the short limit, then all that open or add by one
         factor to the leverage limit, costs and own impact paid for. At a leverage limit of 1 cash
-        stays positive but for what others' orders add to the price. A position whose stop or
-        take-profit was passed is closed instead, and all of an agent whose equity is below
+        stays positive but for what others' orders and positions do to the price. A position whose
+        stop or take-profit was passed is closed instead, and all of an agent whose equity is below
         `margin_call` times the value of its positions.
 
         Args:

@@ -255,28 +255,15 @@ class LockstepEnvironment(ABC, Generic[State]):
 
         Raises:
             ScenarioError: The scenario source gives other episodes than it did, or the state is
-                another world's.
+                another world's, or of another number of copies.
         """
-        ours = self.state_dict()
-        wanted = {name for name in ours if name.startswith("state.")}
-        held = {name for name in state if name.startswith("state.")}
-        if wanted != held:
-            raise ScenarioError(
-                f"the saved state holds {sorted(held)}, this world has {sorted(wanted)}"
-            )
-        if missing := sorted(ours.keys() - state.keys()):
-            raise ScenarioError(f"the saved state lacks {', '.join(missing)}; give a whole one")
-        for name, value in ours.items():
-            if state[name].shape != value.shape:
-                raise ScenarioError(
-                    f"{name} of the saved state has shape {tuple(state[name].shape)}, here it has "
-                    f"{tuple(value.shape)}; build the world with the sizes it was saved with"
-                )
+        _check_saved(state, self.state_dict())
         self._deal = self._dealer.restore(state, state["episode"])
         self._enter_episodes()
         self.t = int(state["time"])
         values = {
-            name.removeprefix("state."): state[name].to(self.device, copy=True) for name in held
+            field.name: state[f"state.{field.name}"].to(self.device, copy=True)
+            for field in fields(self.state)
         }
         self.state = type(self.state)(**values)
 
@@ -331,3 +318,26 @@ def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
 def _row_shapes(bank: ScenarioBank[Any]) -> dict[str, tuple[int, ...]]:
     scenarios = bank.scenarios
     return {field.name: getattr(scenarios, field.name).shape[1:] for field in fields(scenarios)}
+
+
+def _check_saved(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    """Refuse a saved state that a world whose own is `ours` cannot continue from."""
+    wanted, held = ({n for n in one if n.startswith("state.")} for one in (ours, state))
+    if wanted != held:
+        raise ScenarioError(
+            f"the saved state holds {sorted(held)}, this world has {sorted(wanted)}"
+        )
+    if missing := sorted(ours.keys() - state.keys()):
+        raise ScenarioError(f"the saved state lacks {', '.join(missing)}; give a whole one")
+    copies, here = len(state["episode"]), len(ours["episode"])
+    if copies != here:
+        raise ScenarioError(
+            f"the saved state is of {copies} copies, this world has {here}; build it with "
+            f"num_envs={copies}"
+        )
+    for name, value in ours.items():
+        if state[name].shape != value.shape:
+            raise ScenarioError(
+                f"{name} of the saved state has shape {tuple(state[name].shape)}, here it has "
+                f"{tuple(value.shape)}; build the world with the sizes it was saved with"
+            )

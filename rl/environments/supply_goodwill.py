@@ -62,4 +62,4 @@ def poisson_quantile(uniform: Tensor, mean: Tensor) -> Tensor:
         above = torch.special.gammaincc(count + 1.0, m) < u
         below = (torch.special.gammaincc(count.clamp(min=1e-9), m) >= u) & (count > 0)
         count = count + above.double() - below.double()
-    return count.to(mean.dtype)
+    return torch.where(u <= torch.exp(-m), 0.0, count).to(mean.dtype)

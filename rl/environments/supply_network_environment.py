@@ -17,7 +17,7 @@ from rl.domains.supply_forecasts import smooth
 from rl.domains.supply_network import UNLIMITED
 from rl.domains.supply_observation import SupplyObserver
 from rl.domains.supply_rationing import Rationing
-from rl.environments.base_environment import Chart
+from rl.environments.base_environment import Chart, StepRecord
 from rl.environments.lockstep import (
     LockstepEnvironment,
     LockstepOptions,
@@ -65,6 +65,18 @@ class SupplyState(WorldState):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _World:
+    """An `InWorld` of the current episodes."""
+
+    node_active: Tensor
+    product_active: Tensor
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Tensor], dtype: torch.dtype) -> _World:
+        return cls(**{name: rows[name].to(dtype) for name in ("node_active", "product_active")})
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Switches:
     """What is in the world in the current episodes."""
 
@@ -72,6 +84,8 @@ class _Switches:
     """`[env, flow]`: 1 or 0."""
     markets: Tensor
     """`[env, market]`: 1 or 0."""
+    demand_mean: Tensor
+    """`[env, time + ahead, market]`: zero for markets that are not."""
     actions: Tensor
     """`[env, agent, act]`."""
     agents: Tensor
@@ -169,13 +183,23 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         )
         super().__init__(bank, options, shape, seed)
 
+    def use_bank(self, bank: SupplyBank, *, seed: int) -> StepRecord:
+        """Play other scenarios of the same shapes; delays fit in `max_delay` or are refused.
+
+        Args:
+            bank: The scenarios; refreshed from here.
+            seed: Of the choice of episodes.
+        """
+        _check_bank(bank, self.config)
+        return super().use_bank(bank, seed=seed)
+
     @property
     def view(self) -> SupplyView:
         """What is known before the next step, over all copies."""
         state, rows = self.state, self.rows
         t, last = self.t, self.config.max_steps - 1
         now = min(t, last)
-        mean = rows["demand_mean"][:, t : t + max(self.config.known_horizon, 1)]
+        mean = self._switches().demand_mean[:, t : t + max(self.config.known_horizon, 1)]
         return SupplyView(
             stock=state.stock,
             in_transit=state.in_transit,
@@ -184,7 +208,7 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
             smoothed=state.smoothed,
             sentiment=state.sentiment,
             steps_taken=torch.full_like(state.sentiment, float(t)),
-            known_mean=mean.to(self._dtype),
+            known_mean=mean,
             shortage=rows["shortage"][:, now].to(self._dtype),
             delay=rows["delay"][:, now].to(self._dtype),
             quality_loss=rows["quality_loss"][:, now].to(self._dtype),
@@ -279,15 +303,17 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
     def _switches(self) -> _Switches:
         """Look the switches up once per deal of episodes."""
         if self._switched is not self.rows:
-            domain, view, take = self.domain, self.view, self.domain.tools.take
-            flows = domain.flows_active(view)
-            nodes = domain.tools.pad(view.node_active)
             self._switched = self.rows
+            world = _World.of(self.rows, self._dtype)
+            take, pad = self.domain.tools.take, self.domain.tools.pad
+            flows = self.domain.flows_active(world)
+            markets = self.domain.markets_active(world)
             self._kept_switches = _Switches(
                 flows=flows,
-                markets=domain.markets_active(view),
-                actions=take(domain.tools.pad(flows), self._flow_column) > 0,
-                agents=take(nodes, self._agent_nodes).amax(-1) > 0,
+                markets=markets,
+                demand_mean=self.rows["demand_mean"].to(self._dtype) * markets[:, None],
+                actions=take(pad(flows), self._flow_column) > 0,
+                agents=take(pad(world.node_active), self._agent_nodes).amax(-1) > 0,
             )
         return self._kept_switches
 
@@ -297,7 +323,8 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         demand = rows["demand"][:, self.t].to(self._dtype)
         if goodwill is not None and goodwill.response == "poisson":
             mean = rows["demand_mean"][:, self.t].to(self._dtype) * sentiment[:, None]
-            demand = draw_demand(rows["demand_uniform"][:, self.t], mean.clamp(min=LEAST_MEAN))
+            drawn = draw_demand(rows["demand_uniform"][:, self.t], mean.clamp(min=LEAST_MEAN))
+            demand = drawn * (mean > 0)
         elif goodwill is not None and goodwill.response == "scaled":
             demand = demand * sentiment[:, None]
         demand = demand * self._switches().markets

@@ -71,7 +71,7 @@ class TradingSummary:
     max_drawdown: float
     """Largest fall of equity from its peak."""
     sharpe_ratio: float
-    """Mean over standard deviation of returns per step, per year; 0 without a deviation."""
+    """Mean over standard deviation of returns per step until ruin, per year; 0 if all alike."""
     volatility: float
     """Standard deviation of returns per step, per year."""
     costs: float
@@ -183,6 +183,7 @@ class TradingEnvironment(DictEnvironment):
         """
         world = self._trading
         volume = world.rows["volume"][0, world.t].tolist()
+        self._steps_alive += world.state.alive[0].int().numpy()
         result = super().step(actions)
         self._account, self._volume = world.newest, volume
         self._equity.append(world.newest.equity[0].double().numpy())
@@ -225,7 +226,7 @@ class TradingEnvironment(DictEnvironment):
         drawdown = (1.0 - path / np.maximum.accumulate(path)).max(0)
         found = {}
         for index, name in enumerate(config.agents):
-            volatility, sharpe = _rate(path[:, index])
+            volatility, sharpe = _rate(path[: self._steps_alive[index] + 1, index])
             found[name] = TradingSummary(
                 equity=float(path[-1, index]),
                 cash=float(account.cash[0, index]),
@@ -244,13 +245,13 @@ class TradingEnvironment(DictEnvironment):
     def _begin_summary(self) -> None:
         state = self._trading.state
         self._account, self._volume = state, [0.0] * len(self._trading.config.symbols)
-        self._equity = [state.equity[0].double().numpy()]
+        self._equity: list[NDArray[np.float64]] = [state.equity[0].double().numpy()]
+        self._steps_alive: NDArray[np.intp] = np.zeros(len(self._equity[0]), np.intp)
 
 
 def _rate(equity: NDArray[np.float64]) -> tuple[float, float]:
-    """Return volatility and Sharpe ratio per year of one account; returns end with its ruin."""
-    held = equity[:-1]
-    returns = np.diff(equity)[held > 0] / held[held > 0]
+    """Return volatility and Sharpe ratio per year of one account, up to its ruin."""
+    returns = np.diff(equity) / equity[:-1]
     deviation = float(returns.std()) if len(returns) else 0.0
     volatility = annualise(deviation)
     sharpe = annualise(float(returns.mean()) / deviation) if deviation > 0 else 0.0

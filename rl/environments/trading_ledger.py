@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rl.domains.indicators import IndicatorState
-from rl.domains.trading import Orders, TradingDomain
+from rl.domains.trading import TradingDomain
 from rl.domains.trading import TradingView as View
 from rl.domains.trading_config import LOT
 from rl.environments.lockstep import WorldState
@@ -69,6 +69,8 @@ class Fills:
     """`[env, 1, symbol]`: what all orders are filled at, costs apart."""
     costs: tuple[Tensor, Tensor, Tensor]
     """Commission, spread and temporary impact, `[env, agent]` each."""
+    spent: Tensor
+    """`[env, agent]`: cash that orders took, costs included."""
     closed: Tensor
     """`[env, agent, symbol]`: above 0 where a position was closed at a gain, below at a
     loss, costs apart; 0 where nothing was."""
@@ -85,27 +87,28 @@ def indicators_of(state: TradingState) -> IndicatorState:
     return IndicatorState(**{f.name: getattr(state, f.name) for f in fields(IndicatorState)})
 
 
-def fill_orders(
-    domain: TradingDomain, orders: Orders, view: View, background: Tensor | None
-) -> Fills:
+def fill_orders(domain: TradingDomain, own: Tensor, view: View, background: Tensor | None) -> Fills:
     """Fill all orders together and move the price by their sum.
 
     Args:
         domain: The market.
-        orders: What was sent.
+        own: `[env, agent, symbol]`: shares bought, or sold if negative.
         view: What was known.
         background: `[env, symbol]`: what scripted traders buy; None if there are none.
     """
-    own = orders.shares
     push = domain.config.market_impact_factor / LOT * view.first_price
     total = own.sum(1) if background is None else own.sum(1) + background
     move = torch.maximum(push * total, DEEPEST_FALL * view.price)[:, None]
-    others = (view.shares + 0.5 * own) * (move - push[:, None] * own)
     fill = view.price[:, None] + 0.5 * move
+    held = view.shares + own
+    closing = held * held.sum(1)[:, None] - view.shares * view.shares.sum(1)[:, None]
+    costs = domain.cost(own, view)
+    others = (view.shares + 0.5 * own) * move - 0.5 * push[:, None] * closing
     return Fills(
         price=view.price + move[:, 0],
         fill=fill,
-        costs=domain.cost(own, view),
+        costs=costs,
+        spent=(own * fill).sum(-1) + (costs[0] + costs[1] + costs[2]),
         closed=torch.where(view.shares * own < 0, (view.entry - fill) * own, 0.0),
         others=others.sum(-1),
     )

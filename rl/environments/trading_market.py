@@ -50,7 +50,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
     A step: orders are cut to what is allowed (`TradingDomain.project`) and filled together, half
     way between the price before and after their net permanent impact, plus commission, half the
     spread and temporary impact; then the price moves by itself; then agents at or below
-    `config.ruin` are sold out at cost and leave.
+    `config.ruin` are sold out at cost, which moves the price as their orders would, and leave.
     Observation: see `TradingDomain.encode`; the hidden regime is not in it. Action, per agent and
     symbol: size, stop, take-profit in [-1, 1]; zero does nothing.
     Reward, per agent, in initial balances: `price_move` (on what is held after trading),
@@ -58,7 +58,7 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
     of one's own); they sum to the change of equity. `risk_penalty` only if `risk_aversion` > 0.
     Cost, per agent: leverage above the limit, and drawdown of equity from its peak, as shares.
     End: terminated never; truncated after `config.max_steps`; agents leave by `agent_alive`.
-    Invariant: equity is cash plus positions at the price, less what closing them would push it.
+    Invariant: equity is cash plus positions at the price, less what closing all would push it.
     Differentiable: steps are out of place. Kinks: limits of action and account, orders of size 0,
     rises and falls in RSI, levels of 0. Jumps, with no gradient through the decision: stops,
     take-profits, margin calls, ruin.
@@ -177,29 +177,31 @@ class BatchedTrading(LockstepEnvironment[TradingState]):
         state, view, config = self.state, self.view, self.config
         orders = self.domain.project(action, view)
         scripted = self._background(view) if config.background.is_on else None
-        fills = fill_orders(self.domain, orders, view, scripted)
+        fills = fill_orders(self.domain, orders.shares, view, scripted)
         log_return = self.rows["log_return"][:, self.t] * self.rows["symbol_active"]
         price = fills.price * log_return.exp()
         shares = state.shares + orders.shares
         moved = (shares * (fills.price * log_return.expm1())[:, None]).sum(-1)
         commission, spread, impact = fills.costs
-        cash = state.cash - (orders.shares * fills.fill).sum(-1) - (commission + spread + impact)
-        equity = self.domain.appraise(cash, shares, price, self._first)
+        cash = state.cash - fills.spent
+        equity, others = self.domain.appraise(cash, shares, price, self._first), fills.others
         out = (equity <= config.ruin * self._balance) & (state.alive > 0)
         if out.any():
-            held = torch.where(out[..., None], shares, 0.0)
-            paid = self.domain.cost(held, replace(view, price=price))
+            gone = torch.where(out[..., None], shares, 0.0)
+            now = replace(view, price=price, shares=shares)
+            sale = fill_orders(self.domain, -gone, now, None)
             commission, spread, impact = (
-                one + extra for one, extra in zip(fills.costs, paid, strict=True)
+                one + extra for one, extra in zip(fills.costs, sale.costs, strict=True)
             )
-            equity = equity - (paid[0] + paid[1] + paid[2])
-            cash, shares = torch.where(out, equity, cash), shares - held
+            price, others = sale.price, others + sale.others
+            cash, shares = cash - sale.spent, shares - gone
+            equity = self.domain.appraise(cash, shares, price, self._first)
         costs = commission + spread + impact
         terms = {
             "price_move": moved / self._balance,
             "commission": -commission / self._balance,
             "spread": -spread / self._balance,
-            "impact": (fills.others - impact) / self._balance,
+            "impact": (others - impact) / self._balance,
         }
         if config.risk_aversion > 0:
             terms["risk_penalty"] = -config.risk_aversion * terms["price_move"].square()

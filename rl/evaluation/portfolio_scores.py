@@ -69,6 +69,8 @@ def compute_lead(
 ) -> Lead:
     """Compare two portfolios by a paired bootstrap of whole blocks of days.
 
+    With few blocks the intervals are narrower than they say; see `block_bootstrap_interval`.
+
     Args:
         log_growth: `[day]`: of the portfolio.
         reference: `[day]`: of the one it is compared with, on the same days.

@@ -86,8 +86,9 @@ def newsvendor_poisson(mean: float, *, holding: float, shortage: float) -> Newsv
         shortage: Cost of a unit short.
 
     Raises:
-        BoundError: A cost is not positive.
+        BoundError: A cost or the mean is not positive.
     """
+    _check_mean(mean)
     level = int(poisson.ppf(_critical_ratio(holding, shortage), mean))
     cost = _expected_cost(np.asarray([level]), mean, holding=holding, shortage=shortage)
     return NewsvendorOptimum(level=float(level), cost=float(cost[0]))
@@ -108,9 +109,12 @@ def reorder_poisson(
         setup: Cost of an order, whatever its size.
 
     Raises:
-        BoundError: A cost is not positive.
+        BoundError: A cost or the mean is not positive, or the setup cost negative.
     """
     _critical_ratio(holding, shortage)
+    _check_mean(mean)
+    if not 0 <= setup < np.inf:
+        raise BoundError(f"setup must be finite and not negative, not {setup}")
     span = int(np.ceil(mean + 12 * np.sqrt(mean) + np.sqrt(2 * setup * mean / holding))) + 20
     positions = np.arange(-span, 3 * span)
     cost_at = dict(
@@ -189,6 +193,11 @@ def serial_normal(
         levels.append(float(grid[best]))
         following = _cut_at(grid, costs, best)
     return SerialOptimum(levels=tuple(levels), cost=float(costs.min()))
+
+
+def _check_mean(mean: float) -> None:
+    if not 0 < mean < np.inf:
+        raise BoundError(f"mean demand must be finite and above 0, not {mean}")
 
 
 def _critical_ratio(holding: float, shortage: float) -> float:

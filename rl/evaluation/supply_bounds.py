@@ -28,6 +28,8 @@ class Situation:
     """`[slot]`."""
     waiting: Numbers
     """`[market]`: units customers wait for."""
+    flows: Numbers
+    """`[flow]`: 1 where the link or recipe is in the world, else 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +130,19 @@ class SupplyProgram:
             b_eq=np.concatenate([(known * self._kept[:, None]).ravel(), asked.ravel()]),
             A_ub=self._at_most,
             b_ub=np.concatenate([first.ravel(), self._caps]),
-            bounds=np.stack([np.zeros(self._width), self._most], axis=1),
+            bounds=np.stack([np.zeros(self._width), self._limit_flows(start.flows)], axis=1),
             method="highs",
         )
         if solution.status != 0:
             raise BoundError(f"no plan for the network: {solution.message}")
         shipped = solution.x[: flows * steps].reshape(flows, steps)
         return SupplyPlan(profit=-float(solution.fun), shipped=shipped.T)
+
+    def _limit_flows(self, active: Numbers) -> Numbers:
+        """Return the largest value of every variable."""
+        most = self._most.copy()
+        most[np.flatnonzero(np.repeat(active, self._steps) == 0)] = 0.0
+        return most
 
     def _at(self, kind: int, number: int) -> NDArray[np.int64]:
         """Columns of one variable over all steps."""
@@ -221,6 +229,8 @@ class SupplyProgram:
 def supply_hindsight_bound(scenarios: SupplyScenarios, config: SupplyConfig) -> Numbers:
     """Compute the highest profit of every episode with perfect foresight of its demand.
 
+    Nodes and products that are switched off hold, ship, sell and owe nothing.
+
     Args:
         scenarios: The episodes.
         config: A world without disruptions; with goodwill it is an upper reference only as long as
@@ -233,13 +243,21 @@ def supply_hindsight_bound(scenarios: SupplyScenarios, config: SupplyConfig) -> 
         BoundError: The solver found no optimum for an episode.
     """
     program = SupplyProgram(config, config.max_steps)
+    domain = program.domain
     stock = np.array([shelf.initial_stock for shelf in config.network.shelves])
-    start = Situation(
-        stock=stock,
-        in_transit=np.zeros(len(program.domain.slots)),
-        waiting=np.zeros(program.domain.index.num_markets),
+    stock = stock * domain.shelves_active(scenarios)
+    flows = domain.flows_active(scenarios)
+    demand = scenarios.demand * domain.markets_active(scenarios)[:, None]
+    starts = (
+        Situation(
+            stock=stock[row],
+            in_transit=np.zeros(len(domain.slots)),
+            waiting=np.zeros(domain.index.num_markets),
+            flows=flows[row],
+        )
+        for row in range(scenarios.num_episodes)
     )
-    return np.array([program.solve(start, demand).profit for demand in scenarios.demand])
+    return np.array([program.solve(*one).profit for one in zip(starts, demand, strict=True)])
 
 
 class RollingPlanner:
@@ -279,12 +297,13 @@ class RollingPlanner:
         program = self._programs[steps]
         mean = view.known_mean[:, :steps].astype(np.float64) * view.sentiment[:, None, None]
         demand = mean + self._safety * np.sqrt(mean)
+        flows = program.domain.flows_active(view)
         plans = [
             program.solve(
-                Situation(stock=stock, in_transit=way, waiting=unmet), demand[row]
+                Situation(stock=stock, in_transit=way, waiting=unmet, flows=active), demand[row]
             ).shipped[0]
-            for row, (stock, way, unmet) in enumerate(
-                zip(view.stock, view.in_transit, view.unmet, strict=True)
+            for row, (stock, way, unmet, active) in enumerate(
+                zip(view.stock, view.in_transit, view.unmet, flows, strict=True)
             )
         ]
         orders: Numbers = np.maximum(np.stack(plans), 0.0)

@@ -155,6 +155,8 @@ def test_stages_that_make_no_sense_are_refused(wrong, message):
         ("node_cpu", [[-1, 5]], "node_cpu holds negative"),
         ("node_cpu", [[1.5, 2.0]], "node_cpu must hold whole numbers"),
         ("node_gpus", [[9, 1]], "at most 8"),
+        ("node_gpus", [[0, 0]], "0 everywhere"),
+        ("type_gpus", [[2]], "a task of several GPUs takes 1000 of each"),
         ("node_active", [[True, False]], "switched off has capacity"),
         ("arrivals", [[1, 0]], "beyond the 1"),
         ("arrivals", [[-1, 0]], "goes on after a -1"),

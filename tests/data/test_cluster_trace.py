@@ -71,6 +71,10 @@ def test_equal_requests_are_one_type(write):
         ("model", "kind", "lacks the columns model"),
         ("393216,8,G2", "393216,8", "damaged at line 2"),
         ("262144,0,\n", "262144,0,", "within its last line"),
+        ("64000", "9" * 5000, "line 3: cpu_milli is 9999.*more than 16777216"),
+        ("64000", "4294967297", "line 3: cpu_milli is 4294967297, more than 16777216"),
+        ("P100", "x" * 200_000, "damaged: field larger"),
+        ("P100", '"P100', "damaged: unexpected end"),
     ],
 )
 def test_damaged_nodes_are_refused(write, old, new, message):

@@ -60,6 +60,7 @@ def test_a_year_has_the_same_volatility_however_it_is_cut(steps_per_year):
 @pytest.mark.parametrize("regime", [MarketRegime.CRISIS, MarketRegime.BULL])
 def test_a_martingale_pays_nobody_on_average(regime, law):
     chosen = {"regime": regime, "law": law, "martingale": True, "regime_switching": True}
+    chosen["symbols"] = SymbolLaw(drift=(5.0,))
     gain = np.expm1(draw(20_000, max_steps=20, lookback=1, **chosen).log_return.astype(float))
     error = gain.std() / math.sqrt(gain.size)
     assert abs(gain.mean()) < 4 * error

@@ -116,6 +116,8 @@ DAMAGES = {
     "unsorted": (replace_line(5, "1990-03-06,14,24"), "dates must ascend"),
     "day twice": (replace_line(5, "1990-01-05,14,24"), "dates must ascend"),
     "blank line": (replace_line(5, ""), "cut short"),
+    "open quote": (replace_line(5, '"1990-01-06' + "9" * 140_000), "is damaged"),
+    "symbol twice": (replace_line(0, "Date,AAPL,AAPL"), "AAPL, AAPL; give each once"),
 }
 
 

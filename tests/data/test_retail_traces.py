@@ -80,6 +80,8 @@ DAMAGES = {
     "negative": cell("-4"),
     "word": cell("closed"),
     "no value": cell(""),
+    "huge": cell("9" * 200_000),
+    "open quote": cell('"4'),
 }
 DAY_DAMAGES = {
     "no date": lambda lines: [*lines[:9], "x" + lines[9], *lines[10:]],
@@ -98,6 +100,16 @@ def test_a_damaged_file_is_refused_with_its_path(folder, load, file, damage):
     path = folder / file
     write(path, damage(path.read_text().splitlines()))
     with pytest.raises(TraceError, match=file):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("load", "file"), [(load_retail_demand, RETAIL_FILE), (load_retail_prices, PRICE_FILE)]
+)
+def test_a_file_cut_within_its_last_number_is_refused(folder, load, file):
+    path = folder / file
+    path.write_text(path.read_text()[:-2])
+    with pytest.raises(TraceError, match=f"{file} is cut short"):
         load(folder)
 
 

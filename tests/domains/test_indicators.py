@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.price_indicators import compute_bands, compute_macd, compute_rsi
 from rl.domains.indicators import (
     annualise,
     begin_indicators,
@@ -115,3 +116,13 @@ def test_one_price_is_enough():
     assert (found.macd == 0).all()
     assert found.volatility == pytest.approx(0, abs=1e-5)
     assert annualise(0.01) == pytest.approx(0.01 * 252**0.5)
+
+
+def test_readings_step_by_step_equal_those_of_a_whole_series():
+    prices = make_prices()
+    series = (compute_rsi(prices), *compute_macd(prices), *compute_bands(prices))
+    for known in (20, 27, 60, 90):
+        read = read_indicators(begin_indicators(prices[:known]))
+        held = (read.rsi, read.macd, read.macd_signal, read.band_middle, read.band_deviation)
+        for one, whole in zip(held, series, strict=True):
+            np.testing.assert_allclose(one, whole[known - 1], rtol=0, atol=1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from rl.domains.portfolio import PortfolioConfig, PortfolioView
+from rl.domains.portfolio import PortfolioConfig, PortfolioDomain, PortfolioView
 from rl.domains.portfolio_experts import (
     EXPERTS,
     RULES,
@@ -172,3 +172,20 @@ def test_constant_proportion():
     rule = ConstantProportion(weights=(0.5, 0.2, 0.1, 0.0, 0.0, 0.0))
     assert rule(make_view(), CONFIG).shape == (5, 6)
     assert rule(make_view(), CONFIG)[4].tolist() == [0.5, 0.2, 0.1, 0.0, 0.0, 0.0]
+
+
+def test_what_is_observed_of_a_symbol_by_hand():
+    """Seven returns: the newest alone, the newest five, and all seven, in their deviations."""
+    returns = np.asarray([0.05, -0.03, 0.01, 0.02, -0.01, 0.0, 0.04])
+    view = PortfolioView(
+        returns=returns[:, None],
+        active=np.ones(1),
+        weights=np.asarray([0.3]),
+        steps_left=np.asarray(5.0),
+    )
+    seen = PortfolioDomain(PortfolioConfig(num_steps=10)).encode(view)
+    spread = returns.std()
+    whole = returns.sum() / (spread * 7**0.5)
+    yearly = spread * 252**0.5
+    momentum = (0.04 / spread, 0.06 / (spread * 5**0.5), whole, whole)
+    assert seen == pytest.approx([*momentum, yearly, yearly, 0.3, 1.0, 0.7, 0.5])

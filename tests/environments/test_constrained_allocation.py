@@ -126,6 +126,8 @@ def test_what_is_off_is_out_of_the_world():
     record = play_small([0.2, 1.0, 1.0, 1.0], **off)
     assert record.reward_terms["satisfaction"].item() == pytest.approx(0.5)
     assert record.reward_terms["cost"].item() == pytest.approx(-0.1 * 0.1 * 0.2)
+    assert record.metrics["resource_utilization"].item() == pytest.approx(0.2 / 0.5)
+    assert record.metrics["allocation_efficiency"].item() == pytest.approx(0.5)
     assert record.cost.item() == 0.0
     assert record.action_mask[0, 0].tolist() == [True, False, False, False]
 
@@ -219,6 +221,13 @@ def test_optimum_by_hand():
     assert optimum.soft[0] / 3 == pytest.approx(hard + 0.09 * 0.0045 - 10 * 0.0045**2)
 
 
+def test_without_a_penalty_everything_comes_from_the_cheap_one():
+    optimum = compute_constrained_optimum(
+        one_world(), replace(SMALL, constraint_violation_penalty=0.0)
+    )
+    assert optimum.soft[0] / 3 == pytest.approx(0.75 - 0.1 * 0.1 * (0.4 + 0.8))
+
+
 def test_greedy_by_hand():
     """Task 1 is worth 2.5 a unit, task 2 0.625: 1 takes the cheap one, 2 what is left of both."""
     view = ConstrainedView(
@@ -283,6 +292,7 @@ def test_impossible_laws_are_refused(change, message):
         ({"cost": [[float("nan"), 1.0]]}, "cost holds"),
         ({"demand": [[1.0]]}, "priority and demand"),
         ({"task_active": [[0.0, 0.0]]}, "task_active"),
+        ({"demand": [[0.0, 1.0]]}, "demand of a task that exists is 0"),
     ],
 )
 def test_impossible_episodes_are_refused(change, message):

@@ -162,3 +162,31 @@ def test_episodes_of_another_length_are_refused():
         make_environment(
             replace(inv_management(lost_sales=False), max_steps=12), inv_management_demand()
         )
+
+
+def test_a_lead_time_between_steps_is_refused():
+    chain = inv_management(lost_sales=False)
+    with pytest.raises(ConfigError, match="lead_time must be whole steps"):
+        replace(chain, lead_time=(3, 4.5, 10))
+    with pytest.raises(ConfigError, match="finite price"):
+        replace(chain, price=float("inf"))
+
+
+def test_any_order_pays_its_setup_and_none_pays_nothing():
+    chain = replace(inv_management(lost_sales=False), setup_cost=(5.0, 7.0, 11.0), max_steps=3)
+    environment = make_environment(chain, num_envs=2)
+    action = torch.tensor([[[0.01, 0.0, 1.0]], [[0.0, 0.0, 0.0]]])
+    terms = environment.step(action).reward_terms
+    assert terms["setup_cost"].flatten().tolist() == [-16.0, 0.0]
+
+
+@pytest.mark.parametrize("view", ["planner", "stages"])
+def test_cost_is_what_is_not_delivered(view):
+    """Customers ask for 130, the shelf holds 100; stage 0 asks for 100 and gets them."""
+    chain = replace(inv_management(lost_sales=False), max_steps=3)
+    demand = FixedSource(InventoryScenarios(demand=np.full((1, 3), 130.0, np.float32)))
+    environment = make_environment(chain, demand, num_envs=1, episodes=1, view=view)
+    action = torch.zeros((1, environment.num_agents, environment.action_size))
+    assert environment.step(action).cost[0, :, 0].tolist() == (
+        [30.0] if view == "planner" else [30.0, 0.0, 0.0]
+    )

@@ -63,6 +63,14 @@ def test_a_saved_state_of_another_world_is_refused():
         make_chain().load_state_dict(state)
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+def test_a_saved_state_of_another_number_of_copies_is_refused(copies):
+    options = InventoryOptions(num_envs=copies)
+    state = BatchedInventory(inv_management(lost_sales=False), make_bank(), options, 0).state_dict()
+    with pytest.raises(ScenarioError, match=f"of {copies} copies.*build it with num_envs={copies}"):
+        make_chain().load_state_dict(state)
+
+
 def test_an_empty_batch_is_refused():
     with pytest.raises(ConfigError, match="num_envs must be at least 1"):
         LockstepOptions(num_envs=0)
@@ -87,7 +95,7 @@ def test_a_saved_state_of_other_sizes_is_refused_and_changes_nothing():
         env.load_state_dict(wrong)
     options = InventoryOptions(num_envs=8)
     fewer = BatchedInventory(CONFIG, make_bank(), options, 0).state_dict()
-    with pytest.raises(ScenarioError, match=r"has shape \(8,.*build the world with the sizes"):
+    with pytest.raises(ScenarioError, match="is of 8 copies, this world has 16"):
         env.load_state_dict(fewer)
     assert all(torch.equal(value, before[name]) for name, value in env.state_dict().items())
 

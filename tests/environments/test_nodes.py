@@ -292,3 +292,5 @@ def test_refusals():
         BatchedNodes(distributed_nodes().nodes, env.bank, LockstepOptions(num_envs=1), 0)
     with pytest.raises(ConfigError, match="num_envs"):
         LockstepOptions(num_envs=0)
+    with pytest.raises(ConfigError, match="fit_reward must be finite"):
+        NodeConfig(fit_reward=float("nan"))

@@ -23,7 +23,7 @@ from rl.domains.service_market import (
     read_carbon_intensity,
 )
 from rl.domains.shared_services import shared_services
-from rl.environments.allocation_books import compute_jain
+from rl.environments.allocation_books import ServiceStep, compute_jain, judge_sharing
 from rl.environments.allocation_options import MECHANISM_NAMES, EnvironmentConfig
 from rl.environments.conformance import check_environment
 from rl.environments.gradient_check import check_gradients
@@ -228,6 +228,29 @@ def test_energy_and_carbon_by_hand():
     curve = EnergyConfig(busy_kwh=(1.0,), idle_kwh=(1.0,), carbon_intensity=(0.2, 0.6))
     seen = read_carbon_intensity(np.array([0.0, 0.25, 0.5, 0.75]), curve)
     np.testing.assert_allclose(seen, [0.2, 0.4, 0.6, 0.4], rtol=1e-6)
+
+
+def test_who_wants_nothing_does_not_count_as_served_badly():
+    """Two of three services ask; both get half: even, whatever the third does not get."""
+    units = torch.zeros((1, 3, 1))
+    done = ServiceStep(
+        pending=torch.tensor([[4.0, 2.0, 0.0]]),
+        work=torch.tensor([[2.0, 1.0, 0.0]]),
+        used=units,
+        idle=units,
+        exists=torch.ones((1, 3)),
+    )
+    figures, terms = judge_sharing(done, fairness_weight=3.0, efficiency_weight=0.0)
+    assert figures["jain_index"].item() == pytest.approx(1.0)
+    assert terms["fairness"][0].tolist() == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_carbon_follows_the_time_of_day():
+    environment = make_environment(view="planner", energy=ENERGY, num_envs=1)
+    times = environment.rows["time_of_day"][0].numpy()
+    for when, record in zip(times, play(environment, steps=60), strict=False):
+        each = record.metrics["carbon_kg"] / record.metrics["energy_kwh"]
+        assert each.item() == pytest.approx(float(read_carbon_intensity(when, ENERGY)), rel=1e-4)
 
 
 @pytest.mark.parametrize("view", ["planner", "services"])

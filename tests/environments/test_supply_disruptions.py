@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank, ScenarioError
 from data.supply_demand import MeanDemand, Stage
-from data.supply_disruptions import KINDS, DisruptionLaw
+from data.supply_disruptions import KINDS, DisruptionLaw, draw_disruptions
 from rl.domains.supply_business import PRODUCTS, five_product
 from rl.domains.supply_chain import SupplyDomain
+from rl.domains.supply_experts import EXPERTS, SupplyExperts
 from rl.domains.supply_network import Recipe
-from rl.domains.supply_presets import make_source
+from rl.domains.supply_presets import make_source, serial
 from rl.environments.base_environment import AgentConfig
 from rl.environments.conformance import check_environment
 from rl.environments.supply_chain_environment import EventType, SupplyChainEnvironment
@@ -62,6 +63,9 @@ class Ledger:
         self.arrivals = defaultdict(list)
         self.waiting = dict.fromkeys(range(len(config.network.markets)), 0.0)
         self.inflow = self.scrapped = self.sold = self.perished = 0.0
+        self.on_the_way = defaultdict(list)
+        self.earned = defaultdict(float)
+        """Money of each node in the step."""
 
     def here(self, node):
         return self.rows["node_active"][self.node[node]]
@@ -94,10 +98,22 @@ class Ledger:
             self.inflow += order * CONTENT[flow.product]
         due = t + flow.lead_time + int(self.rows["delay"][t, number])
         self.arrivals[due].append(((buyer, flow.product), order))
+        self.on_the_way[due].append((buyer, order * flow.holding_cost))
+        self.pay(flow, supplier, buyer, order)
         return order
+
+    def pay(self, flow, supplier, buyer, units):
+        self.earned[buyer] -= flow.setup_cost * (units > 1e-4)
+        if isinstance(flow, Recipe):
+            self.earned[buyer] -= units * flow.operating_cost
+            return
+        node = self.spec[supplier]
+        self.earned[buyer] -= units * (flow.price + flow.transport_cost)
+        self.earned[supplier] += units * (flow.price - node.operating_cost / node.output_yield)
 
     def step(self, t, orders):
         left, free = dict(self.stock), {}
+        self.earned.clear()
         shipped = [
             self.ship(number, flow, orders[number], t, left, free)
             for number, flow in enumerate((*self.network.links, *self.network.recipes))
@@ -116,10 +132,19 @@ class Ledger:
             left[shelf] -= sold
             self.sold += sold * CONTENT[market.product]
             self.waiting[number] = wanted - sold
+            self.earned[market.retailer] += market.price * sold - market.penalty * (wanted - sold)
+        product_of = {product.name: product for product in self.network.products}
         rate = {product.name: product.perish_rate for product in self.network.products}
         for shelf, units in left.items():
             self.perished += units * rate[shelf[1]] * CONTENT[shelf[1]]
             left[shelf] = units * (1 - rate[shelf[1]])
+            disposal = product_of[shelf[1]].disposal_cost
+            self.earned[shelf[0]] -= units * rate[shelf[1]] * disposal
+        for shelf in self.network.shelves:
+            self.earned[shelf.node] -= left[shelf.node, shelf.product] * shelf.holding_cost
+        self.on_the_way.pop(t, None)
+        for buyer, cost in (pair for due in self.on_the_way.values() for pair in due):
+            self.earned[buyer] -= cost
         self.stock = left
         return shipped
 
@@ -154,6 +179,31 @@ def test_batched_program_equals_plain_loops_and_makes_nothing_from_nothing(seed,
     for ledger, content in zip(ledgers, first, strict=True):
         spent = ledger.sold + ledger.scrapped + ledger.perished
         assert ledger.content() == pytest.approx(content + ledger.inflow - spent, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_node_earns_what_a_ledger_in_plain_loops_says(seed):
+    preset = five_product(8, max_steps=20)
+    network = preset.config.network
+    dear = tuple(replace(product, disposal_cost=7.0) for product in network.products)
+    links = tuple(replace(link, setup_cost=11.0) for link in network.links)
+    nodes = tuple(replace(node, operating_cost=2.0, output_yield=0.9) for node in network.nodes)
+    network = replace(network, products=dear, links=links, nodes=nodes)
+    config = replace(preset.config, network=network, discount=0.9)
+    scenarios = draw(config, seed, stage=Stage(late_share=0.3, inactive_nodes=(4,)))
+    environment = build(config, scenarios, view="nodes", precision="double")
+    ledgers = [Ledger(config, scenarios, episode) for episode in range(2)]
+    flows = len(environment.domain.index.flows)
+    generator = torch.Generator().manual_seed(seed)
+    for t in range(20):
+        shares = torch.rand((2, flows), generator=generator, dtype=torch.float64)
+        shares = shares * (torch.rand((2, flows), generator=generator) < 0.7)
+        orders = 0.6 * shares * environment.domain.max_order
+        record = environment.step(environment.place(orders))
+        for episode, ledger in enumerate(ledgers):
+            ledger.step(t, orders[episode].tolist())
+            earned = [0.9**t * ledger.earned[name] for name in environment.agent_ids]
+            np.testing.assert_allclose(record.reward[episode], earned, rtol=1e-9, atol=1e-7)
 
 
 def play(config, scenarios, share=0.4):
@@ -227,6 +277,25 @@ def test_a_switched_off_node_is_out_of_the_world():
     assert (environment.state.stock[:, dark] == 0).all()
 
 
+def test_a_switched_off_product_is_neither_shipped_nor_made_nor_paid_for():
+    config = five_product(4, max_steps=8).config
+    environment = build(
+        config, draw(config, 0, probability=0.0, stage=Stage(inactive_products=(1,)))
+    )
+    index = environment.domain.index
+    of_product = [n for n, flow in enumerate(index.flows) if flow.product == 1]
+    orders = torch.zeros((2, len(index.flows)))
+    orders[:, of_product] = 50.0
+    assert not environment.reset().action_mask[:, 0, of_product].any()
+    for _ in range(8):
+        record = environment.step(environment.place(orders))
+        assert (record.metrics["ordered_units"] == 0).all()
+        assert (record.metrics["shipped_units"] == 0).all()
+        assert (record.reward_terms["purchases"] == 0).all()
+    dark = [s for s, product in enumerate(index.shelf_product) if product == 1]
+    assert (environment.state.stock[:, dark] == 0).all()
+
+
 def test_stages_change_the_world_and_no_shape():
     config = five_product(8, max_steps=30).config
     base = draw(config, 0, probability=0.0)
@@ -256,6 +325,60 @@ def test_stages_change_the_world_and_no_shape():
     assert outcomes["lead times"][2] < outcomes["all"][2]
     assert outcomes["lead times"][1] == outcomes["all"][1]
     assert outcomes["suppliers"][3] < outcomes["all"][3]
+
+
+def test_a_later_bank_with_longer_delays_than_the_world_is_refused_too():
+    config = five_product(4, max_steps=5).config
+    scenarios = draw(config, 0, probability=0.0)
+    environment = build(config, scenarios)
+    late = FixedSource(strike(scenarios, "delay", 9.0))
+    with pytest.raises(ConfigError, match="raise max_delay"):
+        environment.use_bank(ScenarioBank(late, BankConfig(num_episodes=2), 0), seed=0)
+
+
+@pytest.mark.parametrize("sizes", [(3, 40), (40, 3)])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_what_begins_strikes_something(kind, sizes):
+    nodes, flows = sizes
+    drawn = draw_disruptions(
+        DisruptionLaw(probability=1.0, kinds=(kind,), duration=(1, 1)),
+        (50, 10, nodes),
+        num_flows=flows,
+        has_disruptions=True,
+        max_delay=5,
+        generator=np.random.default_rng(0),
+    )
+    name = {"supplier_shortage": "shortage", "logistics_delay": "delay"} | {
+        "quality_issue": "quality_loss",
+        "regulation": "capacity_loss",
+    }
+    struck = getattr(drawn, name[kind]) > 0
+    assert struck.any(-1).all()
+    assert struck.mean() < 0.5
+
+
+def test_a_switched_off_market_is_not_expected_to_ask():
+    preset = serial()
+    source = replace(preset.source, stage=Stage(inactive_nodes=(1,)))
+    environment = build(preset.config, source.draw(2, np.random.default_rng(0)))
+    assert (environment.view.known_mean == 0).all()
+    experts = SupplyExperts(preset.config, informed=True)
+    orders = [experts.order(name, as_numpy(environment.view)) for name in EXPERTS]
+    assert max(order[:, 1:].max() for order in orders) < 3.0
+
+
+def test_experts_order_nothing_from_whom_there_is_not():
+    config = five_product(12, max_steps=5).config
+    environment = build(config, draw(config, 0, stage=Stage(inactive_nodes=(2, 4))))
+    view = as_numpy(environment.view)
+    active = environment.domain.flows_active(environment.view).numpy() > 0
+    everyone = build(config, draw(config, 0))
+    experts = SupplyExperts(config, informed=False)
+    orders, before = (experts.newsvendor(v) for v in (view, as_numpy(everyone.view)))
+    assert (orders[~active] == 0).all()
+    buys = [f for f, flow in enumerate(environment.domain.index.flows) if flow.buyer == 3]
+    assert orders[:, buys].sum() == pytest.approx(before[:, buys].sum())
+    assert not active[:, buys].all()
 
 
 def test_variability_widens_demand():
@@ -359,3 +482,48 @@ def test_bad_worlds_and_scenarios_are_refused():
         build(config, strike(scenarios, "delay", 9.0))
     with pytest.raises(ConfigError, match="draw scenarios for this config"):
         build(replace(config, max_steps=6), scenarios)
+
+
+def test_disruptions_of_the_coming_step_are_seen_and_delays_in_longest_ones():
+    config = five_product(4, max_steps=8).config
+    quiet = draw(config, 1, probability=0.0)
+    environment = build(config, strike(strike(quiet, "delay", 3.0), "shortage", 0.25))
+    calm = environment.reset().observation
+    for step in range(8):
+        struck = step >= 3
+        view, seen = environment.view, environment.observer.encode(environment.view)
+        assert (view.shortage == 0.25 * struck).all()
+        columns = {"shortage": 0.25, "delay": 3.0 / 5.0}
+        for share in columns.values():
+            assert bool((seen == torch.tensor(share)).any()) >= struck
+        if step < 7:
+            environment.step(torch.zeros((2, 1, environment.action_size)))
+    assert not (calm == 0.25).any()
+    assert seen.shape[-1] == calm.shape[-1]
+
+
+def test_a_disruption_lasts_as_long_as_drawn_and_the_worse_of_two_counts():
+    law = DisruptionLaw(
+        probability=0.1, kinds=("regulation",), magnitude=(0.2, 0.2), duration=(4, 4)
+    )
+    shape = (400, 40, 1)
+    drawn = draw_disruptions(
+        law,
+        shape,
+        num_flows=1,
+        has_disruptions=True,
+        max_delay=0,
+        generator=np.random.default_rng(0),
+    )
+    share = (drawn.capacity_loss[:, 10:] > 0).mean()
+    assert share == pytest.approx(1 - 0.9**4, abs=0.02)
+    both = draw_disruptions(
+        replace(law, probability=1.0, magnitude=(0.1, 0.9)),
+        shape,
+        num_flows=1,
+        has_disruptions=True,
+        max_delay=0,
+        generator=np.random.default_rng(0),
+    )
+    # The largest of four uniform magnitudes.
+    assert both.capacity_loss[:, 10:].mean() == pytest.approx(0.1 + 0.8 * 4 / 5, abs=0.01)

@@ -91,6 +91,10 @@ def test_demand_that_follows_goodwill_is_poisson():
         expected = stats.poisson.ppf(uniform[:2000].double(), mean)
         assert (counts.numpy() == expected).mean() >= 0.999
         assert np.abs(counts.numpy() - expected).max() <= 1
+    edges = torch.tensor([0.0, 1e-9, 1e-7, 1.0 - 1e-7, 1.0], dtype=torch.float64)
+    for mean in (0.1, 0.5, 3.0, 20.0, 600.0):
+        counts = poisson_quantile(edges, torch.full((5,), mean, dtype=torch.float64))
+        assert counts.tolist() == stats.poisson.ppf(edges.clamp(1e-12, 1 - 1e-12), mean).tolist()
     mean = torch.full((4,), 20.0, requires_grad=True)
     draw_demand(uniform[:4], mean).sum().backward()
     assert (mean.grad == 1).all()

@@ -12,6 +12,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank
+from data.supply_demand import MeanDemand, Stage
 from data.supply_scenarios import make_quiet_scenarios
 from rl.domains.supply_chain import Goodwill, SupplyConfig
 from rl.domains.supply_network import Link, Market, Network, Node, NodeType, Product, Shelf
@@ -283,3 +284,59 @@ def test_reorder_points_cost_what_theory_says(mean, point, level, cost):
 
     scores = score_policy(order, quiet_scenarios(config, demand), config)
     assert -scores.profit.mean() / 300 == pytest.approx(cost, rel=0.004)
+
+
+def test_a_market_without_a_base_asks_for_nothing_whatever_the_goodwill():
+    config = serial(goodwill=True).config
+    source = make_source(config, (MeanDemand(base=0.0),))
+    environment = build(config, source.draw(32, np.random.default_rng(0)))
+    idle = torch.zeros((32, 1, environment.action_size))
+    assert sum(environment.step(idle).metrics["demand"].sum() for _ in range(30)) == 0
+
+
+def test_metrics_by_hand():
+    """25 and 35 asked for; 10, 20 and 30 units ordered, then none."""
+    config = replace(serial().config, known_horizon=0)
+    demand = np.full((1, 30, 1), 35.0, np.float32)
+    demand[:, 0] = 25.0
+    environment = build(config, quiet_scenarios(config, demand))
+    first = environment.step(environment.place(torch.tensor([[10.0, 20.0, 30.0]]))).metrics
+    second = environment.step(torch.zeros((1, 1, 3))).metrics
+    wanted = {
+        "demand": (25.0, 35.0),
+        "demand_squared": (625.0, 1225.0),
+        "sold_units": (25.0, 35.0),
+        "ordered_units": (60.0, 0.0),
+        "ordered_units_squared": (3600.0, 0.0),
+        "shipped_units": (60.0, 0.0),
+        "received_units": (30.0, 0.0),
+        "in_transit_units": (30.0, 30.0),
+        "stock_units": (375.0, 340.0),
+        "forecast_error": (25.0, 10.0),
+    }
+    for name, values in wanted.items():
+        assert (float(first[name]), float(second[name])) == pytest.approx(values), name
+
+
+def test_what_is_seen_of_time_and_coming_demand_by_hand():
+    preset = serial("trend")
+    environment = build(preset.config, preset.source.draw(2, np.random.default_rng(0)))
+    for step in range(3):
+        seen = environment.reset() if not step else environment.step(torch.zeros((2, 1, 3)))
+        observation = seen.observation[0, 0]
+        assert observation[-1] == pytest.approx(1.0 - step / 30)
+        ahead = 20.0 * (1.0 + 0.05 * np.arange(step, step + 13)) / 20.0
+        np.testing.assert_allclose(environment.view.known_mean[0, :, 0], 20.0 * ahead, rtol=1e-6)
+        others = 5 + 1 + 2
+        """Nodes, products, sentiment and time come last."""
+        assert not environment.config.disruptions
+        np.testing.assert_allclose(observation[-others - 13 : -others], ahead, rtol=1e-6)
+
+
+def test_a_customer_who_is_not_there_asks_for_nothing():
+    preset = serial()
+    source = replace(preset.source, stage=Stage(inactive_nodes=(0,)))
+    environment = build(preset.config, source.draw(2, np.random.default_rng(0)))
+    record = environment.step(torch.zeros((2, 1, 3)))
+    assert record.metrics["demand"].tolist() == [0.0, 0.0]
+    assert (record.reward_terms["penalty"] == 0).all()

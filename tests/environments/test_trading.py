@@ -103,7 +103,8 @@ def test_books_balance(seed, impact, fee, leverage, background):
         shares = after.shares.double().numpy()
         np.testing.assert_allclose(shares, before.shares + ahead, rtol=1e-4, atol=1e-2)
         np.testing.assert_allclose(after.cash, cash, rtol=0, atol=2.0)
-        held = shares * after.price.double().numpy()[:, None] - push[:, None] / 2 * shares**2
+        closing = push[:, None] / 2 * shares.sum(1, keepdims=True)
+        held = shares * (after.price.double().numpy()[:, None] - closing)
         np.testing.assert_allclose(after.equity, cash + held.sum(-1), rtol=0, atol=2.0)
         np.testing.assert_allclose(earned, cash + held.sum(-1) - 100_000, rtol=0, atol=5.0)
 
@@ -155,6 +156,27 @@ def test_own_pushes_earn_nothing():
         world.step(order(world, size))
         assert float(world.state.equity) == pytest.approx(100_000, abs=0.5)
     assert float(world.state.price) != pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("ruin", [0.0, 0.98])
+def test_pushes_of_all_together_earn_nothing(ruin):
+    """Whoever buys or sells, and even where an agent is sold out: what one gains others lose."""
+    config = make_config(
+        agents=4, symbols=1, steps=9, ruin=ruin, **FREE | {"market_impact_factor": 1.0}
+    )
+    world = make_path(config, np.zeros(9))
+    together = world.step(order(world, 1.0)).reward
+    assert together.abs().max() < 1e-5
+    gained = 0.0
+    for step in range(7):
+        sizes = order(world, 1.0 if step < 4 else -1.0)
+        sizes[:, step % 4] *= -1.0
+        record = world.step(sizes)
+        assert float(record.reward.sum()) == pytest.approx(0, abs=2e-5)
+        gained = max(gained, float(record.reward.max()))
+        assert float(world.state.equity.sum()) == pytest.approx(400_000, abs=2.0)
+    assert gained > 1e-3
+    assert bool((world.state.alive == 0).any()) == (ruin > 0)
 
 
 @pytest.mark.parametrize("costs", [True, False])
@@ -219,20 +241,67 @@ def test_stop_and_take_profit_act(size, move, stop, take, closes):
         assert (float(record.metrics["losing_trades"]) == 1) == (size * move < 0)
 
 
-def test_margin_call_closes_at_cost():
+@pytest.mark.parametrize(("size", "move"), [(1.0, -0.3), (-1.0, 0.3)])
+def test_margin_call_closes_at_cost(size, move):
+    """Shorts as longs: it is the size of the positions that equity is held against."""
     config = make_config(
-        agents=1, symbols=1, steps=4, leverage_limit=2.5, order_share=2.4, ruin=0.0, **FREE
+        agents=1,
+        symbols=1,
+        steps=4,
+        leverage_limit=2.5,
+        short_limit=2.5,
+        order_share=2.4,
+        ruin=0.0,
+        **FREE,
     )
     world = make_path(
-        config, [np.log(0.7), 0.0, 0.0, 0.0], fee=0.001, max_position=np.full(1, 3.0, np.float32)
+        config,
+        [np.log1p(move), 0.0, 0.0, 0.0],
+        fee=0.001,
+        max_position=np.full(1, 3.0, np.float32),
     )
-    world.step(order(world, 1.0))
-    assert float(world.state.equity) / float(world.state.shares * world.state.price) < 0.25
-    record = world.step(order(world, 1.0))
+    world.step(order(world, size))
+    value = float((world.state.shares * world.state.price).abs())
+    assert 0 < float(world.state.equity) / value < 0.25
+    record = world.step(order(world, size))
     assert float(record.metrics["margin_calls"]) == 1
     assert float(world.state.shares) == 0
     assert float(record.reward_terms["commission"]) < 0
     assert record.agent_alive.all()
+
+
+def test_entry_is_the_mean_of_purchases_and_stays_when_part_is_sold():
+    config = make_config(agents=1, symbols=1, steps=4, **FREE)
+    world = make_path(config, [np.log(1.1), 0.0, np.log(1.2), 0.0])
+    world.step(order(world, 1.0))
+    world.step(order(world, 1.0))
+    more = 0.25 * 102_500 / 110
+    mean = (250 * 100 + more * 110) / (250 + more)
+    assert float(world.state.entry) == pytest.approx(mean)
+    world.step(order(world, -0.5))
+    assert 0 < float(world.state.shares) < 250 + more
+    assert float(world.state.entry) == pytest.approx(mean)
+
+
+def test_drawdown_is_a_cost_from_the_highest_equity():
+    config = make_config(agents=1, symbols=1, steps=3, **FREE)
+    world = make_path(config, [np.log(1.2), np.log(0.9), 0.0])
+    world.step(order(world, 1.0))
+    record = world.step(order(world, 0.0))
+    assert float(record.cost[0, 0, 1]) == pytest.approx(250 * 12 / 105_000, rel=1e-4)
+
+
+def test_ruined_agents_pay_for_being_sold_out():
+    """2,000 shares less the fee, bought at 100 and sold at 55."""
+    config = make_config(agents=1, symbols=1, steps=2, leverage_limit=2.0, order_share=2.0, **FREE)
+    largest = np.full(1, 3.0, np.float32)
+    world = make_path(config, [np.log(0.55), 0.0], fee=0.001, max_position=largest)
+    record = world.step(order(world, 1.0))
+    shares = 2000 / 1.002
+    paid = shares * (100 + 55) * 0.001
+    assert not record.agent_alive.any()
+    assert float(record.reward_terms["commission"]) * 1e5 == pytest.approx(-paid, rel=1e-4)
+    assert float(world.state.cash) == pytest.approx(100_000 - 45 * shares - paid, abs=0.1)
 
 
 def test_ruined_agents_are_out():
@@ -265,7 +334,7 @@ def test_orders_move_the_price_their_way_for_everybody(size):
     assert float(price[1]) == 100
     assert float(price[0] - 100.25) * size > 0
     assert float(record.reward_terms["impact"][0, 1]) * size > 0
-    assert float(record.reward_terms["impact"][0, 0]) < 0
+    assert float(record.reward_terms["impact"].sum()) < 0
 
 
 @settings(max_examples=40, deadline=None)

@@ -85,6 +85,29 @@ def test_summary_after_the_end():
         assert first.sharpe_ratio == pytest.approx(sharpe, rel=2e-2, abs=0.01)
 
 
+def test_figures_of_the_ruined_end_with_their_ruin():
+    """Steps that an agent only looks on have no returns: they would make its account calm."""
+    env = make_environment(transaction_cost=0.3, max_steps=40)
+    env.reset(0)
+    equity = {name: [100_000.0] for name in env.agents}
+    lost = env.agents[0]
+    sizes = env.action_space(lost).sample() * 0
+    while env.agents:
+        sizes[::3] = 1.0 if len(equity[lost]) % 2 else -1.0
+        env.step({lost: sizes} if lost in env.agents else {})
+        for name, one in env.get_trading_summary().items():
+            equity[name].append(one.equity)
+    assert env.get_trading_summary()[lost].is_out
+    path = np.asarray(equity[lost])
+    last = np.flatnonzero(np.diff(path))[-1] + 1
+    assert last < 35
+    returns = np.diff(path[: last + 1]) / path[:last]
+    summary = env.get_trading_summary()[lost]
+    assert summary.volatility == pytest.approx(returns.std() * 252**0.5, rel=1e-3)
+    sharpe = returns.mean() / returns.std() * 252**0.5
+    assert summary.sharpe_ratio == pytest.approx(sharpe, rel=1e-3)
+
+
 def test_market_data_is_computed_from_the_prices():
     env = make_environment(market_regime="crisis")
     env.reset(1)

@@ -126,6 +126,16 @@ def test_negative_costs_are_refused(field):
         newsvendor_poisson(20, holding=-1, shortage=4)
 
 
+@pytest.mark.parametrize("mean", [0.0, -3.0, float("nan")])
+def test_demand_without_a_mean_is_refused(mean):
+    with pytest.raises(BoundError, match="mean demand must be"):
+        newsvendor_poisson(mean, holding=1, shortage=4)
+    with pytest.raises(BoundError, match="mean demand must be"):
+        reorder_poisson(mean, holding=1, shortage=4, setup=8)
+    with pytest.raises(BoundError, match="setup must be"):
+        reorder_poisson(20, holding=1, shortage=4, setup=-1)
+
+
 def play(preset, policy, *, episodes, seed=0, warm_up=WARM_UP):
     """Return the mean cost of a step and its standard error, after the shelves have settled."""
     whole = preset.chain.max_steps

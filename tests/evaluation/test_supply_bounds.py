@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.supply_demand import MeanDemand
+from data.supply_demand import MeanDemand, Stage
 from data.supply_scenarios import make_quiet_scenarios
 from data.traces import locate_traces
 from rl.domains.supply_business import five_product
@@ -80,6 +80,24 @@ def test_nobody_beats_the_bound(preset):
         scores = score_policy(lambda view, name=name: experts.order(name, view), scenarios, config)
         assert (scores.profit <= bound + 1e-6).all()
         assert scores.profit.mean() < rolling.mean()
+
+
+@pytest.mark.parametrize("off", [(1,), (0,), (3,), (1, 2, 3)])
+def test_what_is_switched_off_counts_for_nothing_in_the_bound(off):
+    """Customers pay nothing, so that the best is to owe little: the bound must not owe for them."""
+    preset = serial(backlog=False)
+    network = preset.config.network
+    poor = replace(network.markets[0], price=0.0, penalty=5.0)
+    config = replace(preset.config, network=replace(network, markets=(poor,)))
+    source = replace(preset.source, stage=Stage(inactive_nodes=off))
+    scenarios = source.draw(2, np.random.default_rng(0))
+    bound = supply_hindsight_bound(scenarios, config)
+    idle = score_policy(lambda view: np.zeros((2, 3)), scenarios, config).profit
+    rolling = score_policy(RollingPlanner(config), scenarios, config).profit
+    assert (idle <= bound + 1e-6).all()
+    assert (rolling <= bound + 1e-6).all()
+    if 0 in off or 1 in off:
+        assert bound == pytest.approx(idle, rel=0.03)
 
 
 def test_rolling_program_with_perfect_forecasts_earns_the_bound():
