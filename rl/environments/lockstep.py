@@ -94,6 +94,8 @@ class LockstepEnvironment(ABC, Generic[State]):
     """
 
     is_differentiable = False
+    _dtype = torch.float32
+    """What continuous actions of any kind are turned into."""
     charts: tuple[Chart, ...] = ()
     """What a picture of an episode shows; none shows every metric by itself."""
 
@@ -219,8 +221,8 @@ class LockstepEnvironment(ABC, Generic[State]):
                 not a whole number.
         """
         check_action(action, self.groups, self._every_action.shape)
-        kind = torch.int64 if self.groups[0].action.kind == "discrete" else torch.float32
-        outcome = self._advance(action.to(kind))
+        is_choice = self.groups[0].action.kind == "discrete"
+        outcome = self._advance(action.to(torch.int64 if is_choice else self._dtype))
         self.state = outcome.state
         self.t += 1
         sight = final = self._look()
