@@ -7,13 +7,15 @@ that value-based agents (DQN, QMIX, VDN) can play every world.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from data.scenario import ScenarioError
+from data.scenario import ScenarioBank, ScenarioError
 from rl.environments.base_environment import (
     ActionSpec,
     AgentGroup,
@@ -22,6 +24,7 @@ from rl.environments.base_environment import (
     StepRecord,
     check_action,
 )
+from rl.environments.lockstep import LockstepEnvironment
 from rl.environments.record_rules import build_record, named_tensors
 from utils.errors import ConfigError
 
@@ -29,7 +32,7 @@ EVEN_GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_CHOICES = 4096
 
 
-class DiscreteFace:
+class DiscreteFace(ABC):
     """What both faces share: the core, and how its groups look with choices."""
 
     def __init__(self, core: BatchedEnvironment, groups: tuple[AgentGroup, ...]) -> None:
@@ -46,6 +49,32 @@ class DiscreteFace:
         self.observation_size = max(group.observation_size for group in groups)
         self.action_size = max(group.action.size for group in groups)
         self.charts: tuple[Chart, ...] = getattr(core, "charts", ())
+
+    def reset(self, seed: int | None = None) -> StepRecord:
+        """Begin a new episode in every copy.
+
+        Args:
+            seed: Begins the whole sequence anew.
+        """
+        return self._begin(self.core.reset(seed))
+
+    def use_bank(self, bank: ScenarioBank[Any], *, seed: int) -> StepRecord:
+        """Play other scenarios from now on, such as the next curriculum stage.
+
+        Args:
+            bank: Scenarios of the same shapes.
+            seed: Of the choice of episodes.
+
+        Raises:
+            ConfigError: The shapes differ, or the core has no bank.
+        """
+        if not isinstance(self.core, LockstepEnvironment):
+            raise ConfigError(f"{type(self.core).__name__} does not play scenarios from a bank")
+        return self._begin(self.core.use_bank(bank, seed=seed))
+
+    @abstractmethod
+    def _begin(self, record: StepRecord) -> StepRecord:
+        """Return the first record of new episodes as agents see it that choose."""
 
     def _check(self, action: Tensor) -> Tensor:
         """Return choices as whole numbers, or refuse them."""
@@ -89,13 +118,8 @@ class BinnedActions(DiscreteFace):
             self._digits.append(digit)
             self._values.append(spec.low + level * (spec.high - spec.low))
 
-    def reset(self, seed: int | None = None) -> StepRecord:
-        """Begin a new episode in every copy.
-
-        Args:
-            seed: Begins the whole sequence anew.
-        """
-        return self._translate(self.core.reset(seed))
+    def _begin(self, record: StepRecord) -> StepRecord:
+        return self._translate(record)
 
     def step(self, action: Tensor) -> StepRecord:
         """Play the chosen points of the grid.
@@ -187,14 +211,9 @@ class UnitActions(DiscreteFace):
         self._given = self._start
         self._handed_out = 0
 
-    def reset(self, seed: int | None = None) -> StepRecord:
-        """Begin a new episode in every copy, with nothing handed out.
-
-        Args:
-            seed: Begins the whole sequence anew.
-        """
-        self._take(self.core.reset(seed))
-        return self._show(self._record)
+    def _begin(self, record: StepRecord) -> StepRecord:
+        self._take(record)
+        return self._show(record)
 
     def step(self, action: Tensor) -> StepRecord:
         """Hand out one unit per agent; with the last one, step the core.

@@ -53,7 +53,10 @@ def check_render_mode(mode: str | None) -> None:
 
 
 class EpisodeHistory:
-    """The figures of every step of one copy's episode, and their charts."""
+    """The figures of every step of one copy's episode, and their charts.
+
+    A figure that a world tells later than others is zero before.
+    """
 
     def __init__(self, charts: Sequence[Chart], copy: int = 0) -> None:
         """Begin with nothing.
@@ -79,8 +82,9 @@ class EpisodeHistory:
         figures = {"reward": record.reward[copy].sum()}
         figures |= {name: term[copy].sum() for name, term in record.reward_terms.items()}
         figures |= {name: value[copy] for name, value in record.metrics.items()}
+        before = self.num_steps
         for name, value in figures.items():
-            self._values.setdefault(name, []).append(float(value))
+            self._values.setdefault(name, [0.0] * before).append(float(value))
 
     @property
     def num_steps(self) -> int:
@@ -109,9 +113,9 @@ class EpisodeHistory:
         """
         if name == "return":
             return self.series("reward", is_sum=True)
-        if name not in self._values and self.num_steps:
+        if name not in self._values and len(self._values) > 1:
             raise ConfigError(f"no figure {name!r}; there are {', '.join(self._values)}")
-        values = np.asarray(self._values.get(name, []), np.float64)
+        values = np.asarray(self._values.get(name, [0.0] * self.num_steps), np.float64)
         return np.cumsum(values) if is_sum else values
 
 

@@ -23,6 +23,7 @@ from rl.environments.inventory_environment import BatchedInventory, InventoryOpt
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.node_allocation_environment import BatchedNodes
 from rl.training.rollout import Collector
+from tests.training.worlds import PointWorld
 from utils.errors import ConfigError
 
 STEPS = 6
@@ -213,3 +214,32 @@ def test_a_masked_choice_holds_the_unit_back_and_the_last_look_is_complete():
     assert shown.truncated.all()
     assert (shown.final_observation[:, 0, seen:] == torch.tensor([1.0, 0.0, 0.0, 1.0])).all()
     assert (shown.observation[:, 0, seen:] == 0.0).all()
+
+
+@pytest.mark.parametrize("face", [BinnedActions, UnitActions])
+def test_the_next_stage_begins_with_nothing_handed_out(face):
+    changed, fresh = face(make_chain()), face(make_chain())
+    changed.reset(0)
+    changed.step(torch.ones((3, 1), dtype=torch.int64))
+    source = PoissonDemand(mean=60.0, max_steps=STEPS)
+    first = changed.use_bank(ScenarioBank(source, BankConfig(num_episodes=8), 0), seed=5)
+    second = fresh.use_bank(ScenarioBank(source, BankConfig(num_episodes=8), 0), seed=5)
+    assert torch.equal(first.observation, second.observation)
+    for _ in range(9):
+        action = torch.ones((3, 1), dtype=torch.int64)
+        assert torch.equal(changed.step(action).reward, fresh.step(action).reward)
+
+
+def test_a_foreign_world_has_no_bank():
+    with pytest.raises(ConfigError, match="PointWorld does not play scenarios"):
+        UnitActions(PointWorld()).use_bank(make_chain().bank, seed=0)
+
+
+def test_units_can_be_looked_at_before_the_first_step_of_the_core():
+    environment = SingleAgentEnvironment(UnitActions(make_chain(num_envs=1)), "ansi")
+    environment.reset(seed=0)
+    environment.step(0)
+    assert "demand" in environment.render()
+    for _ in range(8):
+        environment.step(0)
+    assert environment.render().startswith("step 9")
