@@ -162,13 +162,14 @@ def measure_dict_trading() -> list[Speed]:
 
 
 def make_node_supply(copies: int, agents: int) -> BatchedSupplyNetwork:
-    """Build a vehicle maker's network in which every node orders for itself.
+    """Build a vehicle maker's network in which agents order for their nodes.
 
     Args:
         copies: How many.
-        agents: Nodes, 4 to 128.
+        agents: 1 to 128; fewer than four share the four nodes of the smallest network.
     """
-    preset = five_product(agents)
+    names = tuple(f"agent_{number}" for number in range(agents))
+    preset = five_product(max(4, agents), agents=names)
     bank = ScenarioBank(preset.source, BankConfig(num_episodes=4), 0)
     return BatchedSupplyNetwork(
         preset.config, bank, SupplyOptions(num_envs=copies, view="nodes"), 0

@@ -56,3 +56,9 @@ def test_peers_that_are_installed_are_left_alone_wherever_the_script_is_called(t
             ["./install-peers", *names], cwd=tmp_path / "scripts", stderr=subprocess.STDOUT
         )
         assert told == b""
+
+
+@pytest.mark.parametrize("name", [name for name, world in WORLDS.items() if world.scale])
+@pytest.mark.parametrize("agents", [1, 16])
+def test_worlds_of_any_number_of_agents_can_be_built(name, agents):
+    assert WORLDS[name].scale(2, agents).num_agents == agents
