@@ -194,7 +194,7 @@ def test_no_rule_earns_from_the_price(seed):
 
     sums = play(environment, decide)
     profit = sums["price_move"]
-    assert profit.mean().abs() < 5 * profit.std() / np.sqrt(len(profit))
+    assert profit.mean().abs() <= 5 * profit.std() / np.sqrt(len(profit))  # 0 if nobody trades
 
 
 def test_quotes_at_the_mid_price_earn_nothing():
