@@ -8,7 +8,6 @@ benchmarks/results/allocation_presets.json. About 30 CPU seconds on one core.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,21 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measuring import describe_machine
+from benchmarks.measuring import RESULTS, write_report
 from data.scenario import BankConfig, ScenarioBank
 from data.task_demand import TaskDemand, TaskLaws
 from data.traffic_demand import TrafficDemand, TrafficLaws
-from rl.domains.constrained_allocation import ConstrainedConfig, ConstrainedView
+from rl.domains.constrained_allocation import ConstrainedConfig
 from rl.domains.constrained_experts import EXPERTS as TASK_EXPERTS
 from rl.domains.traffic_experts import EXPERTS as TRAFFIC_EXPERTS
-from rl.domains.traffic_shares import TrafficConfig, TrafficView
+from rl.domains.traffic_shares import TrafficConfig
 from rl.environments.constrained_allocation_environment import BatchedConstrainedAllocation
 from rl.environments.lockstep import LockstepOptions
+from rl.environments.torch_tools import view_to_numpy
 from rl.environments.traffic_shares_environment import BatchedTrafficShares
 from rl.evaluation.constrained_bounds import compute_constrained_optimum
 from rl.evaluation.traffic_bounds import compute_static_return, compute_traffic_bound
 
-RESULTS = Path(__file__).parent / "results" / "allocation_presets.json"
 EPISODES, BOUND_EPISODES = 512, 128
 PUBLISHED_EPISODES = 30
 COST = (0.593932, 0.743670, 0.642487)
@@ -100,18 +99,17 @@ def describe(
     )
 
 
-def play(environment: Any, decide: Decide, view_type: type) -> np.ndarray:
+def play(environment: Any, decide: Decide) -> np.ndarray:
     """Play one episode in every copy and return the returns, `[episode]`.
 
     Args:
         environment: Constrained allocation or traffic shares.
         decide: From the view, NumPy, to actions.
-        view_type: Of the domain.
     """
     environment.reset(0)
     total = torch.zeros(environment.num_envs, dtype=torch.float64)
     for _ in range(environment.shape.num_steps):
-        view = view_type(**{name: one.numpy() for name, one in vars(environment.view).items()})
+        view = view_to_numpy(environment.view)
         action = torch.as_tensor(decide(view))[:, None]
         total += environment.step(action).reward[:, 0]
     return total.numpy()
@@ -133,7 +131,7 @@ def compare_tasks(seed: int) -> list[Row]:
     for policy, expert in TASK_EXPERTS.items():
         rules[policy] = lambda view, rule=expert: rule(view, config)
     rows = [
-        describe(name, p, play(environment, rule, ConstrainedView), PUBLISHED_TASKS.get(p))
+        describe(name, p, play(environment, rule), PUBLISHED_TASKS.get(p))
         for p, rule in rules.items()
     ]
     optimum = compute_constrained_optimum(bank.scenarios, config)
@@ -164,8 +162,7 @@ def compare_traffic(movable: str, seed: int) -> list[Row]:
         rules[policy] = lambda view, rule=expert: rule(view, config)
     published = PUBLISHED_TRAFFIC if movable == "first" else {}
     rows = [
-        describe(name, p, play(environment, rule, TrafficView), published.get(p))
-        for p, rule in rules.items()
+        describe(name, p, play(environment, rule), published.get(p)) for p, rule in rules.items()
     ]
     some = bank.scenarios.take(np.arange(BOUND_EPISODES))
     rows.append(describe(name, "best static (expected)", compute_static_return(some, config)))
@@ -177,7 +174,7 @@ def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "allocation_presets.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = compare_tasks(options.seed)
@@ -195,9 +192,8 @@ def main() -> None:
         "episodes": EPISODES,
         "bound_episodes_traffic": BOUND_EPISODES,
         "rows": [asdict(row) for row in rows],
-        **describe_machine(),
     }
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(options.output, report)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measuring import RESULTS, Speed, describe_machine, measure, write_report
+from benchmarks.measuring import RESULTS, Speed, measure, write_report
 from benchmarks.speed_worlds import WORLDS, World
 from rl.environments.base_environment import BatchedEnvironment
 from rl.environments.conformance import random_action
-
-__all__ = ["Speed", "describe_machine", "main", "measure"]
 
 BATCHES = (64, 256, 1024, 2048, 4096)
 AGENTS = (1, 4, 16, 64, 128)

@@ -23,10 +23,11 @@ from torch import Tensor
 from data.price_shocks import NormalShocks, ShockConfig
 from data.scenario import BankConfig, ScenarioBank
 from rl.algorithms.apg_agent import APGAgent, APGConfig
-from rl.domains.execution import ExecutionConfig, ExecutionView, almgren_chriss
+from rl.domains.execution import ExecutionConfig, almgren_chriss
 from rl.domains.execution_experts import EXPERTS
 from rl.environments.execution_environment import BatchedExecution
 from rl.environments.lockstep import LockstepOptions
+from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.execution_bounds import compute_execution_bound, compute_moments
 from rl.training.learners import EpisodeLearner
 from rl.training.provenance import read_provenance
@@ -129,7 +130,7 @@ def compare(risk_aversion: float, policy: str, *, seed: int) -> Row:
 
     def decide(world: BatchedExecution, observation: Tensor) -> Tensor:
         del observation
-        view = ExecutionView(**{name: one.numpy() for name, one in vars(world.view).items()})
+        view = view_to_numpy(world.view)
         return torch.from_numpy(EXPERTS[policy](view, config))[:, None]
 
     outcome = play(environment, decide)

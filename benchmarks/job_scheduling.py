@@ -11,7 +11,6 @@ in every step of the episode, for the loop is faster in an idle cluster and the 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,17 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.environment_speed import Speed, describe_machine, measure
+from benchmarks.measuring import RESULTS, Speed, measure, write_report
 from benchmarks.plain_jobs import PlainJobs
 from data.job_arrivals import JobArrivals, JobConfig, JobScenarios, rate_for_load
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from rl.domains.job_experts import EXPERTS
-from rl.domains.job_scheduling import JobSchedulingConfig, JobSchedulingDomain, JobView
+from rl.domains.job_scheduling import JobSchedulingConfig, JobSchedulingDomain
 from rl.environments.job_scheduling_environment import BatchedJobScheduling
 from rl.environments.lockstep import LockstepOptions
+from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.job_bounds import area_bound, time_indexed_bound
 
-RESULTS = Path(__file__).parent / "results" / "job_scheduling.json"
 REFERENCE_SEQUENCES = 300
 RULES = ("sjf", "tetris", "tetris_raw", "packer", "random", "fifo")
 MEASURED = {
@@ -100,7 +99,7 @@ def play(name: str, scenarios: JobScenarios, seed: int) -> tuple[Values, float]:
     names = ("placed_jobs", "slowdown_sum", "time_steps", "utilisation")
     sums = {key: torch.zeros(len(jobs)) for key in names}
     for _ in range(LONGEST_EPISODE - 1):
-        view = JobView(**{key: value.numpy() for key, value in vars(env.view).items()})
+        view = view_to_numpy(env.view)
         choice = EXPERTS[name](view, domain, generator)
         record = env.step(torch.as_tensor(choice)[:, None])
         arriving = env.state.now <= config.num_arrival_steps
@@ -238,7 +237,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=3000)
     parser.add_argument("--exact", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "job_scheduling.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[Row] = []
@@ -271,9 +270,8 @@ def main() -> None:
         "times_plain": best.steps_per_cpu_second / speeds[0].steps_per_cpu_second,
         "bar": SPEED_BAR,
         "plain_difference": difference,
-        **describe_machine(),
     }
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
     print(f"best {best.copies:,} copies: {report['times_plain']:.0f} times (bar {SPEED_BAR})")
 
 

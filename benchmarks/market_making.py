@@ -19,10 +19,11 @@ from torch import Tensor
 from benchmarks.measuring import RESULTS, write_report
 from data.order_flow import OrderFlowConfig, PoissonOrderFlow
 from data.scenario import BankConfig, ScenarioBank
-from rl.domains.market_making import MarketMakingConfig, MarketMakingView, avellaneda_stoikov
+from rl.domains.market_making import MarketMakingConfig, avellaneda_stoikov
 from rl.domains.market_making_experts import EXPERTS, Expert
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.market_making_environment import BatchedMarketMaking
+from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.market_making_bounds import (
     OrderFlowLaw,
     compute_expected_return,
@@ -76,7 +77,7 @@ def play(config: MarketMakingConfig, expert: Expert, episodes: int) -> dict[str,
     total, fills = (torch.zeros(episodes, dtype=torch.float64) for _ in range(2))
     metrics = {}
     for _ in range(config.num_steps):
-        view = MarketMakingView(**{k: v.numpy() for k, v in vars(environment.view).items()})
+        view = view_to_numpy(environment.view)
         record = environment.step(torch.from_numpy(expert(view, config))[:, None])
         metrics = record.metrics
         total += record.reward[:, 0]

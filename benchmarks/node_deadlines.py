@@ -9,7 +9,6 @@ episodes; intervals are two standard errors over them. The published rows are in
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import RESULTS, write_report
 from data.node_workload import NodeWorkload
 from data.scenario import BankConfig, ScenarioBank
 from rl.domains.node_experts import EXPERTS
@@ -26,7 +25,6 @@ from rl.domains.nodes import NodeView, distributed_nodes_deadlines
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.node_allocation_environment import BatchedNodes
 
-RESULTS = Path(__file__).parent / "results" / "node_deadlines.json"
 RATES = (5, 10, 20)
 STEP_SECONDS = 0.1
 
@@ -94,7 +92,7 @@ def main() -> None:
     """Play, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "node_deadlines.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -113,9 +111,8 @@ def main() -> None:
         "command": f"python -m benchmarks.node_deadlines --episodes {options.episodes}",
         "seed": 0,
         "rows": [asdict(row) for row in rows],
-        **describe_machine(),
     }
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ from data.market_traces import RealMarketConfig, TraceMarket
 from data.price_traces import PRICE_SOURCES, PriceTable, load_index, load_stocks
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from data.traces import locate_traces
-from rl.domains.portfolio import PortfolioConfig, PortfolioView
+from rl.domains.portfolio import PortfolioConfig
 from rl.domains.portfolio_experts import EXPERTS, Rebalanced
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.portfolio_environment import BatchedPortfolio
+from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.portfolio_bounds import (
     compute_best_constant_portfolio,
     compute_hindsight_path,
@@ -115,7 +116,7 @@ def play(config: PortfolioConfig, bank: ScenarioBank, expert: Rebalanced) -> dic
     environment = BatchedPortfolio(config, bank, LockstepOptions(num_envs=1, shuffle=False), 0)
     found: dict[str, list[float]] = {"log_growth": [], "cost": [], "turnover": []}
     for _ in range(config.num_steps):
-        view = PortfolioView(**{k: v.numpy() for k, v in vars(environment.view).items()})
+        view = view_to_numpy(environment.view)
         record = environment.step(torch.from_numpy(expert(view, config)))
         found["log_growth"].append(float(record.metrics["log_growth"]))
         found["turnover"].append(float(record.metrics["turnover"]))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.environment_speed import describe_machine
+from benchmarks.measuring import describe_machine
 from benchmarks.price_pictures import plot_prices
 from data.fit_report import FitFigure, FitReport
 from data.market import REGIMES, TRADING_DAYS

@@ -9,7 +9,6 @@ is the mean cost as a share of the mean bound of the same episodes.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,16 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.environment_speed import Speed, describe_machine, measure
+from benchmarks.measuring import RESULTS, Speed, measure, write_report
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from data.staffing_demand import StaffingConfig, StaffingDemand, StaffingScenarios
 from rl.domains.workforce import WorkforceConfig, WorkforceView
 from rl.domains.workforce_experts import EXPERTS
 from rl.environments.lockstep import LockstepOptions
+from rl.environments.torch_tools import view_to_numpy
 from rl.environments.workforce_environment import BatchedWorkforce
 from rl.evaluation.workforce_bounds import RollingPlanner, staffing_hindsight_bound
 
-RESULTS = Path(__file__).parent / "results" / "workforce.json"
 BATCHES = (64, 512, 4096)
 
 Decide = Callable[[WorkforceView], Any]
@@ -77,7 +76,7 @@ def play(name: str, decide: Decide, scenarios: StaffingScenarios, bound: float) 
     env.reset(0)
     cost, sums = torch.zeros(env.num_envs, dtype=torch.float64), {}
     for _ in range(env.config.num_shifts):
-        view = WorkforceView(**{key: value.numpy() for key, value in vars(env.view).items()})
+        view = view_to_numpy(env.view)
         record = env.step(torch.as_tensor(decide(view))[:, None])
         cost -= record.reward[:, 0]
         for key, value in record.metrics.items():
@@ -116,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "workforce.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     config, seed = WorkforceConfig(), options.seed
@@ -153,9 +152,8 @@ def main() -> None:
         "command": f"python -m benchmarks.workforce --episodes {options.episodes} --seed {seed}",
         "rows": [asdict(row) for row in rows],
         "speeds": [asdict(speed) for speed in speeds],
-        **describe_machine(),
     }
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
 
 
 if __name__ == "__main__":

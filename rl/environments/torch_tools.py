@@ -1,13 +1,24 @@
-"""The array operations of torch for domains that are written over an array namespace."""
+"""Between torch and the domains, which are written over an array namespace."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from rl.domains.array_tools import ArrayTools
+
+View = TypeVar("View")
+
+
+def view_to_numpy(view: View) -> View:
+    """Turn a view of tensors into the same view of arrays, as experts want it.
+
+    Args:
+        view: A dataclass of tensors, on any device.
+    """
+    return type(view)(**{k: values.detach().cpu().numpy() for k, values in vars(view).items()})
 
 
 def make_torch_tools(device: torch.device, dtype: torch.dtype) -> ArrayTools:

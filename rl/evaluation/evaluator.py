@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from rl.environments.resource_allocation_environment import (
     BatchedResourceAllocation,
     EnvironmentConfig,
 )
+from rl.environments.torch_tools import view_to_numpy
 from utils.seeding import make_generator
 
 Action = NDArray[np.float32]
@@ -125,7 +126,7 @@ def record_play(
     environment.reset()
     columns: list[tuple[np.ndarray, ...]] = []
     for t in range(config.max_steps):
-        view = _to_numpy(environment.view)
+        view = view_to_numpy(environment.view)
         action = np.asarray(decide(view), np.float32)
         allocation = domain.project(action, view.capacity)
         pending = view.backlog.sum(-1) + scenarios.demand[:, t]
@@ -179,12 +180,6 @@ def play(config: AllocationConfig, scenarios: WorkloadScenarios, decide: Decider
         decide: Asked once per step for all of them.
     """
     return score_play(config, scenarios, record_play(config, scenarios, decide))
-
-
-def _to_numpy(view: AllocationView) -> AllocationView:
-    return AllocationView(
-        **{field.name: getattr(view, field.name).cpu().numpy() for field in fields(view)}
-    )
 
 
 def _jain_index(served: Scores, arrived: Scores) -> Scores:

@@ -14,6 +14,7 @@ from data.scenario import BankConfig, FixedSource, ScenarioBank
 from rl.domains.inventory import InventoryConfig, InventoryView
 from rl.domains.inventory_experts import Levels, Score, base_stock
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
+from rl.environments.torch_tools import view_to_numpy
 
 Policy = Callable[[InventoryView], NDArray[np.float32]]
 
@@ -46,7 +47,7 @@ def score_policy(
     seen: dict[str, list[NDArray[np.float64]]] = {"demand": [], "sold_units": [], "made_units": []}
     with torch.no_grad():
         for _ in range(config.max_steps):
-            action = policy(numpy_view(env.view))
+            action = policy(view_to_numpy(env.view))
             record = env.step(torch.as_tensor(action)[:, None])
             profit += record.reward[:, 0].double().numpy()
             for name, values in seen.items():
@@ -57,15 +58,6 @@ def score_policy(
         fill_rate=sold.sum(1) / np.maximum(asked.sum(1), 1e-9),
         bullwhip=made.var(1) / np.maximum(asked.var(1), 1e-9),
     )
-
-
-def numpy_view(view: InventoryView) -> InventoryView:
-    """Turn a view of torch tensors into one of arrays.
-
-    Args:
-        view: On any device.
-    """
-    return InventoryView(**{name: values.cpu().numpy() for name, values in vars(view).items()})
 
 
 def base_stock_score(scenarios: InventoryScenarios, config: InventoryConfig) -> Score:

@@ -14,6 +14,7 @@ from data.supply_demand import LEAST_MEAN, MeanDemand
 from data.supply_scenarios import SupplyScenarios, make_quiet_scenarios
 from rl.domains.supply_chain import SupplyConfig, SupplyView
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
+from rl.environments.torch_tools import view_to_numpy
 
 Numbers = NDArray[np.float64]
 Policy = Callable[[SupplyView], NDArray[np.floating]]
@@ -34,17 +35,6 @@ class SupplyScores:
     """`[episode, time]`."""
 
 
-def as_numpy(view: SupplyView) -> SupplyView:
-    """Copy a view off torch.
-
-    Args:
-        view: Of an environment.
-    """
-    return SupplyView(
-        **{name: values.detach().cpu().numpy() for name, values in vars(view).items()}
-    )
-
-
 def score_policy(policy: Policy, scenarios: SupplyScenarios, config: SupplyConfig) -> SupplyScores:
     """Play every episode once, in double precision.
 
@@ -62,7 +52,7 @@ def score_policy(policy: Policy, scenarios: SupplyScenarios, config: SupplyConfi
     }
     with torch.no_grad():
         for _ in range(config.max_steps):
-            orders = torch.from_numpy(np.asarray(policy(as_numpy(env.view)), np.float64))
+            orders = torch.from_numpy(np.asarray(policy(view_to_numpy(env.view)), np.float64))
             record = env.step(env.place(orders))
             for name, values in kept.items():
                 values.append(record.metrics[name].numpy().astype(np.float64))

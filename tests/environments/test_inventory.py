@@ -17,7 +17,7 @@ from rl.domains.inventory import InventoryDomain, inv_management, inv_management
 from rl.environments.conformance import check_environment
 from rl.environments.gradient_check import check_gradients
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
-from rl.evaluation.inventory_scores import numpy_view
+from rl.environments.torch_tools import view_to_numpy
 from utils.errors import ConfigError
 
 ORIGINAL = Path(__file__).parent.parent / "data" / "or_gym_inventory.npz"
@@ -71,7 +71,7 @@ def test_conforms(lost_sales, view):
         assert not lost_sales or (env.view.unmet == 0).all()
 
     def observation_is_the_domain_s(env, record):
-        ours = InventoryDomain(config).encode(numpy_view(env.view))
+        ours = InventoryDomain(config).encode(view_to_numpy(env.view))
         np.testing.assert_allclose(ours, record.global_state.numpy(), atol=1e-6)
 
     check_environment(

@@ -23,7 +23,7 @@ from rl.environments.base_environment import AgentConfig
 from rl.environments.conformance import check_environment
 from rl.environments.supply_chain_environment import EventType, SupplyChainEnvironment
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
-from rl.evaluation.supply_scores import as_numpy
+from rl.environments.torch_tools import view_to_numpy
 from utils.errors import ConfigError
 
 CONTENT = {"raw_material_1": 1.0, "raw_material_2": 1.0, "component_1": 6.0}
@@ -363,18 +363,18 @@ def test_a_switched_off_market_is_not_expected_to_ask():
     environment = build(preset.config, source.draw(2, np.random.default_rng(0)))
     assert (environment.view.known_mean == 0).all()
     experts = SupplyExperts(preset.config, informed=True)
-    orders = [experts.order(name, as_numpy(environment.view)) for name in EXPERTS]
+    orders = [experts.order(name, view_to_numpy(environment.view)) for name in EXPERTS]
     assert max(order[:, 1:].max() for order in orders) < 3.0
 
 
 def test_experts_order_nothing_from_whom_there_is_not():
     config = five_product(12, max_steps=5).config
     environment = build(config, draw(config, 0, stage=Stage(inactive_nodes=(2, 4))))
-    view = as_numpy(environment.view)
+    view = view_to_numpy(environment.view)
     active = environment.domain.flows_active(environment.view).numpy() > 0
     everyone = build(config, draw(config, 0))
     experts = SupplyExperts(config, informed=False)
-    orders, before = (experts.newsvendor(v) for v in (view, as_numpy(everyone.view)))
+    orders, before = (experts.newsvendor(v) for v in (view, view_to_numpy(everyone.view)))
     assert (orders[~active] == 0).all()
     buys = [f for f, flow in enumerate(environment.domain.index.flows) if flow.buyer == 3]
     assert orders[:, buys].sum() == pytest.approx(before[:, buys].sum())
@@ -410,14 +410,14 @@ def test_observation_equals_the_domain_on_numpy():
     observer = SupplyObserver(SupplyDomain(config))
     for _ in range(11):
         record = environment.step(torch.rand((2, 6, environment.action_size)))
-        everything = observer.encode(as_numpy(environment.view))
+        everything = observer.encode(view_to_numpy(environment.view))
         np.testing.assert_allclose(record.global_state, everything, rtol=0, atol=2e-6)
         seen = observer.encode_agents(everything)
         np.testing.assert_allclose(record.observation, seen, rtol=0, atol=2e-6)
         action = np.random.default_rng(0).random((2, len(environment.domain.index.flows)))
         view = environment.view
         there = environment.domain.project(torch.as_tensor(action, dtype=torch.float32), view)
-        here = SupplyDomain(config).project(action.astype(np.float32), as_numpy(view))
+        here = SupplyDomain(config).project(action.astype(np.float32), view_to_numpy(view))
         np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-5)
 
 
