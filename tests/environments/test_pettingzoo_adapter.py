@@ -74,6 +74,17 @@ class Party(ParallelEnv):
         return seen, rewards, ended, cut, {name: {} for name in seen}
 
 
+class RandomParty(Party):
+    """A party whose first look depends on the seed, as the rules want."""
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        super().reset(seed, options)
+        self.total = self.rng.random()
+        return self.look(), {}
+
+
 def constant(adapter, number=0.0):
     return torch.full((adapter.num_envs, 3, 3), number)
 
@@ -149,7 +160,12 @@ def test_one_who_is_cut_off_makes_the_end_a_truncation():
 
 
 def test_one_who_was_cut_off_before_does_not():
-    adapter = PettingZooAdapter(lambda: Party("terminated", first_end="truncated"), 1)
+    class Chatty(Party):
+        def step(self, actions):
+            seen, rewards, ended, cut, infos = super().step(actions)
+            return seen, rewards, {"guest_0": False} | ended, {"guest_0": True} | cut, infos
+
+    adapter = PettingZooAdapter(lambda: Chatty("terminated", first_end="truncated"), 1)
     adapter.reset(0)
     assert play(adapter, 4)[-1].terminated.tolist() == [True]
 
@@ -184,6 +200,31 @@ def test_a_reset_in_the_middle_brings_everybody_back():
     record = adapter.reset()
     assert record.agent_alive.all()
     assert record.observation[0, 1].tolist() == [1, 0, 0]
+
+
+def test_who_stays_away_from_an_episode_is_not_alive_in_it():
+    class Shy(Party):
+        def reset(self, seed=None, options=None):
+            super().reset(seed, options)
+            if self.episode == 1:
+                self.agents.remove("guest_1")
+            return self.look(), {}
+
+    adapter = PettingZooAdapter(Shy, 1)
+    adapter.reset(0)
+    last = play(adapter, 4)[-1]
+    assert last.agent_alive.tolist() == [[True, False, True]]
+    assert last.observation[0].tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert play(adapter, 4)[-1].truncated.all()
+
+
+def test_copies_begin_with_seeds_of_their_own():
+    adapter = PettingZooAdapter(RandomParty, 2)
+    first = adapter.reset(0).observation
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first, adapter.reset(1).observation)
+    assert torch.equal(first, adapter.reset(0).observation)
+    assert torch.equal(first, PettingZooAdapter(RandomParty, 2, seed=0).reset().observation)
 
 
 def test_without_a_state_of_its_own_all_observations_are_the_state():
@@ -228,17 +269,6 @@ def test_early_leavers_keep_the_rules():
         return PettingZooAdapter(RandomParty, 2)
 
     check_environment(make, num_steps=11, max_steps=4, exact_resume=False)
-
-
-class RandomParty(Party):
-    """A party whose first look depends on the seed, as the rules want."""
-
-    def reset(self, seed=None, options=None):
-        if seed is not None:
-            self.rng = np.random.default_rng(seed)
-        super().reset(seed, options)
-        self.total = self.rng.random()
-        return self.look(), {}
 
 
 @pytest.mark.parametrize("continuous", [False, True])
