@@ -131,30 +131,31 @@ class ReplayBuffer:
         """Gather the transitions that begin at some positions."""
         first = ring.done(index)
         if self._n_step == 1:
-            reward = first["reward"]
-            discount = first["continues"] * self._gamma
-            last, boundary = index, first["boundary"].to(torch.int64)
+            reward = first.reward
+            discount = first.continues * self._gamma
+            last, boundary = index, first.boundary.to(torch.int64)
         else:
             reward, discount, last, boundary = self._follow(ring, index)
         ended = boundary >= 0
-        following = (last + ~ended * ring.shapes.num_envs) % ring.size
+        envs = ring.shapes.num_envs
+        following = torch.add(last + envs, ended, alpha=-envs) % ring.size
         before, after = ring.seen(index), ring.seen(following)
-        action = first["action"]
+        action = first.action
         return TransitionBatch(
-            observation=before["observation"],
-            action_mask=before["action_mask"],
-            alive=before["alive"],
+            observation=before.observation,
+            action_mask=before.action_mask,
+            alive=before.alive,
             action=action if action.is_floating_point() else action.to(torch.int64),
             reward=reward,
             discount=discount,
             next_observation=torch.where(
                 ended[:, None, None],
                 ring.endings.final_observations(boundary),
-                after["observation"],
+                after.observation,
             ),
-            next_action_mask=after["action_mask"],
-            state=before["state"],
-            next_state=after["state"],
+            next_action_mask=after.action_mask,
+            state=before.state,
+            next_state=after.state,
             weight=weight,
             index=index,
         )
@@ -167,11 +168,11 @@ class ReplayBuffer:
         ahead = torch.arange(self._n_step, device=index.device) * envs
         path = (index + ahead.unsqueeze(-1)) % ring.size
         steps = ring.done(path.flatten())
-        boundary = steps["boundary"].view_as(path)
+        boundary = steps.boundary.view_as(path)
         newest = (path + envs) // envs % ring.ring_rows == ring.head
         reward, discount, taken = n_step_sums(
-            steps["reward"].view(*path.shape, -1),
-            steps["continues"].view(*path.shape, -1),
+            steps.reward.view(*path.shape, -1),
+            steps.continues.view(*path.shape, -1),
             (boundary >= 0) | newest,
             gamma=self._gamma,
         )
