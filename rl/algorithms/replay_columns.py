@@ -41,16 +41,16 @@ class Columns:
         rows = index.numpy()
         return [torch.from_numpy(array.take(rows, 0, mode="clip")) for array in self._arrays]
 
-    def lengthened(self, rows: int) -> Columns:
-        """Return a longer copy; the new rows are zero.
+    def resized(self, rows: int) -> Columns:
+        """Return a copy of another length; new rows are zero.
 
         Args:
             rows: How many there are to be.
         """
-        longer = [tensor.new_zeros((rows, *tensor.shape[1:])) for tensor in self.tensors]
-        for new, old in zip(longer, self.tensors, strict=True):
-            new[: len(old)] = old
-        return Columns(longer)
+        copies = [tensor.new_zeros((rows, *tensor.shape[1:])) for tensor in self.tensors]
+        for new, old in zip(copies, self.tensors, strict=True):
+            new[: len(old)] = old[:rows]
+        return Columns(copies)
 
     def by_row(self, width: int) -> list[Tensor]:
         """Return views `[row, width, ...]` of the columns.

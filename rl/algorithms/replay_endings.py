@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.algorithms.replay_columns import Columns
 
 _NUMBERS = 2**31
@@ -90,6 +93,32 @@ class Endings:
         """
         return self._begins.at(self._slots(ahead + self.oldest))[0]
 
+    def state_dict(self) -> TensorDict:
+        """Return copies of all boundaries."""
+        return {
+            "finals": self._finals.tensors[0].clone(),
+            "begins": self._begins.tensors[0].clone(),
+            "begun": torch.from_numpy(self.begun.copy()),
+            "queue": torch.tensor([self.oldest, self.count]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with saved boundaries.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            StateMismatchError: A tensor is absent or has another shape or type.
+        """
+        begun = take_tensor(state, "begun", torch.from_numpy(self.begun))
+        size = len(take_tensor(state, "begins"))
+        finals, begins = self._finals.resized(size), self._begins.resized(size)
+        finals.tensors[0].copy_(take_tensor(state, "finals", finals.tensors[0]))
+        begins.tensors[0].copy_(take_tensor(state, "begins", begins.tensors[0]))
+        self.oldest, self.count = take_tensor(state, "queue").tolist()
+        self._finals, self._begins, self.begun = finals, begins, begun.numpy().copy()
+
     def _slots(self, numbers: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         """Return where boundaries lie; the size is a power of two."""
         return numbers & (len(self._begins) - 1)
@@ -103,6 +132,6 @@ class Endings:
         before = self._slots(live)
         contents = self._finals.at(before)[0], self._begins.at(before)[0]
         size = 1 << (needed - 1).bit_length()
-        self._finals, self._begins = self._finals.lengthened(size), self._begins.lengthened(size)
+        self._finals, self._begins = self._finals.resized(size), self._begins.resized(size)
         after = self._slots(live)
         self._finals.tensors[0][after], self._begins.tensors[0][after] = contents

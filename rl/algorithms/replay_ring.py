@@ -8,93 +8,27 @@ in the order of time, together with the place where the next episode begins.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int32, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
+from rl.algorithms.policy_state import (
+    StateMismatchError,
+    TensorDict,
+    take_tensor,
+    under_prefix,
+    with_prefix,
+)
 from rl.algorithms.replay_columns import Columns
 from rl.algorithms.replay_endings import Endings
+from rl.algorithms.replay_steps import Done, Seen, Shapes, Step
 from utils.errors import ConfigError
 
 FIRST_POSITIONS = 1024
 _MEMORY_INFO = Path("/proc/meminfo")
-
-
-class Step(NamedTuple):
-    """One step of all copies."""
-
-    observation: Float[Tensor, "env agent obs"]
-    action_mask: Bool[Tensor, "env agent act"]
-    alive: Bool[Tensor, "env agent"]
-    action: Shaped[Tensor, "env agent ..."]
-    """A choice (int64), one choice per head, or numbers."""
-    reward: Float[Tensor, "env agent"]
-    terminated: Bool[Tensor, " env"]
-    truncated: Bool[Tensor, " env"]
-    next_observation: Float[Tensor, "env agent obs"]
-    """What follows; after an episode's end the first observation of the next one."""
-    next_action_mask: Bool[Tensor, "env agent act"]
-    next_alive: Bool[Tensor, "env agent"]
-    final_observation: Float[Tensor, "env agent obs"]
-    """The last observation of the episode where one ended, else `next_observation`."""
-    state: Float[Tensor, "env state"]
-    """Global state before the step; of width 0 if nobody needs it."""
-    next_state: Float[Tensor, "env state"]
-
-
-class Shapes(NamedTuple):
-    """Sizes of a step, as they are saved."""
-
-    num_envs: int
-    num_agents: int
-    observation_size: int
-    mask_size: int
-    state_size: int
-    action_size: int
-    """Numbers or heads per action; -1 for a plain choice."""
-    is_choice: int
-
-    @classmethod
-    def of(cls, step: Step) -> Shapes:
-        """Read the sizes off a step.
-
-        Args:
-            step: Any.
-        """
-        return cls(
-            num_envs=step.observation.shape[0],
-            num_agents=step.observation.shape[1],
-            observation_size=step.observation.shape[2],
-            mask_size=step.action_mask.shape[-1],
-            state_size=step.state.shape[-1],
-            action_size=step.action.shape[2] if step.action.dim() > 2 else -1,
-            is_choice=int(not step.action.is_floating_point()),
-        )
-
-
-class Seen(NamedTuple):
-    """What was known before steps."""
-
-    observation: Float[Tensor, "batch agent obs"]
-    action_mask: Bool[Tensor, "batch agent act"]
-    alive: Bool[Tensor, "batch agent"]
-    state: Float[Tensor, "batch state"]
-
-
-class Done(NamedTuple):
-    """What steps did."""
-
-    reward: Float[Tensor, "batch agent"]
-    action: Shaped[Tensor, "batch agent ..."]
-    """Choices in the narrowest integers that hold them."""
-    continues: Bool[Tensor, "batch agent"]
-    """True where an agent took part and has a future to bootstrap from: its episode did not
-    terminate, and it did not leave."""
-    boundary: Int32[Tensor, " batch"]
-    """Number of the boundary between episodes that the step came to, or -1."""
 
 
 def available_bytes(device: torch.device) -> int:
@@ -117,12 +51,15 @@ class StepRing:
     A position is row times copies plus copy.
     """
 
-    def __init__(self, shapes: Shapes, *, capacity: int, device: torch.device) -> None:
+    def __init__(
+        self, shapes: Shapes, *, capacity: int, gamma: float, device: torch.device
+    ) -> None:
         """Make an empty ring.
 
         Args:
             shapes: Sizes of every step.
             capacity: Most transitions kept, over all copies.
+            gamma: Discount of a step that does not end.
             device: Where the tensors lie.
 
         Raises:
@@ -130,6 +67,7 @@ class StepRing:
         """
         self.shapes = shapes
         self.device = device
+        self._gamma = gamma
         self.head = 0
         """Row of the newest observation, whose step is still to come."""
         self.num_rows = 0
@@ -149,7 +87,7 @@ class StepRing:
         done = Done(
             reward=torch.zeros((0, agents)),
             action=torch.zeros((0, *action_shape), dtype=action_type),
-            continues=torch.zeros((0, agents), dtype=torch.bool),
+            discount=torch.zeros((0, agents)),
             boundary=torch.zeros(0, dtype=torch.int32),
         )
         self._seen_columns = Columns([column.to(device) for column in seen])
@@ -185,6 +123,27 @@ class StepRing:
         """
         return Done(*self._done_columns.at(position))
 
+    @property
+    def num_begun(self) -> int:
+        """Episodes whose first steps are kept."""
+        return self.endings.count - int(self.endings.begun[self.head])
+
+    def is_newest(self, position: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+        """Tell which steps are the newest of their copies.
+
+        Args:
+            position: Of steps.
+        """
+        return position // self.shapes.num_envs == (self.head - 1) % self.ring_rows
+
+    def wide_action(self, action: Shaped[Tensor, "batch agent ..."]) -> Tensor:
+        """Return choices as int64, and numbers as they are.
+
+        Args:
+            action: As stored.
+        """
+        return action.to(torch.int64) if self.shapes.is_choice else action
+
     def add(self, step: Step) -> None:
         """Append a step; the oldest one goes when the ring is full.
 
@@ -208,11 +167,48 @@ class StepRing:
             column[following] = then
         self._done.reward[row] = step.reward
         self._done.action[row] = step.action
-        self._done.continues[row] = step.alive & future
+        self._done.discount[row] = (step.alive & future) * self._gamma
         self._done.boundary[row] = -1
         self.head = following
         self.num_rows = min(self.num_rows + 1, self.ring_rows - 1)
         self._end_episodes(row, ended.nonzero().squeeze(-1), step.final_observation)
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of all that is filled."""
+        filled = min(self.num_rows + 1, self.ring_rows) * self.shapes.num_envs
+        names, columns = self._columns()
+        return {
+            "shapes": torch.tensor(self.shapes),
+            "rows": torch.tensor([self.ring_rows, self.head, self.num_rows]),
+            **{name: column[:filled].clone() for name, column in zip(names, columns, strict=True)},
+            **with_prefix("endings", self.endings.state_dict()),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with saved steps.
+
+        Args:
+            state: What `state_dict` returned, of a ring with the same shapes.
+
+        Raises:
+            StateMismatchError: It was saved with another capacity or other shapes.
+        """
+        ring_rows, head, num_rows = take_tensor(state, "rows").tolist()
+        if ring_rows != self.ring_rows:
+            raise StateMismatchError(
+                f"the replay was saved with {ring_rows - 1} rows, but buffer_size gives "
+                f"{self.ring_rows - 1} here: load it with the configuration it was saved with"
+            )
+        self._grow(min(num_rows + 1, ring_rows))
+        for name, column in zip(*self._columns(), strict=True):
+            column.copy_(take_tensor(state, name, column))
+        self.endings.load_state_dict(under_prefix("endings", state))
+        self.head, self.num_rows = head, num_rows
+
+    def _columns(self) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+        """Return names and tensors of all columns."""
+        tensors = self._seen_columns.tensors + self._done_columns.tensors
+        return Seen._fields + Done._fields, tensors
 
     def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> None:
         """Note episodes that begin although none was seen to end: the first, and after a break."""
@@ -221,6 +217,7 @@ class StepRing:
             self.endings.append(observation, env, row)
             return
         expected = self._seen.observation[row]
+        observation = observation.to(expected.dtype)
         if torch.equal(expected, observation):
             return
         before = (row - 1) % self.ring_rows
@@ -245,16 +242,14 @@ class StepRing:
     def _grow(self, rows: int) -> None:
         """Make room for `rows` rows; those that exist stay where they are."""
         envs = self.shapes.num_envs
-        self._seen_columns = self._seen_columns.lengthened(rows * envs)
-        self._done_columns = self._done_columns.lengthened(rows * envs)
+        self._seen_columns = self._seen_columns.resized(rows * envs)
+        self._done_columns = self._done_columns.resized(rows * envs)
         self._seen = Seen(*self._seen_columns.by_row(envs))
         self._done = Done(*self._done_columns.by_row(envs))
 
     def _require_memory(self, capacity: int) -> None:
         """Refuse a ring that cannot be filled."""
-        one = (
-            self._seen_columns.lengthened(1).num_bytes + self._done_columns.lengthened(1).num_bytes
-        )
+        one = self._seen_columns.resized(1).num_bytes + self._done_columns.resized(1).num_bytes
         needed, free = one * self.size, available_bytes(self.device)
         if needed > free:
             raise ConfigError(
