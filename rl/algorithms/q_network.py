@@ -53,13 +53,13 @@ class QNetwork(nn.Module):
         return self.mlp.vector
 
     def forward(self, observation: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch act"]:
-        """Return the values of all choices.
+        """Return the values of all choices, without a graph.
 
         Args:
             observation: As the environment gave it.
         """
         rows = observation.reshape(1, -1, observation.shape[-1])
-        q = self._combine(self.mlp(rows))
+        q = self._combine(self.mlp.trace(rows).output)
         return q.view(*observation.shape[:-1], q.shape[-1])
 
     def trace(
