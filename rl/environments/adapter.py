@@ -98,7 +98,8 @@ class GymnasiumAdapter:
         Raises:
             InvalidActionError: The shape is wrong, or a value is no choice or not finite.
         """
-        check_action(action, self.groups, self._mask.shape)
+        if not self._is_plain(action):
+            check_action(action, self.groups, self._mask.shape)
         observation, reward, terminated, truncated, infos = self._envs.step(self._to_native(action))
         following = self._to_tensor(observation)
         final = following
@@ -141,7 +142,7 @@ class GymnasiumAdapter:
             observation=observation,
             action_mask=self._mask,
             agent_alive=self._alive,
-            reward=torch.as_tensor(reward, dtype=torch.float32).unsqueeze(-1),
+            reward=torch.from_numpy(reward.astype(np.float32)[:, None]),
             cost=self._no_cost,
             terminated=torch.from_numpy(terminated),
             truncated=torch.from_numpy(truncated),
@@ -150,9 +151,17 @@ class GymnasiumAdapter:
             metrics={},
         )
 
+    def _is_plain(self, action: Tensor) -> bool:
+        """Tell at little cost that an action is fine; what is not plain may still be."""
+        numbers = action.numpy()
+        if isinstance(self._action_space, Box):
+            return numbers.shape == self._mask.shape and bool(np.isfinite(numbers).all())
+        is_choice = numbers.dtype == np.int64 and numbers.shape == self._alive.shape
+        return is_choice and bool(numbers.min() >= 0 and numbers.max() < self._mask.shape[-1])
+
     def _to_tensor(self, observation: Numbers) -> Tensor:
         rows = observation.reshape(len(observation), 1, -1)
-        return torch.tensor(rows, dtype=torch.float32)
+        return torch.from_numpy(np.asarray(rows, dtype=np.float32))
 
     def _to_native(self, action: Tensor) -> Numbers:
         space = self._action_space
