@@ -167,24 +167,18 @@ class SACAgent:
         return policy.rsample(noise)
 
     def observe(self, step: Step) -> None:
-        """Remember a step of all copies.
+        """Remember a step of all copies; see `Experience.observe`.
 
         Args:
             step: What was seen, done and received.
-
-        Raises:
-            DivergenceError: An observation or a reward is not finite.
         """
         self.experience.observe(step)
 
     def update(self, *, progress: float = 0.0) -> TensorDict:
-        """Take the configured optimiser steps, or none before learning starts.
+        """Take the configured steps and return mean metrics; before learning starts, neither.
 
         Args:
             progress: Share of training done; nothing here depends on it.
-
-        Returns:
-            Means over the steps; tensors, not yet read from the device.
 
         Raises:
             DivergenceError: A loss is not finite.

@@ -108,6 +108,7 @@ class TD3Agent:
         self.config = config
         self.device = torch.device(device)
         self._low, self._high = action_low, action_high
+        self._half = 0.5 * (action_high - action_low)
         self._action_dim = action_dim
         weights = torch.Generator().manual_seed(seed)
         sizes = (state_dim, *config.hidden_dims, action_dim)
@@ -137,9 +138,8 @@ class TD3Agent:
             mask: True where a dimension is in use; None where all are.
         """
         output = actor(observation.reshape(1, -1, observation.shape[-1]))
-        centre, half = 0.5 * (self._high + self._low), 0.5 * (self._high - self._low)
-        action = centre + half * output.view(*observation.shape[:-1], -1).tanh()
-        return action if mask is None else torch.where(mask, action, 0.0)
+        share = output.view(*observation.shape[:-1], -1).tanh()
+        return _in_use(0.5 * (self._high + self._low) + self._half * share, mask)
 
     @torch.no_grad()
     def act(
@@ -162,31 +162,23 @@ class TD3Agent:
         noise = self.experience.exploration(action)
         if not self.experience.has_begun:
             return uniform_sample(noise, action_mask, low=self._low, high=self._high)
-        scale = self.config.exploration_noise * 0.5 * (self._high - self._low)
-        action = (action + scale * noise).clamp_(self._low, self._high)
-        if action_mask is not None:
-            action = torch.where(action_mask, action, 0.0)
-        return ActionSample(action, torch.zeros_like(action[..., 0]))
+        explored = action + self.config.exploration_noise * self._half * noise
+        explored = _in_use(explored.clamp_(self._low, self._high), action_mask)
+        return ActionSample(explored, torch.zeros_like(action[..., 0]))
 
     def observe(self, step: Step) -> None:
-        """Remember a step of all copies.
+        """Remember a step of all copies; see `Experience.observe`.
 
         Args:
             step: What was seen, done and received.
-
-        Raises:
-            DivergenceError: An observation or a reward is not finite.
         """
         self.experience.observe(step)
 
     def update(self, *, progress: float = 0.0) -> TensorDict:
-        """Take the configured optimiser steps, or none before learning starts.
+        """Take the configured steps and return mean metrics; before learning starts, neither.
 
         Args:
             progress: Share of training done; nothing here depends on it.
-
-        Returns:
-            Means over the steps; tensors, not yet read from the device.
 
         Raises:
             DivergenceError: A loss is not finite.
@@ -201,17 +193,16 @@ class TD3Agent:
             batch: From the replay.
         """
         rows = as_rows(batch)
-        half = 0.5 * (self._high - self._low)
         with torch.no_grad():
             exact = self.decide(self.target_actor, rows.next_observation, rows.next_mask)
             action = equations.smoothed_action(
                 exact,
-                self.experience.normal(exact) * (half * self.config.smoothing_noise),
-                noise_clip=half * self.config.smoothing_clip,
+                self.experience.normal(exact) * (self._half * self.config.smoothing_noise),
+                noise_clip=self._half * self.config.smoothing_clip,
                 low=self._low,
                 high=self._high,
             )
-            action = torch.where(rows.next_mask, action, 0.0)
+            action = _in_use(action, rows.next_mask)
             next_q = self.critics.target_value(rows.next_observation, action)
             target = td_target(rows.reward, rows.discount, next_q.amin(0))
         metrics = self.critics.learn(rows, target)
@@ -303,3 +294,7 @@ class TD3Agent:
     def should_update(self) -> bool:
         """Whether an update is due by the number of steps remembered."""
         return self.experience.is_due
+
+
+def _in_use(action: Tensor, mask: Tensor | None) -> Tensor:
+    return action if mask is None else torch.where(mask, action, 0.0)

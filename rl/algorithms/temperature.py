@@ -43,7 +43,7 @@ class Temperature:
         self._is_learnt = fixed is None
         self._per_dimension = per_dimension
         self._range = action_range
-        first = 1.0 if fixed is None else fixed
+        first = 1.0 if fixed is None else float(fixed)
         self._log = torch.tensor(first, device=device).log_().requires_grad_()
         self._optimizer = torch.optim.Adam([self._log], lr=learning_rate, fused=True)
 

@@ -89,6 +89,13 @@ class TwinCritics:
         self._first = _first_member(network)
         self._levels = torch.tensor(list(TD_ERROR_QUANTILES.values()), device=device)
 
+    @property
+    def gradient(self) -> Float[Tensor, " weight"]:
+        """That of the last step of `learn`."""
+        gradient: Tensor | None = self._trained.network.vector.grad
+        assert gradient is not None
+        return gradient
+
     def value(
         self, observation: Float[Tensor, "batch obs"], action: Float[Tensor, "batch act"]
     ) -> Float[Tensor, "2 batch"]:
