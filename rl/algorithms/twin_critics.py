@@ -90,11 +90,9 @@ class TwinCritics:
         self._levels = torch.tensor(list(TD_ERROR_QUANTILES.values()), device=device)
 
     @property
-    def gradient(self) -> Float[Tensor, " weight"]:
-        """That of the last step of `learn`."""
-        gradient: Tensor | None = self._trained.network.vector.grad
-        assert gradient is not None
-        return gradient
+    def network(self) -> StackedMLP:
+        """Both critics; its `vector.grad` is that of the last step of `learn`."""
+        return self._trained.network
 
     def value(
         self, observation: Float[Tensor, "batch obs"], action: Float[Tensor, "batch act"]
@@ -105,7 +103,7 @@ class TwinCritics:
             observation: As the environment gave it.
             action: What is judged.
         """
-        return _evaluate(self._trained.network, observation, action)
+        return _evaluate(self.network, observation, action)
 
     def first_value(
         self, observation: Float[Tensor, "batch obs"], action: Float[Tensor, "batch act"]
@@ -141,7 +139,7 @@ class TwinCritics:
         Returns:
             Metrics of the estimates before the step.
         """
-        network, weight = self._trained.network, rows.weight
+        network, weight = self.network, rows.weight
         trace = network.trace(_pair(network, rows.observation, rows.action))
         q_value = trace.output.squeeze(-1)
         error = q_value - target
@@ -161,7 +159,7 @@ class TwinCritics:
         Args:
             tau: Share of the distance.
         """
-        follow(self.target, self._trained.network, tau)
+        follow(self.target, self.network, tau)
 
     def state_dict(self) -> TensorDict:
         """Return copies of critics, moments and targets."""
