@@ -55,7 +55,7 @@ class StepWriter:
             )
         self.held = {
             "observation": observation,
-            "action": torch.as_tensor(action, device=self._device)[None, None].clone(),
+            "action": self._as_action(action),
             "reward": torch.full((1, 1), float(reward), device=self._device),
             "terminated": torch.tensor([bool(done)], device=self._device),
             "truncated": torch.tensor([truncated], device=self._device),
@@ -85,6 +85,10 @@ class StepWriter:
             state=none,
             next_state=none,
         )
+
+    def _as_action(self, action: Any) -> Tensor:
+        row = torch.tensor(np.asarray(action), device=self._device)[None, None]
+        return row.float() if row.is_floating_point() else row
 
     def _as_row(self, observation: Any) -> Tensor:
         row = np.asarray(observation, dtype=np.float32)

@@ -35,16 +35,18 @@ class TrainedNetwork:
         self.network = network
         self._optimizer = torch.optim.Adam([network.vector], lr=learning_rate, fused=True)
 
-    @torch.no_grad()
-    def step(self, gradient: Float[Tensor, " weight"]) -> Float[Tensor, ""]:
+    def step(self, gradient: Float[Tensor, " weight"] | None = None) -> Float[Tensor, ""]:
         """Take one step and return the norm of the gradient.
 
         Args:
-            gradient: Of the loss, for all weights.
+            gradient: Of the loss, for all weights; None takes what the network's `backward` wrote.
         """
-        self.network.vector.grad = gradient
+        vector = self.network.vector
+        if gradient is not None:
+            vector.grad = gradient
         self._optimizer.step()
-        return torch.linalg.vector_norm(gradient)
+        norm: Tensor = torch.linalg.vector_norm(vector.grad)
+        return norm
 
     def state_dict(self) -> TensorDict:
         """Return copies of weights and moments."""

@@ -149,7 +149,7 @@ class TwinCritics:
         return {
             "critic_loss": squared_td_loss(q_value, target, weight),
             "q_value": weighted_mean(q_value, weight).mean(),
-            "critic_gradient_norm": self._trained.step(network.vector.grad),
+            "critic_gradient_norm": self._trained.step(),
             **dict(zip(TD_ERROR_QUANTILES, spread, strict=True)),
         }
 
