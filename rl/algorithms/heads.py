@@ -190,3 +190,42 @@ class MaskedCategorical:
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Return -sum p log p; choices out of use add nothing."""
         return -(self.log_prob_of_choice.exp() * self.log_prob_of_choice).sum(-1)
+
+
+def straight_through_choice(
+    logits: Float[Tensor, "*batch choice"],
+    mask: Bool[Tensor, "*batch choice"],
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
+) -> Float[Tensor, "*batch choice"]:
+    """Draw a choice as a row with a single 1, through which gradients pass (arXiv:1611.01144).
+
+    With Gumbel noise g, y = softmax((logits + g) / T): the row is the one-hot vector of argmax y,
+    which has the law of the softmax of the logits, and its gradient is that of y.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        mask: True where a choice may be taken. A row without any is zero and has no gradient.
+        generator: Source of chance, on the device of the logits.
+        temperature: T; the lower, the less biased and the noisier the gradient.
+    """
+    waiting = torch.empty_like(logits, requires_grad=False).exponential_(generator=generator)
+    gumbel = -waiting.clamp_min_(torch.finfo(waiting.dtype).tiny).log_()
+    noisy = ((logits + gumbel) / temperature).masked_fill(~mask, torch.finfo(logits.dtype).min)
+    relaxed = noisy.softmax(-1) * mask
+    return one_hot_choice(noisy, mask) + (relaxed - relaxed.detach())
+
+
+def one_hot_choice(
+    logits: Float[Tensor, "*batch choice"], mask: Bool[Tensor, "*batch choice"]
+) -> Float[Tensor, "*batch choice"]:
+    """Return the likeliest choice as a row with a single 1, without a gradient.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        mask: True where a choice may be taken. A row without any is zero.
+    """
+    allowed = logits.detach().masked_fill(~mask, -torch.inf)
+    choice = torch.zeros_like(allowed).scatter_(-1, allowed.argmax(-1, keepdim=True), 1.0)
+    return choice * mask
