@@ -1,0 +1,106 @@
+"""The error of a team's value along episodes: one reward for all, one target for all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from rl.algorithms.replay_buffer import TransitionBatch
+from rl.algorithms.td_losses import double_q_value, greedy_value, td_target, value_of_choice
+from rl.algorithms.team_values import TeamNetwork
+
+
+class TeamBatch(NamedTuple):
+    """Episodes from their first step, or single steps as episodes of one step, in order of time."""
+
+    observation: Float[Tensor, "time batch agent obs"]
+    alive: Bool[Tensor, "time batch agent"]
+    action: Int64[Tensor, "time batch agent"]
+    reward: Float[Tensor, "time batch agent"]
+    discount: Float[Tensor, "time batch agent"]
+    """gamma, or 0 where the episode terminated or the agent left."""
+    next_observation: Float[Tensor, "time batch agent obs"]
+    """What the step led to, before anything of another episode."""
+    next_action_mask: Bool[Tensor, "time batch agent act"]
+    state: Float[Tensor, "time batch state"]
+    next_state: Float[Tensor, "time batch state"]
+    valid: Bool[Tensor, "time batch"]
+    """False once the episode is over."""
+
+
+class TeamLoss(NamedTuple):
+    """A loss and what it was made of."""
+
+    loss: Float[Tensor, ""]
+    error: Float[Tensor, "time batch"]
+    """y - Q_tot; zero where nothing counts."""
+    counts: Bool[Tensor, "time batch"]
+    """True where the episode still ran and somebody was there."""
+    total: Float[Tensor, "time batch"]
+    """Q_tot of what was done."""
+    weight_range: Float[Tensor, " 2"]
+    """Smallest and largest weight of the mixer."""
+
+
+def team_td_loss(
+    network: TeamNetwork,
+    target: TeamNetwork,
+    batch: TeamBatch,
+    reward: Float[Tensor, "time batch"],
+    *,
+    double: bool,
+) -> TeamLoss:
+    """Return the mean of (y - Q_tot(s, a))^2 with y = r + discount * Q_tot'(s', a').
+
+    a' is every agent's own best allowed choice after the step, by its online value if `double`,
+    else by its target value; both networks read each episode from its beginning, with empty memory.
+    An agent that left has no part in Q_tot'; the discount is the largest of the team's, so it is
+    zero only where the task is over for all.
+
+    Args:
+        network: Q, learnt; gradients flow through Q_tot of what was done only.
+        target: Q', constant.
+        batch: Steps in the order of time.
+        reward: r, of the team.
+        double: Whether the online network chooses a'.
+    """
+    seen = torch.cat((batch.observation[:1], batch.next_observation))
+    nothing = network.values.empty_memory(seen.shape[1])
+    q, _ = network.values(seen, nothing)
+    with torch.no_grad():
+        next_q, mask = target.values(seen, nothing)[0][1:], batch.next_action_mask
+        best = double_q_value(q[1:], next_q, mask) if double else greedy_value(next_q, mask)
+        stays = batch.alive & (batch.discount > 0.0)
+        following, _ = target.total(best, stays, batch.next_state)
+        wanted = td_target(reward, batch.discount.amax(-1), following)
+    chosen = value_of_choice(q[:-1], batch.action)
+    total, weight_range = network.total(chosen, batch.alive, batch.state)
+    counts = batch.valid & batch.alive.any(-1)
+    error = (wanted - total).masked_fill(~counts, 0.0)
+    return TeamLoss(mean_where(error.square(), counts), error, counts, total, weight_range)
+
+
+def mean_where(
+    quantity: Float[Tensor, "*batch"], counts: Bool[Tensor, "*batch"]
+) -> Float[Tensor, ""]:
+    """Return the mean of the rows that count, or zero if none does.
+
+    Args:
+        quantity: One number per row.
+        counts: True where a row counts.
+    """
+    return quantity.masked_fill(~counts, 0.0).sum() / counts.sum().clamp_min(1)
+
+
+def as_episodes(batch: TransitionBatch) -> TeamBatch:
+    """Return single steps as episodes of one step each.
+
+    Args:
+        batch: Any.
+    """
+    valid = torch.ones_like(batch.weight, dtype=torch.bool)
+    held = [getattr(batch, name) for name in TeamBatch._fields[:-1]]
+    return TeamBatch(*(tensor.unsqueeze(0) for tensor in (*held, valid)))
