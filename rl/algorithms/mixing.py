@@ -34,6 +34,16 @@ class MixingWeights(NamedTuple):
     """V(s), what the state is worth whatever the agents value."""
 
 
+def weight_range(weights: MixingWeights) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest weight, whose signs show that the mixer is monotone.
+
+    Args:
+        weights: Of any states.
+    """
+    inner, outer = weights.inner.aminmax(), weights.outer.aminmax()
+    return torch.minimum(inner.min, outer.min), torch.maximum(inner.max, outer.max)
+
+
 def sum_values(
     value: Float[Tensor, "*batch agent"], alive: Bool[Tensor, "*batch agent"]
 ) -> Float[Tensor, "*batch"]:

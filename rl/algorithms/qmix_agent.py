@@ -23,8 +23,8 @@ from rl.algorithms.policy_state import (
     with_prefix,
 )
 from rl.algorithms.replay_buffer import ReplayBuffer, Step
-from rl.algorithms.td_losses import greedy_choice, quantiles
-from rl.algorithms.team_losses import TeamBatch, as_episodes, mean_where, team_td_loss
+from rl.algorithms.td_losses import greedy_choice
+from rl.algorithms.team_losses import TeamBatch, as_episodes
 from rl.algorithms.team_optimizer import TeamOptimizer
 from rl.algorithms.team_reward import Share, TeamReward
 from rl.algorithms.team_values import TeamNetwork
@@ -32,11 +32,6 @@ from utils.errors import ConfigError
 
 Mixing = Literal["vdn", "qmix"]
 
-STEP_METRICS = (
-    *("td_loss", "q_total", "gradient_norm", "mixer_weight_min", "mixer_weight_max"),
-    *("td_error_10", "td_error_50", "td_error_90"),
-)
-TD_ERROR_LEVELS = (0.1, 0.5, 0.9)
 POSITIVE = (
     *("mixing_dim", "hypernet_dim", "learning_rate", "max_grad_norm", "tau", "batch_size"),
     *("target_update_frequency", "epsilon_decay_steps", "buffer_size", "max_episode_steps"),
@@ -149,6 +144,7 @@ class QMIXAgent:
         ).to(self.device)
         self.optimizer = TeamOptimizer(
             self.network,
+            double=config.double,
             learning_rate=config.learning_rate,
             max_grad_norm=config.max_grad_norm,
             update_frequency=config.target_update_frequency,
@@ -162,8 +158,7 @@ class QMIXAgent:
         )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.env_steps = 0
-        self.memory = self.network.values.empty_memory(0)
-        self._levels = torch.tensor(TD_ERROR_LEVELS, device=self.device)
+        self._memories = {looks: self.network.values.empty_memory(0) for looks in (False, True)}
 
     @property
     def epsilon(self) -> float:
@@ -180,32 +175,35 @@ class QMIXAgent:
         *,
         deterministic: bool = False,
     ) -> ActionSample:
-        """Choose for every agent of every copy by its own values; a recurrent team also remembers.
+        """Choose for every agent of every copy by its own values.
 
         Args:
-            observation: As the environment gave it. With another number of copies than before all
-                memory begins anew; evaluate a recurrent team through an agent of its own that
-                loaded the `policy_state`.
+            observation: As the environment gave it.
             action_mask: True where a choice may be taken; None where all may.
-            deterministic: Take the best choice and leave the generator alone.
+            deterministic: Take the best choice and leave the generator alone. What is remembered
+                while looking is kept apart from what is remembered while learning, and begins anew
+                after every `observe` and wherever the number of copies changes.
         """
-        if len(observation) != len(self.memory):
-            self.memory = self.network.values.empty_memory(len(observation))
-        q, self.memory = self.network.values(observation.unsqueeze(0), self.memory)
+        memory = self._memories[deterministic]
+        if len(memory) != len(observation):
+            memory = self.network.values.empty_memory(len(observation))
+        q, self._memories[deterministic] = self.network.values(observation.unsqueeze(0), memory)
         if deterministic:
             action = greedy_choice(q[0], action_mask)
         else:
             action = epsilon_greedy(q[0], action_mask, self.epsilon, self.generator)
         return ActionSample(action, q.new_full(action.shape, torch.nan))
 
-    def begin_episodes(self, ended: Bool[Tensor, " env"]) -> None:
-        """Forget what was seen in episodes that are over.
+    def begin_episodes(self, ended: Bool[Tensor, " env"], *, deterministic: bool = False) -> None:
+        """Forget episodes that are over; `observe` does it for those that are learnt from.
 
         Args:
             ended: True in copies whose episode the last step ended.
+            deterministic: Of those that were acted in deterministically.
         """
-        if len(self.memory) == len(ended):
-            self.memory = self.memory.masked_fill(ended.view(-1, 1, 1), 0.0)
+        memory = self._memories[deterministic]
+        if len(memory) == len(ended):
+            self._memories[deterministic] = memory.masked_fill(ended.view(-1, 1, 1), 0.0)
 
     def observe(self, step: Step) -> None:
         """Remember one step of all copies, and count it.
@@ -214,9 +212,10 @@ class QMIXAgent:
             step: What all copies saw, did and were paid.
         """
         self.replay.add(step)
+        self.reward.observe(step.reward)
         self.env_steps += len(step.reward)
         self.begin_episodes(step.terminated | step.truncated)
-        self.reward.observe(step.reward)
+        self._memories[True] = self.network.values.empty_memory(0)
 
     def update(self, *, progress: float = 0.0) -> TensorDict:
         """Take `gradient_steps` optimiser steps on what is remembered.
@@ -235,34 +234,18 @@ class QMIXAgent:
         if self.env_steps < self.config.learning_starts or len(self.replay) == 0:
             return {}
         batches = [self._sample() for _ in range(self.config.gradient_steps)]
-        history = torch.stack([self.descend(batch) for batch in batches])
-        metrics = dict(zip(STEP_METRICS, history.mean(0), strict=True))
+        steps = [self.optimizer.step(batch, self.reward(batch.reward)) for batch in batches]
+        metrics = {name: torch.stack([step[name] for step in steps]).mean(0) for name in steps[0]}
         seen = {"observation": batches[-1].observation, "reward": batches[-1].reward}
         require_finite(seen | {"td_loss": metrics["td_loss"]})
         return metrics | {"epsilon": torch.tensor(self.epsilon)}
 
     def _sample(self) -> TeamBatch:
         """Draw whole episodes, or single steps as episodes of one step."""
-        config = self.config
-        if not config.recurrent:
-            return as_episodes(self.replay.sample(config.batch_size, self.generator))
-        return self.replay.sample_episodes(
-            config.batch_size, config.max_episode_steps, self.generator
-        )
-
-    def descend(self, batch: TeamBatch) -> Float[Tensor, " metric"]:
-        """Take one optimiser step and return the `STEP_METRICS`.
-
-        Args:
-            batch: Of a recurrent team, episodes from their first step.
-        """
-        reward, target = self.reward(batch.reward), self.optimizer.target
-        td = team_td_loss(self.network, target, batch, reward, double=self.config.double)
-        norm = self.optimizer.step(td.loss)
-        with torch.no_grad():
-            mean = mean_where(td.total, td.counts)
-            levels = quantiles(td.error.flatten(), td.counts.flatten(), self._levels)
-            return torch.stack((td.loss, mean, norm, *td.weight_range, *levels))
+        size, length = self.config.batch_size, self.config.max_episode_steps
+        if self.config.recurrent:
+            return self.replay.sample_episodes(size, length, self.generator)
+        return as_episodes(self.replay.sample(size, self.generator))
 
     def policy_state(self) -> TensorDict:
         """Return copies of the weights that acting needs; the mixer is for learning only."""
@@ -286,7 +269,7 @@ class QMIXAgent:
             **with_prefix("reward", module_state(self.reward)),
             **with_prefix("replay", self.replay.state_dict()),
             "generator": self.generator.get_state(),
-            "memory": self.memory.clone(),
+            "memory": self._memories[False].clone(),
             "env_steps": torch.tensor(self.env_steps),
         }
 
@@ -303,5 +286,5 @@ class QMIXAgent:
         load_module_state(self.reward, under_prefix("reward", state))
         self.replay.load_state_dict(under_prefix("replay", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
-        self.memory = take_tensor(state, "memory").to(self.device, copy=True)
+        self._memories[False] = take_tensor(state, "memory").to(self.device, copy=True)
         self.env_steps = int(take_tensor(state, "env_steps"))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from rl.algorithms.mixing import MixingWeights
 from rl.algorithms.replay_buffer import TransitionBatch
 from rl.algorithms.td_losses import double_q_value, greedy_value, td_target, value_of_choice
 from rl.algorithms.team_values import TeamNetwork
@@ -41,8 +42,8 @@ class TeamLoss(NamedTuple):
     """True where the episode still ran and somebody was there."""
     total: Float[Tensor, "time batch"]
     """Q_tot of what was done."""
-    weight_range: Float[Tensor, " 2"]
-    """Smallest and largest weight of the mixer."""
+    weights: MixingWeights | None
+    """Of the mixer; None where values are added."""
 
 
 def team_td_loss(
@@ -77,10 +78,12 @@ def team_td_loss(
         following, _ = target.total(best, stays, batch.next_state)
         wanted = td_target(reward, batch.discount.amax(-1), following)
     chosen = value_of_choice(q[:-1], batch.action)
-    total, weight_range = network.total(chosen, batch.alive, batch.state)
+    total, weights = network.total(chosen, batch.alive, batch.state)
     counts = batch.valid & batch.alive.any(-1)
     error = (wanted - total).masked_fill(~counts, 0.0)
-    return TeamLoss(mean_where(error.square(), counts), error, counts, total, weight_range)
+    return TeamLoss(
+        mean_where(error.square(), counts), error.detach(), counts, total.detach(), weights
+    )
 
 
 def mean_where(

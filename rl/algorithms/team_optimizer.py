@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rl.algorithms.mixing import weight_range
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
@@ -19,16 +20,21 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
+from rl.algorithms.td_losses import quantiles
+from rl.algorithms.team_losses import TeamBatch, TeamLoss, mean_where, team_td_loss
 from rl.algorithms.team_values import TeamNetwork
+
+TD_ERROR_LEVELS = (0.1, 0.5, 0.9)
 
 
 class TeamOptimizer:
-    """Steps the network along clipped gradients; the target moves to it at intervals."""
+    """Takes the steps; the target network moves to the one that learns at intervals."""
 
     def __init__(
         self,
         network: TeamNetwork,
         *,
+        double: bool,
         learning_rate: float,
         max_grad_norm: float,
         update_frequency: int,
@@ -38,6 +44,7 @@ class TeamOptimizer:
 
         Args:
             network: Learns; already on its device.
+            double: Whether the online network chooses what the target judges.
             learning_rate: Of Adam.
             max_grad_norm: Longest gradient over all weights.
             update_frequency: Optimiser steps between two moves of the target.
@@ -46,19 +53,26 @@ class TeamOptimizer:
         self.network = network
         self.target = copy.deepcopy(network).requires_grad_(requires_grad=False)
         self.steps = 0
+        self._double = double
+        self._levels = torch.tensor(TD_ERROR_LEVELS, device=network.values.identity.device)
         self._max_grad_norm, self._frequency, self._tau = max_grad_norm, update_frequency, tau
         self._parameters = list(network.parameters())
         self._leaders: list[Tensor] = [one.detach() for one in self._parameters]
         self._followers: list[Tensor] = list(self.target.parameters())
         self._optimizer = torch.optim.Adam(self._parameters, lr=learning_rate, fused=True)
 
-    def step(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Take one step down the loss and return the length of its gradient before clipping.
+    def step(self, batch: TeamBatch, reward: Float[Tensor, "time batch"]) -> TensorDict:
+        """Take one step down the team's temporal-difference loss.
 
         Args:
-            loss: With a graph to the network.
+            batch: Of a team with memory, episodes from their first step.
+            reward: What the team was paid.
+
+        Returns:
+            Figures of the step, not yet read from the device.
         """
-        gradients = torch.autograd.grad(loss, self._parameters)
+        td = team_td_loss(self.network, self.target, batch, reward, double=self._double)
+        gradients = torch.autograd.grad(td.loss, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
@@ -66,7 +80,17 @@ class TeamOptimizer:
         self.steps += 1
         if self.steps % self._frequency == 0:
             torch._foreach_lerp_(self._followers, self._leaders, self._tau)
-        return norm
+        return self._figures(td) | {"gradient_norm": norm}
+
+    @torch.no_grad()
+    def _figures(self, td: TeamLoss) -> TensorDict:
+        figures = {"td_loss": td.loss, "q_total": mean_where(td.total, td.counts)}
+        levels = quantiles(td.error.flatten(), td.counts.flatten(), self._levels)
+        for level, value in zip(TD_ERROR_LEVELS, levels, strict=True):
+            figures[f"td_error_{round(100 * level)}"] = value
+        if td.weights is not None:
+            figures["mixer_weight_min"], figures["mixer_weight_max"] = weight_range(td.weights)
+        return figures
 
     def state_dict(self) -> TensorDict:
         """Return copies of both networks, the moments and the count of steps."""

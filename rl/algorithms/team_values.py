@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rl.algorithms.mixing import MixingSizes, MonotonicMixer, mix_values, sum_values
+from rl.algorithms.mixing import MixingSizes, MixingWeights, MonotonicMixer, mix_values, sum_values
 from rl.algorithms.stacked_networks import StackedMLP
 
 Memory = Float[Tensor, "batch agent memory"]
@@ -120,8 +120,8 @@ class TeamNetwork(nn.Module):
         value: Float[Tensor, "*batch agent"],
         alive: Bool[Tensor, "*batch agent"],
         state: Float[Tensor, "*batch state"],
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, " 2"]]:
-        """Return the team's value, and the smallest and largest weight used for it.
+    ) -> tuple[Float[Tensor, "*batch"], MixingWeights | None]:
+        """Return the team's value, and the weights it was mixed by; None where values are added.
 
         Args:
             value: Of the action that each agent takes.
@@ -129,8 +129,6 @@ class TeamNetwork(nn.Module):
             state: Global states.
         """
         if self.mixer is None:
-            return sum_values(value, alive), value.new_ones(2)
+            return sum_values(value, alive), None
         weights = self.mixer.weights(state)
-        inner, outer = weights.inner.detach().aminmax(), weights.outer.detach().aminmax()
-        extremes = torch.minimum(inner.min, outer.min), torch.maximum(inner.max, outer.max)
-        return mix_values(value, alive, weights), torch.stack(extremes)
+        return mix_values(value, alive, weights), weights
