@@ -86,7 +86,9 @@ def learnt_tables(agent: QMIXAgent) -> dict[str, Table]:
     """
     rooms = torch.eye(3)[[2, 0, 1]]
     network = agent.network
-    q, _ = network.values(rooms[None, :, None].expand(-1, -1, 2, -1), network.values.empty_memory(3))
+    q, _ = network.values(
+        rooms[None, :, None].expand(-1, -1, 2, -1), network.values.empty_memory(3)
+    )
     first, second = q[0].unbind(1)
     joint = torch.stack((first[:, :, None].expand(-1, 2, 2), second[:, None].expand(-1, 2, 2)), -1)
     everyone = torch.ones_like(joint, dtype=torch.bool)

@@ -22,9 +22,9 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.replay_buffer import ReplayBuffer, Step
+from rl.algorithms.replay_buffer import EpisodeBatch, ReplayBuffer, Step
 from rl.algorithms.td_losses import greedy_choice
-from rl.algorithms.team_losses import TeamBatch, as_episodes
+from rl.algorithms.team_losses import as_episodes
 from rl.algorithms.team_optimizer import TeamOptimizer
 from rl.algorithms.team_reward import Share, TeamReward
 from rl.algorithms.team_values import TeamNetwork
@@ -240,7 +240,7 @@ class QMIXAgent:
         require_finite(seen | {"td_loss": metrics["td_loss"]})
         return metrics | {"epsilon": torch.tensor(self.epsilon)}
 
-    def _sample(self) -> TeamBatch:
+    def _sample(self) -> EpisodeBatch:
         """Draw whole episodes, or single steps as episodes of one step."""
         size, length = self.config.batch_size, self.config.max_episode_steps
         if self.config.recurrent:

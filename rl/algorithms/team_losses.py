@@ -5,31 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rl.algorithms.mixing import MixingWeights
-from rl.algorithms.replay_buffer import TransitionBatch
+from rl.algorithms.replay_buffer import EpisodeBatch, TransitionBatch
 from rl.algorithms.td_losses import double_q_value, greedy_value, td_target, value_of_choice
 from rl.algorithms.team_values import TeamNetwork
-
-
-class TeamBatch(NamedTuple):
-    """Episodes from their first step, or single steps as episodes of one step, in order of time."""
-
-    observation: Float[Tensor, "time batch agent obs"]
-    alive: Bool[Tensor, "time batch agent"]
-    action: Int64[Tensor, "time batch agent"]
-    reward: Float[Tensor, "time batch agent"]
-    discount: Float[Tensor, "time batch agent"]
-    """gamma, or 0 where the episode terminated or the agent left."""
-    next_observation: Float[Tensor, "time batch agent obs"]
-    """What the step led to, before anything of another episode."""
-    next_action_mask: Bool[Tensor, "time batch agent act"]
-    state: Float[Tensor, "time batch state"]
-    next_state: Float[Tensor, "time batch state"]
-    valid: Bool[Tensor, "time batch"]
-    """False once the episode is over."""
 
 
 class TeamLoss(NamedTuple):
@@ -49,7 +31,7 @@ class TeamLoss(NamedTuple):
 def team_td_loss(
     network: TeamNetwork,
     target: TeamNetwork,
-    batch: TeamBatch,
+    batch: EpisodeBatch,
     reward: Float[Tensor, "time batch"],
     *,
     double: bool,
@@ -68,18 +50,18 @@ def team_td_loss(
         reward: r, of the team.
         double: Whether the online network chooses a'.
     """
-    seen = torch.cat((batch.observation[:1], batch.next_observation))
-    nothing = network.values.empty_memory(seen.shape[1])
-    q, _ = network.values(seen, nothing)
+    nothing = network.values.empty_memory(batch.observation.shape[1])
+    q, _ = network.values(batch.observation, nothing)
+    alive, mask = batch.alive[:-1], batch.action_mask[1:]
     with torch.no_grad():
-        next_q, mask = target.values(seen, nothing)[0][1:], batch.next_action_mask
+        next_q = target.values(batch.observation, nothing)[0][1:]
         best = double_q_value(q[1:], next_q, mask) if double else greedy_value(next_q, mask)
-        stays = batch.alive & (batch.discount > 0.0)
-        following, _ = target.total(best, stays, batch.next_state)
+        stays = alive & (batch.discount > 0.0)
+        following, _ = target.total(best, stays, batch.state[1:])
         wanted = td_target(reward, batch.discount.amax(-1), following)
     chosen = value_of_choice(q[:-1], batch.action)
-    total, weights = network.total(chosen, batch.alive, batch.state)
-    counts = batch.valid & batch.alive.any(-1)
+    total, weights = network.total(chosen, alive, batch.state[:-1])
+    counts = batch.valid & alive.any(-1)
     error = (wanted - total).masked_fill(~counts, 0.0)
     return TeamLoss(
         mean_where(error.square(), counts), error.detach(), counts, total.detach(), weights
@@ -98,12 +80,19 @@ def mean_where(
     return quantity.masked_fill(~counts, 0.0).sum() / counts.sum().clamp_min(1)
 
 
-def as_episodes(batch: TransitionBatch) -> TeamBatch:
-    """Return single steps as episodes of one step each.
+def as_episodes(batch: TransitionBatch) -> EpisodeBatch:
+    """Return single steps as episodes of one step each; who is there afterwards says the discount.
 
     Args:
         batch: Any.
     """
-    valid = torch.ones_like(batch.weight, dtype=torch.bool)
-    held = [getattr(batch, name) for name in TeamBatch._fields[:-1]]
-    return TeamBatch(*(tensor.unsqueeze(0) for tensor in (*held, valid)))
+    return EpisodeBatch(
+        observation=torch.stack((batch.observation, batch.next_observation)),
+        action_mask=torch.stack((batch.action_mask, batch.next_action_mask)),
+        alive=torch.stack((batch.alive, batch.alive)),
+        state=torch.stack((batch.state, batch.next_state)),
+        action=batch.action.unsqueeze(0),
+        reward=batch.reward.unsqueeze(0),
+        discount=batch.discount.unsqueeze(0),
+        valid=torch.ones_like(batch.weight, dtype=torch.bool).unsqueeze(0),
+    )

@@ -20,8 +20,9 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
+from rl.algorithms.replay_buffer import EpisodeBatch
 from rl.algorithms.td_losses import quantiles
-from rl.algorithms.team_losses import TeamBatch, TeamLoss, mean_where, team_td_loss
+from rl.algorithms.team_losses import TeamLoss, mean_where, team_td_loss
 from rl.algorithms.team_values import TeamNetwork
 
 TD_ERROR_LEVELS = (0.1, 0.5, 0.9)
@@ -61,7 +62,7 @@ class TeamOptimizer:
         self._followers: list[Tensor] = list(self.target.parameters())
         self._optimizer = torch.optim.Adam(self._parameters, lr=learning_rate, fused=True)
 
-    def step(self, batch: TeamBatch, reward: Float[Tensor, "time batch"]) -> TensorDict:
+    def step(self, batch: EpisodeBatch, reward: Float[Tensor, "time batch"]) -> TensorDict:
         """Take one step down the team's temporal-difference loss.
 
         Args:

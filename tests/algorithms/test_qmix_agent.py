@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -9,8 +11,8 @@ from rl.algorithms import mixing, td_losses
 from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.qmix_agent import QMIXAgent, QMIXConfig
-from rl.algorithms.replay_buffer import Step
-from rl.algorithms.team_losses import TeamBatch, mean_where, team_td_loss
+from rl.algorithms.replay_buffer import EpisodeBatch, Step
+from rl.algorithms.team_losses import mean_where, team_td_loss
 from rl.algorithms.team_reward import TeamReward
 from utils.errors import ConfigError
 
@@ -39,29 +41,25 @@ def allowed_choices(shape, chance):
 
 
 def make_batch(seed=0, *, absent=False):
-    """Return random episodes of 2 to `TIME` steps; padding holds what must not be looked at."""
+    """Return random episodes of 2 to `TIME` steps, terminated; some agents leave early."""
     chance = torch.Generator().manual_seed(seed)
-    shape = (TIME, BATCH, AGENT)
     seen = torch.randn(TIME + 1, BATCH, AGENT, OBS, generator=chance)
-    states = torch.randn(TIME + 1, BATCH, STATE, generator=chance)
     length = torch.randint(2, TIME + 1, (BATCH,), generator=chance)
     valid = torch.arange(TIME)[:, None] < length
-    alive = torch.ones(shape, dtype=torch.bool)
+    leaves = torch.full((BATCH, AGENT), TIME + 1)
     if absent:
         leaves = torch.randint(1, TIME + 2, (BATCH, AGENT), generator=chance)
-        alive = torch.arange(TIME)[:, None, None] < leaves
-    stays = torch.cat((alive[1:], alive[-1:]))
+    alive = torch.arange(TIME + 1)[:, None, None] < leaves
     over = torch.arange(TIME)[:, None] == length - 1
-    return TeamBatch(
-        observation=seen[:-1],
+    future = alive[:-1] & alive[1:] & ~over[..., None] & valid[..., None]
+    return EpisodeBatch(
+        observation=seen,
+        action_mask=allowed_choices((TIME + 1, BATCH, AGENT), chance),
         alive=alive,
-        action=torch.randint(ACT, shape, generator=chance),
-        reward=torch.randn(shape, generator=chance).masked_fill(~alive, 0.0),
-        discount=torch.where(alive & stays & ~over[..., None], 0.9, 0.0),
-        next_observation=seen[1:],
-        next_action_mask=allowed_choices(shape, chance),
-        state=states[:-1],
-        next_state=states[1:],
+        state=torch.randn(TIME + 1, BATCH, STATE, generator=chance),
+        action=torch.randint(ACT, (TIME, BATCH, AGENT), generator=chance),
+        reward=torch.randn(TIME, BATCH, AGENT, generator=chance) * alive[:-1],
+        discount=torch.where(future, 0.9, 0.0),
         valid=valid,
     )
 
@@ -114,25 +112,24 @@ def loss_by_loops(agent, batch):
         memory, other = (one.values.empty_memory(1) for one in (network, target))
         _, other = target.values(batch.observation[:1, row : row + 1], other)
         for time in range(TIME):
-            here = (slice(time, time + 1), slice(row, row + 1))
-            q, memory = network.values(batch.observation[here], memory)
-            online_next, _ = network.values(batch.next_observation[here], memory)
-            target_next, other = target.values(batch.next_observation[here], other)
-            if not batch.valid[time, row] or not batch.alive[time, row].any():
+            now, then = ((slice(t, t + 1), slice(row, row + 1)) for t in (time, time + 1))
+            q, memory = network.values(batch.observation[now], memory)
+            online_next, _ = network.values(batch.observation[then], memory)
+            target_next, other = target.values(batch.observation[then], other)
+            alive = batch.alive[time, row]
+            if not batch.valid[time, row] or not alive.any():
                 continue
             best, stays = [], []
             for who in range(AGENT):
                 choosing = online_next if agent.config.double else target_next
-                allowed = [a for a in range(ACT) if batch.next_action_mask[time, row, who, a]]
+                allowed = [a for a in range(ACT) if batch.action_mask[time + 1, row, who, a]]
                 choice = max(allowed, key=lambda a, w=who, q=choosing: float(q[0, 0, w, a]))
                 best.append(target_next[0, 0, who, choice])
                 stays.append(bool(batch.discount[time, row, who] > 0))
             chosen = [q[0, 0, who, int(batch.action[time, row, who])] for who in range(AGENT)]
-            total, _ = network.total(
-                torch.stack(chosen), batch.alive[here][0, 0], batch.state[here][0, 0]
-            )
+            total, _ = network.total(torch.stack(chosen), alive, batch.state[time, row])
             following, _ = target.total(
-                torch.stack(best), torch.tensor(stays), batch.next_state[here][0, 0]
+                torch.stack(best), torch.tensor(stays), batch.state[time + 1, row]
             )
             wanted = reward[time, row] + batch.discount[time, row].max() * following
             errors.append(wanted - total)
@@ -163,14 +160,13 @@ def test_the_loss_is_what_loops_say(mixer, recurrent, double):
 
 def test_absent_agents_and_steps_after_the_end_change_nothing():
     quiet = make_batch(absent=True)
-    gone = ~(quiet.alive & quiet.valid[..., None])
-    loud = quiet._replace(
-        action=quiet.action.masked_fill(gone, 0),
-        reward=quiet.reward.masked_fill(gone & quiet.alive, 1e6),
+    gone = ~quiet.alive
+    idle = gone[:-1] | ~quiet.valid[..., None]
+    loud = dataclasses.replace(
+        quiet,
         observation=quiet.observation.masked_fill(gone[..., None], 1e3),
-        next_observation=torch.where(
-            torch.cat((gone[1:], ~quiet.alive[-1:]))[..., None], 1e3, quiet.next_observation
-        ),
+        action=quiet.action.masked_fill(idle, 0),
+        reward=quiet.reward.masked_fill(~quiet.valid[..., None], 1e6),
     )
     for recurrent in (False, True):
         one, other = make_agent(recurrent=recurrent), make_agent(recurrent=recurrent)
@@ -187,9 +183,9 @@ def same_policy(one, other):
 def masked_choice_moves_the_target():
     """Say whether the loss changes when a choice that is never allowed becomes worth a lot."""
     batch = make_batch()
-    mask = batch.next_action_mask.clone()
+    mask = batch.action_mask.clone()
     mask[..., 0], mask[..., 1] = False, True
-    batch = batch._replace(next_action_mask=mask, action=batch.action.clamp(min=1))
+    batch = dataclasses.replace(batch, action_mask=mask, action=batch.action.clamp(min=1))
     found = []
     for bonus in (0.0, 1e3):
         agent = make_agent(mixer="vdn")
@@ -385,7 +381,7 @@ def test_a_state_of_another_shape_is_refused():
     state = make_agent().state_dict()
     with pytest.raises(StateMismatchError, match=r"values\.head\.vector was saved as"):
         make_agent(hidden_dims=(4,)).load_state_dict(state)
-    with pytest.raises(StateMismatchError, match=r"gru.* is not in the saved state"):
+    with pytest.raises(StateMismatchError, match=r"encoder\.vector is not in the saved state"):
         make_agent(recurrent=True).load_policy_state(make_agent().policy_state())
 
 
