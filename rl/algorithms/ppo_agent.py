@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,12 +12,11 @@ from rl.algorithms import losses
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.networks import (
     OBSERVATION_CLIP,
-    Activation,
     ActorCritic,
     PolicyLayers,
     join_parameters,
 )
-from rl.algorithms.normalization import RewardScaler
+from rl.algorithms.objective import Objective, Worth
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
@@ -29,62 +27,14 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.returns import generalized_advantages
+from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.rollout_buffer import Batch, Rollout
 from utils.errors import ConfigError
 
+__all__ = ["PPOAgent", "PPOConfig"]
+
 LOSSES = ("policy_loss", "value_loss", "entropy_loss")
 STEP_METRICS = (*LOSSES, "kl_divergence", "clipfrac", "gradient_norm")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOConfig:
-    """Settings of PPO; the defaults suit a few dozen copies and short rollouts."""
-
-    hidden_dims: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor, and of the critic."""
-    activation: Activation = "tanh"
-    learning_rate: float = 3e-4
-    decay_learning_rate: bool = False
-    """Fall linearly to zero at the end of training."""
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    epsilon_clip: float = 0.2
-    decay_epsilon_clip: bool = False
-    """Fall linearly to zero at the end of training."""
-    value_clip: float | None = None
-    """How far a value may move in one update, in units of (scaled) reward; None for no limit."""
-    ppo_epochs: int = 4
-    num_minibatches: int = 4
-    entropy_coeff: float = 0.0
-    value_loss_coeff: float = 0.5
-    max_grad_norm: float = 0.5
-    target_kl: float | None = None
-    """End the update after an epoch whose mean KL divergence exceeds this."""
-    normalize_advantages: bool = True
-    normalize_observations: bool = True
-    scale_rewards: bool = False
-    """Divide by the running deviation of the discounted return."""
-    initial_log_std: float = 0.0
-    initial_action_mean: float = 0.0
-    """What a new continuous policy does in every dimension, before noise."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work.
-
-        Raises:
-            ConfigError: A field is out of range.
-        """
-        positive = ("learning_rate", "epsilon_clip", "max_grad_norm", "ppo_epochs")
-        optional = [n for n in ("value_clip", "target_kl") if getattr(self, n) is not None]
-        for name in ("gamma", "gae_lambda"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose a number in [0, 1]")
-        for name in (*positive, *optional, "num_minibatches"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose a number above 0")
-        if any(size < 1 for size in self.hidden_dims):
-            raise ConfigError(f"hidden_dims={self.hidden_dims}: every layer needs a unit")
 
 
 class PPOAgent:
@@ -111,7 +61,12 @@ class PPOAgent:
             discrete: True for choices.
             seed: Of the weights, the actions and the order of minibatches.
             device: Where weights live and rollouts come from.
+
+        Raises:
+            ConfigError: The settings ask for a memory.
         """
+        if config.memory_size:
+            raise ConfigError(f"memory_size={config.memory_size}: take RecurrentPPOAgent, or 0")
         self.agent_id = agent_id
         self.config = config
         self.discrete = discrete
@@ -133,7 +88,9 @@ class PPOAgent:
         self.optimizer = torch.optim.Adam(
             [self._vector], lr=config.learning_rate, eps=1e-5, fused=True
         )
-        self.reward_scaler = RewardScaler(config.gamma).to(self.device)
+        self.objective = Objective(
+            state_dim, config, device=self.device, generator=torch.Generator().manual_seed(seed)
+        )
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
     @torch.no_grad()
@@ -165,6 +122,17 @@ class PPOAgent:
         """
         return self.network.value(self.network.normalizer(observation))
 
+    @torch.no_grad()
+    def cost_value(
+        self, observation: Float[Tensor, "*batch obs"]
+    ) -> Float[Tensor, "*batch constraint"]:
+        """Estimate the discounted sum of each limited cost from here.
+
+        Args:
+            observation: As the environment gave it.
+        """
+        return self.objective.cost_value(self.network.normalizer(observation))
+
     def update(self, rollout: Rollout, *, progress: float = 0.0) -> TensorDict:
         """Improve policy and critic by one block of experience.
 
@@ -184,7 +152,8 @@ class PPOAgent:
         epsilon = self.config.epsilon_clip * (remaining if self.config.decay_epsilon_clip else 1.0)
         self.optimizer.param_groups[0]["lr"] = rate
 
-        batch = self._flatten(rollout)
+        worth = self.objective.assess(rollout, progress=progress)
+        batch = self._flatten(rollout, worth)
         history: list[Tensor] = []
         for _ in range(self.config.ppo_epochs):
             parts = batch.minibatches(self.config.num_minibatches, self.generator)
@@ -193,6 +162,12 @@ class PPOAgent:
             if self._moved_too_far(epoch):
                 break
         metrics = dict(zip(STEP_METRICS, torch.stack(history).mean(0), strict=True))
+        metrics |= worth.metrics | self.objective.learn_costs(
+            batch.observation,
+            worth.cost_target[rollout.alive],
+            learning_rate=rate,
+            generator=self.generator,
+        )
         losses.require_finite(metrics)
         if self.config.normalize_observations:
             self.network.normalizer.update(rollout.observation[rollout.alive])
@@ -202,30 +177,17 @@ class PPOAgent:
             "optimizer_steps": torch.tensor(float(len(history))),
         }
 
-    def _flatten(self, rollout: Rollout) -> Batch:
-        """Estimate advantages and keep the rows of live agents."""
-        reward = rollout.reward
-        if self.config.scale_rewards:
-            reward = self.reward_scaler(reward, rollout.ended, rollout.alive)
-        advantage = generalized_advantages(
-            reward,
-            rollout.discount,
-            rollout.value,
-            rollout.next_value,
-            ended=rollout.ended,
-            trace_decay=self.config.gae_lambda,
-        )
+    def _flatten(self, rollout: Rollout, worth: Worth) -> Batch:
+        """Keep the rows of live agents."""
         alive = rollout.alive
-        if not alive.any():
-            raise ConfigError("no agent is alive in this rollout: check agent_alive")
         return Batch(
             observation=self.network.normalizer(rollout.observation[alive]),
             mask=rollout.action_mask[alive],
             action=rollout.action[alive],
             log_prob=rollout.log_prob[alive],
             value=rollout.value[alive],
-            advantage=advantage[alive],
-            target=(advantage + rollout.value)[alive],
+            advantage=worth.advantage[alive],
+            target=worth.target[alive],
         )
 
     def _descend(self, batch: Batch, epsilon: float) -> Float[Tensor, " metric"]:
@@ -277,7 +239,7 @@ class PPOAgent:
         return {
             **with_prefix("network", self.policy_state()),
             **with_prefix("optimizer", optimizer_state(self.optimizer)),
-            **with_prefix("reward_scaler", module_state(self.reward_scaler)),
+            **with_prefix("objective", self.objective.state_dict()),
             "generator": self.generator.get_state(),
         }
 
@@ -292,7 +254,7 @@ class PPOAgent:
         """
         self.load_policy_state(under_prefix("network", state))
         load_optimizer_state(self.optimizer, under_prefix("optimizer", state))
-        self.reward_scaler.load_state(under_prefix("reward_scaler", state))
+        self.objective.load_state_dict(under_prefix("objective", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
 
     def export_layers(self) -> PolicyLayers:
