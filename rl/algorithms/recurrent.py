@@ -166,6 +166,14 @@ class Sequences(NamedTuple):
     memory: Float[Tensor, "1 row memory"]
     """As it was before the first step, when the block was played."""
 
+    def rows(self, index: Tensor) -> Sequences:
+        """Return some of the rows, whole.
+
+        Args:
+            index: Which, as integers or as a mask.
+        """
+        return Sequences(*(column[:, index] for column in self))
+
     def minibatches(self, count: int, generator: torch.Generator) -> Iterator[Sequences]:
         """Split the rows at random, whole sequences each; one minibatch needs no shuffling.
 
@@ -179,7 +187,7 @@ class Sequences(NamedTuple):
         rows = self.log_prob.shape[1]
         order = torch.randperm(rows, generator=generator, device=self.log_prob.device)
         for index in order.tensor_split(min(count, rows)):
-            yield Sequences(*(column[:, index] for column in self))
+            yield self.rows(index)
 
 
 def episode_begins(

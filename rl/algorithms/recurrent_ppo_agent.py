@@ -201,15 +201,15 @@ class RecurrentPPOAgent:
             self.network.normalizer.update(rollout.observation[alive])
         return metrics | {
             "explained_variance": losses.explained_variance(
-                sequences.value[alive.flatten(1)], sequences.target[alive.flatten(1)]
+                sequences.value[sequences.alive], sequences.target[sequences.alive]
             ),
             "learning_rate": torch.tensor(rate),
             "optimizer_steps": torch.tensor(float(len(history))),
         }
 
     def _line_up(self, rollout: Rollout, worth: Worth) -> Sequences:
-        """Make one row of every agent of every copy."""
-        return Sequences(
+        """Make one row of every agent of every copy that was there at all."""
+        lined_up = Sequences(
             observation=self.network.normalizer(rollout.observation).flatten(1, 2),
             mask=rollout.action_mask.flatten(1, 2),
             begins=episode_begins(rollout.ended).flatten(1, 2),
@@ -221,6 +221,7 @@ class RecurrentPPOAgent:
             target=worth.target.flatten(1, 2),
             memory=rollout.memory.flatten(0, 1).unsqueeze(0),
         )
+        return lined_up.rows(lined_up.alive.any(0))
 
     def _descend(self, part: Sequences, epsilon: float) -> Float[Tensor, " metric"]:
         """Unroll, take one optimiser step and return the `STEP_METRICS`."""
