@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -93,3 +93,38 @@ def episode_sums(
     last_end = torch.where(ended, steps, -1).amax(0)
     settled = total.gather(0, last_end.clamp_min(0).unsqueeze(0)).squeeze(0)
     return at_end - before, total[-1] - torch.where(last_end >= 0, settled, 0.0)
+
+
+def n_step_sums(
+    reward: Float[Tensor, "step batch agent"],
+    continues: Bool[Tensor, "step batch agent"],
+    boundary: Bool[Tensor, "step batch"],
+    *,
+    gamma: float,
+) -> tuple[Float[Tensor, "batch agent"], Float[Tensor, "batch agent"], Int64[Tensor, " batch"]]:
+    """Sum the rewards of up to n steps and give the discount of what follows them.
+
+    R = sum over k < m of gamma^k * reward_k * (c_0 ... c_{k-1}) and
+    discount = gamma^m * (c_0 ... c_{m-1}), where m is the number of steps up to and with the first
+    boundary, or n (Sutton and Barto, 2nd edition, 7.1).
+
+    Args:
+        reward: Reward received after each step.
+        continues: c, False where the step was the agent's last: nothing follows that counts.
+        boundary: True where the path may not go on beyond the step, be it that the episode
+            terminated, was truncated, or that no more is known.
+        gamma: Discount in [0, 1].
+
+    Returns:
+        R, the discount, and m.
+    """
+    reached = torch.ones_like(boundary)
+    reached[1:] = ~boundary[:-1].cummax(0).values
+    taken = reached.sum(0)
+    survived = continues.cumprod(0)
+    counted = reached.unsqueeze(-1).repeat(1, 1, reward.shape[-1]).to(reward.dtype)
+    counted[1:] *= survived[:-1]
+    power = gamma ** torch.arange(len(reward) + 1, device=reward.device, dtype=reward.dtype)
+    total = (power[:-1, None, None] * counted * reward).sum(0)
+    last = (taken - 1)[None, :, None].expand(1, -1, reward.shape[-1])
+    return total, power[taken].unsqueeze(-1) * survived.gather(0, last).squeeze(0), taken
