@@ -343,7 +343,7 @@ def main() -> None:
     rule = play(core, core, cheapest_first)
     print(f"optimum: {optimum.hard.mean():.3f} with hard limits, {optimum.soft.mean():.3f} soft")
     print(
-        "policy                      return   of the LP  less the rule               violation  cost"
+        "policy                      return   of the LP  less the rule              violation  cost"
     )
     rows = [describe("cheapest first", [rule], optimum.hard, rule)]
     for learner in options.learners:

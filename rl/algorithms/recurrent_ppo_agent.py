@@ -24,8 +24,8 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.ppo_agent import STEP_METRICS
 from rl.algorithms.ppo_config import PPOConfig
+from rl.algorithms.ppo_metrics import STEP_METRICS
 from rl.algorithms.recurrent import RecurrentActorCritic, Sequences, episode_begins
 from rl.algorithms.rollout_buffer import Rollout
 from utils.errors import ConfigError

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -82,39 +80,3 @@ class Rollout:
             next_cost_value=next_cost_value,
             memory=torch.zeros((*rows[1:], memory_size), device=device),
         )
-
-
-class Batch(NamedTuple):
-    """Rows to learn from; time, copy and agent no longer matter."""
-
-    observation: Float[Tensor, "batch obs"]
-    """Normalised."""
-    mask: Bool[Tensor, "batch act"]
-    action: Shaped[Tensor, "batch ..."]
-    log_prob: Float[Tensor, " batch"]
-    value: Float[Tensor, " batch"]
-    advantage: Float[Tensor, " batch"]
-    target: Float[Tensor, " batch"]
-
-    def rows(self, index: Tensor) -> Batch:
-        """Return some of the rows.
-
-        Args:
-            index: Which, as integers.
-        """
-        return Batch(*(column[index] for column in self))
-
-    def minibatches(self, count: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Split the rows at random; a single minibatch needs no shuffling.
-
-        Args:
-            count: How many parts; sizes differ by at most one row.
-            generator: Source of the order, on the device of the rows.
-        """
-        if count == 1:
-            yield self
-            return
-        rows = len(self.log_prob)
-        order = torch.randperm(rows, generator=generator, device=self.log_prob.device)
-        for index in order.tensor_split(min(count, rows)):
-            yield self.rows(index)

@@ -89,7 +89,18 @@ class StackedMLP(nn.Module):
                     weight[member].uniform_(-bound, bound, generator=generator)
                     bias[member].uniform_(-bound, bound, generator=generator)
 
-    def _make_views(self) -> None:
+    def look_into(self, values: Float[Tensor, " size"], gradient: Float[Tensor, " size"]) -> None:
+        """Keep the numbers in parts of larger vectors from now on, so that networks share one.
+
+        Args:
+            values: Where the weights go; they keep their values.
+            gradient: Where `backward` writes.
+        """
+        values.copy_(self.vector.detach())
+        self.vector.data = values
+        self._make_views(gradient)
+
+    def _make_views(self, gradient: Tensor | None = None) -> None:
         """Let the layers look into the vector, and their gradients into its gradient."""
         shapes = [
             (self.stack, rows, outputs)
@@ -97,7 +108,7 @@ class StackedMLP(nn.Module):
             for rows in (inputs, 1)
         ]
         self._shapes = shapes
-        self._grad = torch.zeros_like(self.vector, requires_grad=False)
+        self._grad = torch.zeros_like(self.vector.detach()) if gradient is None else gradient
         values, self._gradients = (_split(v, shapes) for v in (self.vector.detach(), self._grad))
         self.weights, self.biases = values[::2], values[1::2]
 
@@ -157,7 +168,7 @@ class StackedMLP(nn.Module):
                 raw, width = hidden, [hidden.shape[-1]]
                 hidden, mean, rstd = torch.native_layer_norm(raw, width, None, None, LAYER_NORM_EPS)
                 norm = (raw, mean, rstd)
-            hidden = hidden.relu_() if self.activation == "relu" else hidden.tanh_()
+            hidden = hidden.relu_() if self.activation == "relu" else _tanh(hidden)
             inputs.append(hidden)
         return Trace(tuple(inputs), hidden, norm)
 
@@ -267,6 +278,11 @@ def _split(vector: Tensor, shapes: list[tuple[int, int, int]]) -> tuple[Tensor, 
     """Return views of a vector, one after the other."""
     parts = vector.split_with_sizes([math.prod(shape) for shape in shapes])
     return tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """Write tanh x = 2 sigmoid(2 x) - 1 over x: on a CPU a quarter of the time, to 2e-7."""
+    return x.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
