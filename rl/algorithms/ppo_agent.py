@@ -12,7 +12,7 @@ from rl.algorithms import losses
 from rl.algorithms.actor_critic import ActorCritic, NetworkShape
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.networks import OBSERVATION_CLIP, PolicyLayers
-from rl.algorithms.normalization import RewardScaler
+from rl.algorithms.objective import Objective, Worth
 from rl.algorithms.parameter_groups import groups_of
 from rl.algorithms.policy_state import (
     TensorDict,
@@ -28,8 +28,8 @@ from rl.algorithms.ppo_batch import Batch, lay_out
 from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.ppo_gradient import LossRows, LossSettings, loss_gradient, loss_settings
 from rl.algorithms.ppo_metrics import STEP_METRICS, UpdateHistory
-from rl.algorithms.returns import generalized_advantages
 from rl.algorithms.rollout_buffer import Rollout
+from utils.errors import ConfigError
 
 __all__ = ["STEP_METRICS", "PPOAgent", "PPOConfig"]
 
@@ -63,8 +63,11 @@ class PPOAgent:
             num_agents: Length of the agent axis; may stay 1 where all agents share everything.
 
         Raises:
-            ConfigError: The groups of the configuration are not a partition of the agents.
+            ConfigError: The groups of the configuration are not a partition of the agents, or it
+                asks for a memory.
         """
+        if config.memory_size:
+            raise ConfigError(f"memory_size={config.memory_size}: take RecurrentPPOAgent, or 0")
         self.agent_id = agent_id
         self.config = config
         self.num_choices = action_dim if isinstance(action_dim, tuple) else ()
@@ -96,7 +99,9 @@ class PPOAgent:
         self.optimizer = torch.optim.Adam(
             [self.network.vector], lr=config.learning_rate, eps=1e-5, fused=True
         )
-        self.reward_scaler = RewardScaler(config.gamma).to(self.device)
+        self.objective = Objective(
+            state_dim, config, device=self.device, generator=torch.Generator().manual_seed(seed)
+        )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.kl_coeff = torch.tensor(config.kl_coeff, device=self.device)
 
@@ -129,6 +134,17 @@ class PPOAgent:
         return self.network.value(observation)
 
     @torch.no_grad()
+    def cost_value(
+        self, observation: Float[Tensor, "*batch obs"]
+    ) -> Float[Tensor, "*batch constraint"]:
+        """Estimate the discounted sum of each limited cost from here.
+
+        Args:
+            observation: As the environment gave it.
+        """
+        return self.objective.cost_value(self.network.normalizer(observation))
+
+    @torch.no_grad()
     def update(self, rollout: Rollout, *, progress: float = 0.0) -> TensorDict:
         """Improve policy and critic by one block of experience.
 
@@ -147,7 +163,8 @@ class PPOAgent:
         settings = loss_settings(self.config, progress, self.kl_coeff)
         self.optimizer.param_groups[0]["lr"] = rate
         weight = rollout.alive.float()
-        batch = lay_out(rollout, self.network, self._advantages(rollout), weight)
+        worth = self.objective.assess(rollout, progress=progress)
+        batch = lay_out(rollout, self.network, worth, weight)
         history = UpdateHistory()
         parts: list[Batch] = []
         for _ in range(self.config.ppo_epochs):
@@ -162,7 +179,8 @@ class PPOAgent:
                 history.add(rows, part.weight, norm)
             if self._moved_too_far(history, len(parts)):
                 break
-        metrics = history.means(settings.epsilon)
+        metrics = history.means(settings.epsilon) | worth.metrics
+        metrics |= self._learn_costs(rollout, worth, rate)
         losses.require_finite(metrics)
         metrics |= self._adapt_penalty(metrics["kl_divergence"])
         if self.config.normalize_observations:
@@ -174,20 +192,6 @@ class PPOAgent:
             "optimizer_steps": torch.tensor(float(len(history))),
         }
 
-    def _advantages(self, rollout: Rollout) -> Float[Tensor, "time env agent"]:
-        """Estimate what each action was worth."""
-        reward = rollout.reward
-        if self.config.scale_rewards:
-            reward = self.reward_scaler(reward, rollout.ended, rollout.alive)
-        return generalized_advantages(
-            reward,
-            rollout.discount,
-            rollout.value,
-            rollout.next_value,
-            ended=rollout.ended,
-            trace_decay=self.config.gae_lambda,
-        )
-
     def _descend(self, part: Batch, settings: LossSettings) -> tuple[LossRows, Tensor]:
         """Take one optimiser step; return the rows of the loss and the norm of its gradient."""
         trace = self.network.trace(part.observation, part.joint, part.mask)
@@ -196,6 +200,14 @@ class PPOAgent:
         norm = losses.clip_norm(self.network.gradient, self.config.max_grad_norm)
         self.optimizer.step()
         return rows, norm
+
+    def _learn_costs(self, rollout: Rollout, worth: Worth, rate: float) -> TensorDict:
+        return self.objective.learn_costs(
+            self.network.normalizer(rollout.observation[rollout.alive]),
+            worth.cost_target[rollout.alive],
+            learning_rate=rate,
+            generator=self.generator,
+        )
 
     def _moved_too_far(self, history: UpdateHistory, last: int) -> bool:
         if self.config.target_kl is None or self.config.adaptive_kl_penalty:
@@ -230,7 +242,7 @@ class PPOAgent:
         return {
             **with_prefix("network", self.policy_state()),
             **with_prefix("optimizer", optimizer_state(self.optimizer)),
-            **with_prefix("reward_scaler", module_state(self.reward_scaler)),
+            **with_prefix("objective", self.objective.state_dict()),
             "generator": self.generator.get_state(),
             "kl_coeff": self.kl_coeff.clone(),
         }
@@ -246,7 +258,7 @@ class PPOAgent:
         """
         self.load_policy_state(under_prefix("network", state))
         load_optimizer_state(self.optimizer, under_prefix("optimizer", state))
-        self.reward_scaler.load_state(under_prefix("reward_scaler", state))
+        self.objective.load_state_dict(under_prefix("objective", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
         self.kl_coeff = take_tensor(state, "kl_coeff", self.kl_coeff).to(self.device, copy=True)
 

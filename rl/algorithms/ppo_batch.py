@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rl.algorithms.actor_critic import ActorCritic
 from rl.algorithms.losses import shares, standardize
+from rl.algorithms.objective import Worth
 from rl.algorithms.rollout_buffer import Rollout
-from utils.errors import ConfigError
 
 
 class Batch(NamedTuple):
@@ -74,7 +74,7 @@ class Batch(NamedTuple):
 def lay_out(
     rollout: Rollout,
     network: ActorCritic,
-    advantage: Float[Tensor, "time env agent"],
+    worth: Worth,
     weight: Float[Tensor, "time env agent"],
 ) -> Batch:
     """Arrange a block by moments and sets of weights, `[stack moment slot ...]`.
@@ -82,14 +82,9 @@ def lay_out(
     Args:
         rollout: The block.
         network: Says who shares weights and what it sees.
-        advantage: Of every action.
+        worth: Advantages and targets.
         weight: How much every row counts; 0 for absent agents.
-
-    Raises:
-        ConfigError: Nobody is alive in the block.
     """
-    if not rollout.alive.any():
-        raise ConfigError("no agent is alive in this rollout: check agent_alive")
     seen, joint = network.inputs(rollout.observation.flatten(0, 1))
 
     def stacked(column: Tensor) -> Tensor:
@@ -102,7 +97,7 @@ def lay_out(
         action=stacked(rollout.action),
         log_prob=stacked(rollout.log_prob),
         value=stacked(rollout.value),
-        advantage=stacked(advantage),
-        target=stacked(advantage + rollout.value),
+        advantage=stacked(worth.advantage),
+        target=stacked(worth.target),
         weight=stacked(weight) * network.groups.in_use,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.networks import Activation
 from utils.errors import ConfigError
 
@@ -63,6 +64,12 @@ class PPOConfig:
     """Let the policy see which agent it acts for, as a one-hot code after the observation."""
     critic: Critic = "own"
     """Values from an agent's own observation (IPPO), or from those of all agents (MAPPO)."""
+    cost: MultiplierConfig | None = None
+    """Limits on the environment's costs; None for no limit."""
+    tail_share: float | None = None
+    """Raise the mean of this share of the worst episodes; None for the mean of all."""
+    memory_size: int = 0
+    """Units of the recurrent memories of `RecurrentPPOAgent`; 0 for none."""
     use_curriculum: bool = True
     """Accepted as promised; curricula are the training pipeline's, PPO is the same with either."""
 
@@ -81,6 +88,10 @@ class PPOConfig:
         for name in (*positive, *optional, "num_minibatches", "batch_size"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose a number above 0")
+        if self.tail_share is not None and not 0.0 < self.tail_share <= 1.0:
+            raise ConfigError(f"tail_share={self.tail_share}: choose a number in (0, 1], or None")
+        if self.memory_size < 0:
+            raise ConfigError(f"memory_size={self.memory_size}: choose 0 or more")
         if any(size < 1 for size in self.hidden_dims):
             raise ConfigError(f"hidden_dims={self.hidden_dims}: every layer needs a unit")
         if self.adaptive_kl_penalty and self.target_kl is None:

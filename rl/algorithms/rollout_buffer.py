@@ -30,6 +30,8 @@ class Rollout:
     """Received after each step; no constraints, no columns."""
     cost_value: Float[Tensor, "time env agent constraint"]
     next_cost_value: Float[Tensor, "time env agent constraint"]
+    memory: Float[Tensor, "env agent memory"]
+    """Of a recurrent policy before the first step; no memory, no columns."""
 
     @classmethod
     def allocate(
@@ -40,6 +42,7 @@ class Rollout:
         *,
         discrete: bool,
         num_costs: int = 0,
+        memory_size: int = 0,
     ) -> Rollout:
         """Make an empty block.
 
@@ -49,6 +52,7 @@ class Rollout:
             action_mask: One step's.
             discrete: True if an action is a choice.
             num_costs: Costs to keep.
+            memory_size: Length of a recurrent policy's memory.
         """
         rows = (num_steps, *observation.shape[:2])
         device = observation.device
@@ -74,4 +78,5 @@ class Rollout:
             cost=cost,
             cost_value=cost_value,
             next_cost_value=next_cost_value,
+            memory=torch.zeros((*rows[1:], memory_size), device=device),
         )

@@ -110,7 +110,7 @@ def test_absent_agents_change_nothing():
     )
     one.update(quiet)
     other.update(loud)
-    one.reward_scaler.trace[:, 1] = other.reward_scaler.trace[:, 1] = 0
+    one.objective.reward_scaler.trace[:, 1] = other.objective.reward_scaler.trace[:, 1] = 0
     assert same_state(one, other)
 
 
