@@ -25,11 +25,9 @@ class Recipe:
 
     copies: int
     steps_per_update: int
-    """Of each copy."""
+    """Of each copy: the block of an agent that learns from blocks, else its train_frequency."""
     make_agent: Callable[[int], Policy]
     """From a seed."""
-    rollout_steps: int = 1
-    """For agents that learn from blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +130,11 @@ def train_and_score(make: MakeEnvironment, recipe: Recipe, measure: Measure, *, 
         measure: How much, and how it is scored.
         seed: Of everything.
     """
-    torch.set_num_threads(1)
     environment, agent = make(recipe.copies, seed), recipe.make_agent(seed)
     scores = _Scores(make=make, measure=measure, seed=seed)
     config = TrainerConfig(
         total_env_steps=measure.env_steps,
-        rollout_steps=recipe.rollout_steps,
+        rollout_steps=recipe.steps_per_update,
         evaluate_every_updates=max(
             1, round(measure.every / recipe.copies / recipe.steps_per_update)
         ),

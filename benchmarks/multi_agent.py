@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from mpe2 import simple_speaker_listener_v4, simple_spread_v3
 
 from benchmarks.learning_run import MakeEnvironment, Measure, Recipe, train_and_score
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("var/benchmarks/multi_agent"))
     parser.add_argument("--output", type=Path, default=RESULTS / "multi_agent.json")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     stored = StoredRuns(arguments.runs)
     wanted = {OURS: arguments.ours, PEER: arguments.peer}
     for seed in range(arguments.seeds):

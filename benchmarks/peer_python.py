@@ -12,6 +12,7 @@ from utils.errors import QuartermasterError
 
 VARIABLE = "QUARTERMASTER_PEERS"
 DEFAULT_FOLDER = Path(__file__).parent.parent / "var" / "peers"
+SCRIPTS = Path(__file__).parent / "peers"
 
 
 class PeerMissingError(QuartermasterError):
@@ -51,7 +52,7 @@ def run_peer(name: str, script: str, arguments: list[str]) -> dict[str, Any]:
         PeerMissingError: The peer is not installed.
         subprocess.CalledProcessError: The script failed; its errors are on stderr.
     """
-    command = [str(peer_python(name)), str(Path(__file__).parent / "peers" / script), *arguments]
+    command = [str(peer_python(name)), str(SCRIPTS / script), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(  # noqa: S603
         command, stdout=subprocess.PIPE, text=True, check=True, env=environment

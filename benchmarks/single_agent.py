@@ -22,10 +22,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
-from benchmarks.learning_run import Measure, Recipe, train_and_score
+from benchmarks.learning_run import Measure, train_and_score
 from benchmarks.measuring import RESULTS, write_report
 from benchmarks.peer_python import run_peer
+from benchmarks.recipes import SINGLE_AGENT
 from benchmarks.stored_runs import Row, StoredRuns
 from rl.environments.adapter import GymnasiumAdapter
 from rl.evaluation.statistics import block_bootstrap_interval, interquartile_mean
@@ -70,15 +72,6 @@ TASKS: dict[str, Task] = {
 }
 
 
-def our_recipe(name: str) -> Recipe:
-    """Return how we train on a task.
-
-    Args:
-        name: Of the task.
-    """
-    raise NotImplementedError(name)
-
-
 def run_ours(name: str, seed: int) -> Row:
     """Train one agent of ours.
 
@@ -91,7 +84,7 @@ def run_ours(name: str, seed: int) -> Row:
     def make(copies: int, seed: int) -> GymnasiumAdapter:
         return GymnasiumAdapter(task.environment, copies, seed=seed)
 
-    return train_and_score(make, our_recipe(name), task.measure, seed=seed)
+    return train_and_score(make, SINGLE_AGENT[name], task.measure, seed=seed)
 
 
 def run_sb3(name: str, seed: int) -> Row:
@@ -185,6 +178,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("var/benchmarks/single_agent"))
     parser.add_argument("--output", type=Path, default=RESULTS / "single_agent.json")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     stored = StoredRuns(arguments.runs)
     wanted = {OURS: arguments.ours, PEER: arguments.peer}
     for name in arguments.task:
