@@ -28,6 +28,10 @@ class Rollout:
     value: Float[Tensor, "time env agent"]
     next_value: Float[Tensor, "time env agent"]
     """Value of the state each step led to; at a truncation, of the episode's own last one."""
+    cost: Float[Tensor, "time env agent constraint"]
+    """Received after each step; no constraints, no columns."""
+    cost_value: Float[Tensor, "time env agent constraint"]
+    next_cost_value: Float[Tensor, "time env agent constraint"]
 
     @classmethod
     def allocate(
@@ -37,6 +41,7 @@ class Rollout:
         action_mask: Bool[Tensor, "env agent act"],
         *,
         discrete: bool,
+        num_costs: int = 0,
     ) -> Rollout:
         """Make an empty block.
 
@@ -45,11 +50,14 @@ class Rollout:
             observation: One step's, for shape and device.
             action_mask: One step's.
             discrete: True if an action is a choice.
+            num_costs: Costs to keep.
         """
         rows = (num_steps, *observation.shape[:2])
         device = observation.device
         numbers = (torch.zeros(rows, device=device) for _ in range(5))
         log_prob, reward, discount, value, next_value = numbers
+        costs = (torch.zeros((*rows, num_costs), device=device) for _ in range(3))
+        cost, cost_value, next_cost_value = costs
         return cls(
             observation=torch.zeros((*rows, observation.shape[-1]), device=device),
             action_mask=torch.zeros(
@@ -65,6 +73,9 @@ class Rollout:
             ended=torch.zeros(rows, device=device, dtype=torch.bool),
             value=value,
             next_value=next_value,
+            cost=cost,
+            cost_value=cost_value,
+            next_cost_value=next_cost_value,
         )
 
 

@@ -14,6 +14,7 @@ from rl.algorithms.heads import ActionSample
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.algorithms.ppo_agent import PPOAgent
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
+from rl.training.replay_learner import OffPolicyAgent, ReplayLearner
 from rl.training.rollout import Collector, RolloutSummary
 from utils.errors import ConfigError
 
@@ -204,8 +205,9 @@ def make_learner(
 
     Args:
         environment: Stepped by nobody else.
-        agent: PPO or analytic policy gradient.
-        rollout_steps: Steps per copy and update, for agents that learn from blocks.
+        agent: PPO, analytic policy gradient, or any that learns from a replay.
+        rollout_steps: Steps per copy and update, for agents that learn from blocks; one that learns
+            from a replay has its own `train_frequency`.
         seed: Of the environment's episodes.
 
     Raises:
@@ -215,4 +217,6 @@ def make_learner(
         return EpisodeLearner(environment, agent, seed=seed)
     if isinstance(agent, PPOAgent):
         return RolloutLearner(environment, agent, rollout_steps=rollout_steps, seed=seed)
+    if isinstance(agent, OffPolicyAgent):
+        return ReplayLearner(environment, agent, seed=seed)
     raise ConfigError(f"no learner for {type(agent).__name__}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rl.algorithms.policy_state import TensorDict, take_tensor
@@ -116,21 +117,10 @@ class Collector:
             rollout.next_value[time, cut] = self._agent.value(final_observation)
 
     def _summarise(self, metrics: list[Mapping[str, Tensor]]) -> RolloutSummary:
-        reward, ended = self._rollout.reward.sum(-1), self._episode_ended
-        returns, running_return = episode_sums(reward, ended, self._sums[0])
-        lengths, running_length = episode_sums(torch.ones_like(reward), ended, self._sums[1])
-        self._sums = torch.stack((running_return, running_length))
+        reward = self._rollout.reward.sum(-1)
         self.env_steps += reward.numel()
-        return RolloutSummary(
-            env_steps=reward.numel(),
-            episodes=len(returns),
-            mean_return=float(returns.mean()) if len(returns) else None,
-            mean_length=float(lengths.mean()) if len(lengths) else None,
-            metrics={
-                name: float(torch.stack([step[name] for step in metrics]).float().mean())
-                for name in metrics[0]
-            },
-        )
+        summary, self._sums = summarise(reward, self._episode_ended, self._sums, metrics)
+        return summary
 
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to go on in the middle of an episode."""
@@ -164,12 +154,54 @@ class Collector:
             return
         self._record = replace(
             current,
-            observation=_restored(state, "observation", current.observation),
-            action_mask=_restored(state, "action_mask", current.action_mask),
-            agent_alive=_restored(state, "agent_alive", current.agent_alive),
+            observation=restored(state, "observation", current.observation),
+            action_mask=restored(state, "action_mask", current.action_mask),
+            agent_alive=restored(state, "agent_alive", current.agent_alive),
         )
-        self._sums = _restored(state, "episode_sums", self._sums)
+        self._sums = restored(state, "episode_sums", self._sums)
 
 
-def _restored(state: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+def summarise(
+    reward: Float[Tensor, "time env"],
+    ended: Bool[Tensor, "time env"],
+    sums: Float[Tensor, "2 env"],
+    metrics: Sequence[Mapping[str, Tensor]],
+) -> tuple[RolloutSummary, Float[Tensor, "2 env"]]:
+    """Say what happened in a block of steps.
+
+    Args:
+        reward: Of each step, over all agents.
+        ended: True where the step was the last of its episode.
+        sums: Return and length so far of the episodes under way before the block.
+        metrics: The environment's own figures, one mapping per step.
+
+    Returns:
+        The summary, and the sums of the episodes under way after the block.
+    """
+    returns, running_return = episode_sums(reward, ended, sums[0])
+    lengths, running_length = episode_sums(torch.ones_like(reward), ended, sums[1])
+    summary = RolloutSummary(
+        env_steps=reward.numel(),
+        episodes=len(returns),
+        mean_return=float(returns.mean()) if len(returns) else None,
+        mean_length=float(lengths.mean()) if len(lengths) else None,
+        metrics={
+            name: float(torch.stack([step[name] for step in metrics]).float().mean())
+            for name in metrics[0]
+        },
+    )
+    return summary, torch.stack((running_return, running_length))
+
+
+def restored(state: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """Return a copy of one saved tensor, on the device of the present one.
+
+    Args:
+        state: By name.
+        name: Which.
+        like: The present one.
+
+    Raises:
+        StateMismatchError: It is absent or was saved with another shape or type.
+    """
     return take_tensor(state, name, like).to(like.device, copy=True)

@@ -1,0 +1,284 @@
+"""Perceptrons of equal shape evaluated together, with a backward pass written by hand.
+
+On small layers most of the time of eager autograd goes into bookkeeping. Here one perceptron, or a
+stack of them, is one node of the graph, or none: `trace` and `backward` do without a graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rl.algorithms.networks import HIDDEN_GAIN, Activation, PolicyLayers
+from rl.algorithms.normalization import ObservationNormalizer
+
+Init = Literal["orthogonal", "uniform"]
+
+LAYER_NORM_EPS = 1e-5
+
+
+class Trace(NamedTuple):
+    """What a forward pass must keep for the backward one."""
+
+    inputs: tuple[Float[Tensor, "stack batch width"], ...]
+    """Of each layer, first to last."""
+    output: Float[Tensor, "stack batch out"]
+    norm: tuple[Tensor, Tensor, Tensor] | None
+    """Layer norm's input, mean and inverse deviation; None without layer norm."""
+
+
+class StackedMLP(nn.Module):
+    """`stack` multilayer perceptrons of the same shape as one batched product per layer.
+
+    Twin critics are a stack of 2, the policies of many agents one stack; a single network is a
+    stack of 1. There is one parameter, `vector`, and `weights` and `biases` are views of it: one
+    operation clips its gradient, steps the optimiser, or moves a target network.
+    """
+
+    weights: tuple[Float[Tensor, "stack inputs outputs"], ...]
+    biases: tuple[Float[Tensor, "stack 1 outputs"], ...]
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        *,
+        stack: int = 1,
+        activation: Activation = "relu",
+        output_gain: float = 1.0,
+        init: Init = "orthogonal",
+        layer_norm: bool = False,
+        generator: torch.Generator,
+    ) -> None:
+        """Draw the initial weights; every member of the stack has its own.
+
+        Args:
+            sizes: Length of the input, of every hidden layer and of the output.
+            stack: How many perceptrons.
+            activation: After every layer but the last.
+            output_gain: Scale of the last layer's weights.
+            init: Orthogonal weights and zero biases, or both uniform within 1 / sqrt(inputs), which
+                suits value networks that learn from replay.
+            layer_norm: Normalise what the first layer computes, without scale or shift, before its
+                activation. Needs a hidden layer.
+            generator: Source of the initial weights, on the CPU.
+        """
+        super().__init__()
+        self.sizes = sizes
+        self.stack = stack
+        self.activation: Activation = activation
+        self.layer_norm = layer_norm and len(sizes) > 2
+        total = sum(stack * (inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+        self.vector = nn.Parameter(torch.zeros(total))
+        self._make_views()
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            is_last = index == len(sizes) - 2
+            for member in range(stack):
+                if init == "orthogonal":
+                    gain = output_gain if is_last else HIDDEN_GAIN
+                    drawn = torch.empty(weight.shape[2], weight.shape[1])
+                    nn.init.orthogonal_(drawn, gain, generator=generator)
+                    weight[member] = drawn.T
+                else:
+                    bound = sizes[index] ** -0.5 * (output_gain if is_last else 1.0)
+                    weight[member].uniform_(-bound, bound, generator=generator)
+                    bias[member].uniform_(-bound, bound, generator=generator)
+
+    def _make_views(self) -> None:
+        """Let the layers look into the vector, and their gradients into its gradient."""
+        shapes = [
+            (self.stack, rows, outputs)
+            for inputs, outputs in itertools.pairwise(self.sizes)
+            for rows in (inputs, 1)
+        ]
+        self._shapes = shapes
+        self._grad = torch.zeros_like(self.vector, requires_grad=False)
+        values, self._gradients = (_split(v, shapes) for v in (self.vector.detach(), self._grad))
+        self.weights, self.biases = values[::2], values[1::2]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> StackedMLP:  # noqa: FBT001, FBT002
+        """Move or convert the vector, into which the layers then look anew."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it so
+        self._make_views()
+        return self
+
+    def copy(self) -> StackedMLP:
+        """Return a network of its own with the same numbers, such as a target."""
+        other = StackedMLP(
+            self.sizes,
+            stack=self.stack,
+            activation=self.activation,
+            layer_norm=self.layer_norm,
+            generator=torch.Generator(),
+        ).to(self.vector)
+        other.vector.data.copy_(self.vector.data)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StackedMLP:
+        """Copy with views of its own; torch's way would leave the layers behind."""
+        copied = memo[id(self)] = self.copy()
+        return copied
+
+    def forward(self, x: Float[Tensor, "stack batch in"]) -> Float[Tensor, "stack batch out"]:
+        """Evaluate every member on its own rows.
+
+        Gradients reach only what needs them: with `requires_grad_(False)` on the network, or a
+        constant input, the products that nobody asks for are not computed. First derivatives only.
+
+        Args:
+            x: One batch per member; `expand` shares one batch among all.
+        """
+        if not torch.is_grad_enabled():
+            return self.trace(x).output
+        output: Tensor = _Perceptrons.apply(  # type: ignore[no-untyped-call]  # torch leaves it so
+            x, self.vector, self
+        )
+        return output
+
+    def trace(self, x: Float[Tensor, "stack batch in"]) -> Trace:
+        """Evaluate without a graph and keep what `backward` needs.
+
+        Args:
+            x: One batch per member.
+        """
+        hidden = x.detach()
+        inputs, norm = [hidden], None
+        last = len(self.weights) - 1
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = _affine(hidden, weight, bias)
+            if index == last:
+                break
+            if index == 0 and self.layer_norm:
+                raw, width = hidden, [hidden.shape[-1]]
+                hidden, mean, rstd = torch.native_layer_norm(raw, width, None, None, LAYER_NORM_EPS)
+                norm = (raw, mean, rstd)
+            hidden = hidden.relu_() if self.activation == "relu" else hidden.tanh_()
+            inputs.append(hidden)
+        return Trace(tuple(inputs), hidden, norm)
+
+    def backward(
+        self,
+        trace: Trace,
+        grad_output: Float[Tensor, "stack batch out"],
+        *,
+        need_input: bool = False,
+        need_parameters: bool = True,
+    ) -> Float[Tensor, "stack batch in"] | None:
+        """Write the gradient of the parameters over `vector.grad`; return that of the input.
+
+        Args:
+            trace: Of the forward pass, with the parameters unchanged since.
+            grad_output: Gradient of the loss at the output.
+            need_input: Compute the gradient of the input; else the answer is None.
+            need_parameters: Compute the gradient of the parameters; else `vector.grad` stays.
+        """
+        if need_parameters and self.vector.grad is not self._grad:
+            self.vector.grad = self._grad
+        gradients = self._gradients if need_parameters else None
+        return self._backward(trace, grad_output, gradients, need_input=need_input)
+
+    def _backward(
+        self,
+        trace: Trace,
+        grad: Tensor,
+        gradients: tuple[Tensor, ...] | None,
+        *,
+        need_input: bool,
+    ) -> Tensor | None:
+        """Go through the layers backwards, filling `gradients`, weight and bias by layer."""
+        for index in range(len(self.weights) - 1, -1, -1):
+            inputs = trace.inputs[index]
+            if gradients is not None:
+                _product(inputs.mT, grad, out=gradients[2 * index])
+                torch.sum(grad, 1, keepdim=True, out=gradients[2 * index + 1])
+            if index == 0 and not need_input:
+                return None
+            grad = _product(grad, self.weights[index].mT)
+            if index > 0:
+                grad = (
+                    torch.ops.aten.threshold_backward(grad, inputs, 0)
+                    if self.activation == "relu"
+                    else torch.ops.aten.tanh_backward(grad, inputs)
+                )
+            if index == 1 and trace.norm is not None:
+                raw, mean, rstd = trace.norm
+                grad = torch.ops.aten.native_layer_norm_backward(
+                    grad, raw, [raw.shape[-1]], mean, rstd, None, None, [True, False, False]
+                )[0]
+        return grad
+
+    def export_layers(self, normalizer: ObservationNormalizer, member: int = 0) -> PolicyLayers:
+        """Return copies of one member's numbers, for a runtime without torch.
+
+        Args:
+            normalizer: Of what it observes.
+            member: Position in the stack.
+        """
+        return PolicyLayers(
+            layers=[
+                (
+                    weight[member].detach().cpu().numpy().copy(),
+                    bias[member, 0].detach().cpu().numpy().copy(),
+                )
+                for weight, bias in zip(self.weights, self.biases, strict=True)
+            ],
+            activation=self.activation,
+            mean=normalizer.shift.cpu().numpy().copy(),
+            std=(1.0 / normalizer.scale).cpu().numpy().copy(),
+            clip=normalizer.clip,
+        )
+
+
+class _Perceptrons(torch.autograd.Function):
+    """A whole stack as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, vector: Tensor, network: StackedMLP) -> Tensor:
+        trace = network.trace(x)
+        ctx.network = network
+        ctx.trace_inputs = len(trace.inputs)
+        # The vector is saved so that autograd notices a step taken before the backward pass.
+        ctx.save_for_backward(vector, trace.output, *(trace.norm or ()), *trace.inputs)
+        return trace.output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        network = ctx.network
+        vector, output, *saved = ctx.saved_tensors
+        norm = tuple(saved[:3]) if network.layer_norm else None
+        trace = Trace(tuple(saved[-ctx.trace_inputs :]), output, norm)
+        gradient = torch.empty_like(vector) if ctx.needs_input_grad[1] else None
+        grad = network._backward(  # noqa: SLF001  # its other half
+            trace,
+            grad_output.contiguous(),
+            None if gradient is None else _split(gradient, network._shapes),  # noqa: SLF001
+            need_input=ctx.needs_input_grad[0],
+        )
+        return grad, gradient, None
+
+
+def _split(vector: Tensor, shapes: list[tuple[int, int, int]]) -> tuple[Tensor, ...]:
+    """Return views of a vector, one after the other."""
+    parts = vector.split_with_sizes([math.prod(shape) for shape in shapes])
+    return tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return x W + b per member; a single one goes through the plainer product."""
+    if len(weight) == 1:
+        return torch.addmm(bias[0, 0], x[0], weight[0]).unsqueeze(0)
+    return torch.baddbmm(bias, x, weight)
+
+
+def _product(one: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return the product per member; a single one goes through the plainer product."""
+    if len(one) == 1:
+        plain = torch.mm(one[0], other[0], out=None if out is None else out[0])
+        return plain.unsqueeze(0) if out is None else out
+    return torch.bmm(one, other, out=out)
