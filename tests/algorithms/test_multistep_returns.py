@@ -50,7 +50,7 @@ def test_ends_stop_n_step_returns_and_truncation_bootstraps():
     [
         (0.0, [6.0, 12.0, 19.0, 28.0]),
         (1.0, [6.5, 11.0, 18.0, 28.0]),
-        # 8 + 20; 4 + (15 + 14) / 2; 2 + (10 + 9.25) / 2; 1 + (5 + 5.8125) / 2
+        # The third is 4 and half of the mean of 30 and 28.
         (0.5, [6.40625, 11.625, 18.5, 28.0]),
     ],
 )
