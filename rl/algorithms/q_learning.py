@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from rl.algorithms import td_losses
@@ -25,7 +25,6 @@ from rl.algorithms.policy_state import (
 from rl.algorithms.q_network import QNetwork
 from rl.algorithms.replay_buffer import TransitionBatch
 
-INPUTS = ("observation", "reward")
 STEP_METRICS = ("td_loss", "q_value", "target_q", "gradient_norm")
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -61,14 +60,18 @@ class QConfig(Protocol):
 
 
 class QStep(NamedTuple):
-    """What one optimiser step tells; rows are agents of transitions."""
+    """What one optimiser step tells."""
 
     figures: Float[Tensor, " metric"]
-    """`INPUTS`, finite if all of them are, then `STEP_METRICS`."""
+    """`STEP_METRICS`."""
     error: Float[Tensor, "batch agent"]
     """y - Q(a) before the step."""
-    alive: Bool[Tensor, "batch agent"]
-    """Where the error counts."""
+    batch: TransitionBatch
+    """What was learnt from."""
+
+    def surprise(self) -> Float[Tensor, " batch"]:
+        """Return the largest magnitude of the errors of each transition's live agents."""
+        return self.error.abs().masked_fill(~self.batch.alive, 0.0).amax(-1)
 
 
 class QLearning:
@@ -94,23 +97,21 @@ class QLearning:
         Args:
             batch: Of transitions, weighted by importance.
         """
-        alive = batch.alive
-        share = alive / alive.sum().clamp_min(1)
-        weight = (share * batch.weight.unsqueeze(-1)).flatten()
-        target = self.targets(batch)
+        share = batch.alive / batch.alive.sum().clamp_min_(1)
+        weight, share = (share * batch.weight.unsqueeze(-1)).flatten(), share.flatten()
+        target = self.targets(batch).flatten()
         q, trace = self.network.trace(batch.observation.flatten(0, 1))
-        found = td_losses.td_loss(q, batch.action.flatten(), target.flatten(), weight)
+        found = td_losses.td_loss(q, batch.action.flatten(), target, weight)
         self.network.backward(trace, found.gradient)
         norm = _clip_norm(cast("Tensor", self.network.vector.grad), self._config.max_grad_norm)
         self._optimizer.step()
         self.steps += 1
         if self.steps % self._config.target_update_frequency == 0:
             self.target.vector.lerp_(self.network.vector, self._config.tau)
-
-        error = found.error.view_as(alive)
-        inputs = batch.observation.sum() + batch.next_observation.sum(), batch.reward.sum()
-        means = (share * (target - error)).sum(), (share * target).sum()
-        return QStep(torch.stack((*inputs, found.loss, *means, norm)), error, alive)
+        mean_target = torch.dot(share, target)
+        mean_q = mean_target - torch.dot(share, found.error)
+        figures = torch.stack((found.loss, mean_q, mean_target, norm))
+        return QStep(figures, found.error.view_as(batch.alive), batch)
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch agent"]:
@@ -164,15 +165,23 @@ def step_metrics(steps: Sequence[QStep]) -> TensorDict:
         DivergenceError: An observation, a reward or a loss was not finite.
     """
     means = torch.stack([step.figures for step in steps]).mean(0)
-    figures = dict(zip((*INPUTS, *STEP_METRICS), means, strict=True))
-    require_finite(figures)
-    levels = torch.tensor(QUANTILES, device=means.device)
+    if not torch.isfinite(means).all():
+        _name_what_is_not_finite(steps)
     last = steps[-1]
-    found = td_losses.quantiles(last.error.flatten(), last.alive.flatten(), levels)
-    named = zip(QUANTILES, found, strict=True)
-    return {name: figures[name] for name in STEP_METRICS} | {
-        f"td_error_{round(100 * level)}": value for level, value in named
-    }
+    levels = torch.tensor(QUANTILES, device=means.device)
+    alive = last.batch.alive.flatten()
+    found = td_losses.quantiles(last.error.flatten(), alive, levels)
+    names = [f"td_error_{round(100 * level)}" for level in QUANTILES]
+    return dict(zip((*STEP_METRICS, *names), (*means.unbind(), *found.unbind()), strict=True))
+
+
+def _name_what_is_not_finite(steps: Sequence[QStep]) -> None:
+    """Raise the error for the first step that went wrong, by what it was given if possible."""
+    for step in steps:
+        batch = step.batch
+        given = torch.cat((batch.observation, batch.next_observation))
+        require_finite({"observation": given, "reward": batch.reward})
+        require_finite(dict(zip(STEP_METRICS, step.figures, strict=True)))
 
 
 def _clip_norm(gradient: Tensor, limit: float) -> Tensor:

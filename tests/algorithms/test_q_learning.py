@@ -14,7 +14,7 @@ from rl.algorithms.losses import DivergenceError
 from rl.algorithms.q_learning import QLearning, step_metrics
 from rl.algorithms.q_network import QNetwork
 from rl.algorithms.replay_buffer import TransitionBatch
-from rl.algorithms.td_losses import huber, value_of_choice
+from rl.algorithms.td_losses import dueling_q, huber, value_of_choice
 
 BATCH, AGENT, OBS, ACT = 32, 2, 3, 4
 
@@ -50,7 +50,9 @@ def make_batch(seed=0, **changes):
 def loss_by_autograd(learning, batch):
     """Return the loss with its graph, written plainly."""
     target = learning.targets(batch)
-    q = learning.network(batch.observation)
+    q = learning.network.mlp(batch.observation.view(1, -1, OBS)).view(BATCH, AGENT, -1)
+    if learning.network.dueling:
+        q = dueling_q(q[..., :1], q[..., 1:])
     loss = batch.weight[:, None] * huber(target - value_of_choice(q, batch.action))
     return loss[batch.alive].sum() / batch.alive.sum()
 
@@ -62,13 +64,13 @@ def test_the_gradient_by_hand_is_that_of_autograd(dueling):
     (expected,) = torch.autograd.grad(loss, learning.network.vector)
     step = learning.step(batch)
     torch.testing.assert_close(learning.network.vector.grad, expected)
-    torch.testing.assert_close(step.figures[2], loss.detach())
-    torch.testing.assert_close(step.figures[5], expected.norm())
+    torch.testing.assert_close(step.figures[0], loss.detach())
+    torch.testing.assert_close(step.figures[3], expected.norm())
 
 
 def test_the_gradient_is_clipped():
     learning = make_learning(max_grad_norm=0.01)
-    before = float(learning.step(make_batch()).figures[5])
+    before = float(learning.step(make_batch()).figures[3])
     assert before > 0.1
     assert float(learning.network.vector.grad.norm()) == pytest.approx(0.01, rel=1e-4)
 
@@ -211,7 +213,15 @@ def test_absent_agents_change_nothing():
     )
     quiet_step, loud_step = one.step(batch), other.step(loud)
     torch.testing.assert_close(one.network.vector, other.network.vector)
-    torch.testing.assert_close(quiet_step.figures[2:], loud_step.figures[2:])
+    torch.testing.assert_close(quiet_step.figures, loud_step.figures)
+
+
+def test_surprise_is_that_of_the_most_surprised_live_agent():
+    alive = torch.tensor([[True, False], [True, True]]).repeat(BATCH // 2, 1)
+    step = make_learning().step(make_batch(alive=alive))
+    error = step.error.abs()
+    expected = torch.stack((error[::2, 0], error[1::2].amax(1)), 1).flatten()
+    assert torch.equal(step.surprise(), expected)
 
 
 def test_importance_weights_scale_the_slope_of_their_rows():
@@ -219,7 +229,7 @@ def test_importance_weights_scale_the_slope_of_their_rows():
     batch = make_batch(weight=torch.zeros(BATCH))
     step = learning.step(batch)
     assert not learning.network.vector.grad.any()
-    assert step.figures[2] == 0
+    assert step.figures[0] == 0
     assert step.error.abs().min() > 0
 
 
@@ -239,8 +249,8 @@ def test_metrics_are_means_over_the_steps_and_quantiles_of_the_last():
     metrics = step_metrics(steps)
     expected = (steps[0].figures + steps[1].figures) / 2
     names = ("td_loss", "q_value", "target_q", "gradient_norm")
-    torch.testing.assert_close(torch.stack([metrics[name] for name in names]), expected[2:])
-    error = steps[1].error[steps[1].alive]
+    torch.testing.assert_close(torch.stack([metrics[name] for name in names]), expected)
+    error = steps[1].error[steps[1].batch.alive]
     levels = torch.tensor([0.1, 0.5, 0.9])
     nearest = torch.quantile(error, levels, interpolation="nearest")
     found = [metrics[f"td_error_{level}"] for level in (10, 50, 90)]
