@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from rl.algorithms.step_writer import StepWriter
 from utils.errors import ConfigError
 
 
+@runtime_checkable
 class ExperienceConfig(Protocol):
     """The settings that SAC and TD3 share."""
 

@@ -62,7 +62,7 @@ def test_the_first_critic_alone_equals_the_first_of_both(prepared):
 
 
 def test_policy_and_targets_move_at_every_second_step_only():
-    agent = make("td3", policy_delay=2)
+    agent = make("td3", policy_delay=2, learning_starts=100)
     play(agent, 5, seed=1)
     batch = agent.experience.replay.sample(32, torch.Generator().manual_seed(0))
     moved = []
