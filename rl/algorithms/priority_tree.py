@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rl.algorithms.replay_columns import Columns
+from rl.algorithms.replay_columns import Columns, Field
 from utils.errors import ConfigError
 
-FAN_OUT = 64
+FAN_OUT_BITS = 6
+FAN_OUT = 1 << FAN_OUT_BITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +82,12 @@ class PriorityTree:
             device: Where the priorities lie.
         """
         nodes = -(-size // FAN_OUT)
-        self._leaves = torch.zeros(nodes * FAN_OUT, dtype=torch.float64, device=device)
-        self._groups = Columns([self._leaves.view(nodes, FAN_OUT)])
+        self._groups = Columns([Field((FAN_OUT,), torch.float64)], nodes, device)
+        self._leaves = self._groups.tensors[0].view(-1)
         self._sums = torch.zeros(nodes, dtype=torch.float64, device=device)
         self._running = torch.zeros(nodes + 1, dtype=torch.float64, device=device)
+        self._upper = torch.zeros(0, dtype=torch.float64, device=device)
+        """Upper ends of the shares, as fractions of the sum; of the last batch size asked for."""
 
     @property
     def priorities(self) -> Float[Tensor, " position"]:
@@ -102,8 +105,8 @@ class PriorityTree:
             position: Whose.
             priority: Not negative; 0 is never drawn.
         """
-        self._leaves[position] = priority.to(torch.float64)
-        node = position // FAN_OUT
+        self._leaves[position] = priority.to(self._leaves.dtype)
+        node = position >> FAN_OUT_BITS
         self._sums[node] = self._groups.at(node)[0].sum(1)
 
     def draw(
@@ -118,16 +121,17 @@ class PriorityTree:
         Returns:
             Positions in rising order, and their priorities.
         """
+        if len(self._upper) != batch_size:
+            shares = torch.arange(1, batch_size + 1, dtype=torch.float64, device=self._sums.device)
+            self._upper = shares / batch_size
         running = torch.cumsum(self._sums, 0, out=self._running[1:])
-        uniform = torch.rand(
-            batch_size, generator=generator, dtype=torch.float64, device=running.device
-        )
-        share = torch.arange(1, batch_size + 1, dtype=torch.float64, device=running.device)
         # Aims lie in (0, total], so that the first sum that reaches one is not zero.
-        aim = torch.minimum((share - uniform) * (running[-1] / batch_size), running[-1])
+        below = torch.empty_like(self._upper).uniform_(0.0, 1.0 / batch_size, generator=generator)
+        aim = (self._upper - below).mul_(running[-1])
         node = torch.searchsorted(running, aim)
         group = self._groups.at(node)[0]
         within = group.cumsum(1)
-        rest = torch.minimum(aim - self._running[node], within[:, -1]).unsqueeze(1)
-        leaf = torch.searchsorted(within, rest)
-        return node * FAN_OUT + leaf.squeeze(1), group.gather(1, leaf).squeeze(1)
+        rest = torch.minimum(aim.sub_(self._running.index_select(0, node)), within[:, -1])
+        leaf = torch.searchsorted(within, rest.unsqueeze(1))
+        position = torch.add(leaf.squeeze(1), node, alpha=FAN_OUT)
+        return position, self._leaves.index_select(0, position)

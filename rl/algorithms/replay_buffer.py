@@ -64,8 +64,9 @@ class ReplayBuffer:
         self._priority = priority
         self._ring: StepRing | None = None
         self._tree: PriorityTree | None = None
-        self._largest = torch.ones((), dtype=torch.float64, device=self._device)
+        self._largest = torch.ones((), device=self._device)
         self._num_drawn = 0
+        self._added_since_draw = True
 
     def __len__(self) -> int:
         """Return how many transitions can be drawn."""
@@ -87,6 +88,7 @@ class ReplayBuffer:
         row = torch.arange(ring.shapes.num_envs, device=self._device)
         added = row + ring.head * ring.shapes.num_envs
         ring.add(step)
+        self._added_since_draw = True
         if self._tree:
             self._tree.set(added, self._largest.expand(len(added)))
             self._tree.set(row + ring.head * ring.shapes.num_envs, torch.zeros_like(self._largest))
@@ -112,9 +114,11 @@ class ReplayBuffer:
             weight = torch.ones(batch_size, device=self._device)
             return self._transitions(ring, ring.positions(number), weight)
         index, priority = self._tree.draw(batch_size, generator)
-        weight = importance_weights(priority, self._priority.beta_at(self._num_drawn))
+        beta = self._priority.beta_at(self._num_drawn)
+        weight = importance_weights(priority.to(torch.float32), beta)
         self._num_drawn += 1
-        return self._transitions(ring, index, weight.to(torch.float32))
+        self._added_since_draw = False
+        return self._transitions(ring, index, weight)
 
     def update_priorities(
         self, index: Int64[Tensor, " batch"], td_error: Float[Tensor, " batch"]
@@ -127,12 +131,14 @@ class ReplayBuffer:
         """
         if self._tree is None or self._priority is None:
             return
-        error = td_error.detach().to(torch.float64).abs()
+        error = td_error.detach().abs()
         priority = (error + self._priority.epsilon).pow(self._priority.alpha)
         self._largest = torch.maximum(self._largest, priority.max())
         ring = self._filled()
-        unfinished = index // ring.shapes.num_envs == ring.head
-        self._tree.set(index, priority.masked_fill(unfinished, 0.0))
+        if self._added_since_draw:
+            unfinished = index // ring.shapes.num_envs == ring.head
+            priority = priority.masked_fill(unfinished, 0.0)
+        self._tree.set(index, priority)
 
     def sample_episodes(
         self, batch_size: int, max_length: int, generator: torch.Generator

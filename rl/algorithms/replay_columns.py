@@ -4,31 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64
 from torch import Tensor
+
+
+class Field:
+    """Shape and type of one entry of a column."""
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+        """Describe a column.
+
+        Args:
+            shape: Of one row's entry.
+            dtype: Of its numbers.
+        """
+        self.shape = tuple(shape)
+        self.dtype = dtype
 
 
 class Columns:
     """A table whose columns differ in shape and type.
 
-    On the CPU rows are taken through NumPy's view of the same memory, whose `take` costs less
-    than `index_select`, above all where many small columns are read.
+    On the CPU a row is one stretch of memory that NumPy copies whole, and the columns are views of
+    it: reading 256 of a million rows is bound by looks at distant memory, and so there is one per
+    row. On other devices every column is a tensor of its own.
     """
 
-    def __init__(self, tensors: Sequence[Shaped[Tensor, "row ..."]]) -> None:
-        """Take tensors as columns.
+    def __init__(self, fields: Sequence[Field], rows: int, device: torch.device) -> None:
+        """Make a table of zeros.
 
         Args:
-            tensors: Contiguous, without gradient; not copied.
+            fields: Of the columns.
+            rows: How many.
+            device: Where it lies.
         """
-        self.tensors = tuple(tensors)
-        on_cpu = all(tensor.device.type == "cpu" for tensor in self.tensors)
-        self._arrays = [tensor.numpy() for tensor in self.tensors] if on_cpu else None
+        self._fields = tuple(fields)
+        self._device = device
+        self._layout = _layout(self._fields)
+        self._packed: np.ndarray | None = None
+        self._names = [f"f{i}" for i in range(len(self._fields))]
+        if device.type == "cpu":
+            self._packed = np.zeros(rows, self._layout)
+            self.tensors = self._unpacked(self._packed)
+        else:
+            self.tensors = [
+                torch.zeros((rows, *field.shape), dtype=field.dtype, device=device)
+                for field in self._fields
+            ]
 
     def __len__(self) -> int:
         """Return how many rows there are."""
         return len(self.tensors[0])
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one row."""
+        return self._layout.itemsize
 
     def at(self, index: Int64[Tensor, " batch"]) -> list[Tensor]:
         """Copy some rows of every column.
@@ -36,10 +69,9 @@ class Columns:
         Args:
             index: Which; all exist.
         """
-        if self._arrays is None:
+        if self._packed is None:
             return [tensor.index_select(0, index) for tensor in self.tensors]
-        rows = index.numpy()
-        return [torch.from_numpy(array.take(rows, 0, mode="clip")) for array in self._arrays]
+        return self._unpacked(self._packed.take(index.numpy(), mode="clip"))
 
     def resized(self, rows: int) -> Columns:
         """Return a copy of another length; new rows are zero.
@@ -47,10 +79,10 @@ class Columns:
         Args:
             rows: How many there are to be.
         """
-        copies = [tensor.new_zeros((rows, *tensor.shape[1:])) for tensor in self.tensors]
-        for new, old in zip(copies, self.tensors, strict=True):
+        copy = Columns(self._fields, rows, self._device)
+        for new, old in zip(copy.tensors, self.tensors, strict=True):
             new[: len(old)] = old[:rows]
-        return Columns(copies)
+        return copy
 
     def by_row(self, width: int) -> list[Tensor]:
         """Return views `[row, width, ...]` of the columns.
@@ -61,7 +93,24 @@ class Columns:
         groups = len(self) // width
         return [tensor.view(groups, width, *tensor.shape[1:]) for tensor in self.tensors]
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of one row."""
-        return sum(tensor[:1].nbytes for tensor in self.tensors)
+    def _unpacked(self, packed: np.ndarray) -> list[Tensor]:
+        """Return the columns of packed rows, as views."""
+        return [torch.from_numpy(packed[name]) for name in self._names]
+
+
+def _layout(fields: Sequence[Field]) -> np.dtype[np.void]:
+    """Place fields in a row, the widest first, so that every one is aligned."""
+    formats = [(torch.empty(0, dtype=field.dtype).numpy().dtype, field.shape) for field in fields]
+    sizes = [np.dtype(one).itemsize for one in formats]
+    widest = max(field.dtype.itemsize for field in fields)
+    offsets, end = [0] * len(fields), 0
+    for i in sorted(range(len(fields)), key=lambda i: -fields[i].dtype.itemsize):
+        offsets[i], end = end, end + sizes[i]
+    return np.dtype(
+        {
+            "names": [f"f{i}" for i in range(len(fields))],
+            "formats": formats,
+            "offsets": offsets,
+            "itemsize": -(-end // widest) * widest,
+        }
+    )

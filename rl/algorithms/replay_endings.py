@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rl.algorithms.policy_state import TensorDict, take_tensor
-from rl.algorithms.replay_columns import Columns
+from rl.algorithms.replay_columns import Columns, Field
 
 _NUMBERS = 2**31
 
@@ -22,16 +22,16 @@ class Endings:
     It leaves when the row is overwritten in which its next episode begins.
     """
 
-    def __init__(self, final_observation: Float[Tensor, "env agent obs"], ring_rows: int) -> None:
+    def __init__(self, final_observation: Field, ring_rows: int, device: torch.device) -> None:
         """Make an empty queue.
 
         Args:
-            final_observation: For its shape and device.
+            final_observation: Shape of one.
             ring_rows: Rows of the ring that the boundaries lie in.
+            device: Where they are kept.
         """
-        finals = torch.zeros_like(final_observation[:1], dtype=torch.float32)
-        begins = torch.zeros(1, dtype=torch.int64, device=final_observation.device)
-        self._finals, self._begins = Columns([finals]), Columns([begins])
+        self._finals = Columns([final_observation], 1, device)
+        self._begins = Columns([Field((), torch.int64)], 1, device)
         self.oldest = 0
         self.count = 0
         self.begun = np.zeros(ring_rows, dtype=np.int32)

@@ -22,7 +22,7 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.replay_columns import Columns
+from rl.algorithms.replay_columns import Columns, Field
 from rl.algorithms.replay_endings import Endings
 from rl.algorithms.replay_steps import Done, Seen, Shapes, Step
 from utils.errors import ConfigError
@@ -78,24 +78,23 @@ class StepRing:
         agents = shapes.num_agents
         action_shape = (agents,) if shapes.action_size < 0 else (agents, shapes.action_size)
         action_type = _smallest_integer(shapes.mask_size) if shapes.is_choice else torch.float32
-        seen = Seen(
-            observation=torch.zeros((0, agents, shapes.observation_size)),
-            action_mask=torch.zeros((0, agents, shapes.mask_size), dtype=torch.bool),
-            alive=torch.zeros((0, agents), dtype=torch.bool),
-            state=torch.zeros((0, shapes.state_size)),
+        seen = (
+            Field((agents, shapes.observation_size)),
+            Field((agents, shapes.mask_size), torch.bool),
+            Field((agents,), torch.bool),
+            Field((shapes.state_size,)),
         )
-        done = Done(
-            reward=torch.zeros((0, agents)),
-            action=torch.zeros((0, *action_shape), dtype=action_type),
-            discount=torch.zeros((0, agents)),
-            boundary=torch.zeros(0, dtype=torch.int32),
+        done = (
+            Field((agents,)),
+            Field(action_shape, action_type),
+            Field((agents,)),
+            Field((), torch.int32),
         )
-        self._seen_columns = Columns([column.to(device) for column in seen])
-        self._done_columns = Columns([column.to(device) for column in done])
+        self._seen_columns = Columns(seen, 0, device)
+        self._done_columns = Columns(done, 0, device)
         self._require_memory(capacity)
         self._grow(min(max(FIRST_POSITIONS // shapes.num_envs, 2), self.ring_rows))
-        final_like = torch.zeros((1, agents, shapes.observation_size), device=device)
-        self.endings = Endings(final_like, self.ring_rows)
+        self.endings = Endings(Field((agents, shapes.observation_size)), self.ring_rows, device)
 
     def positions(self, number: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         """Return the positions of steps counted from the oldest.
@@ -205,10 +204,10 @@ class StepRing:
         self.endings.load_state_dict(under_prefix("endings", state))
         self.head, self.num_rows = head, num_rows
 
-    def _columns(self) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+    def _columns(self) -> tuple[tuple[str, ...], list[Tensor]]:
         """Return names and tensors of all columns."""
-        tensors = self._seen_columns.tensors + self._done_columns.tensors
-        return Seen._fields + Done._fields, tensors
+        tensors = [*self._seen_columns.tensors, *self._done_columns.tensors]
+        return (*Seen._fields, *Done._fields), tensors
 
     def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> None:
         """Note episodes that begin although none was seen to end: the first, and after a break."""
@@ -255,7 +254,7 @@ class StepRing:
             raise ConfigError(
                 f"buffer_size {capacity:,} needs {needed:,} bytes ({one:,} a transition of "
                 f"{self.shapes.num_agents} agents), but {free:,} are available on {self.device}: "
-                f"set it to at most {free // one:,}"
+                f"set it to at most {max(free // one - self.shapes.num_envs, 0):,}"
             )
 
 
