@@ -30,7 +30,7 @@ PAPER = {
     "vdn": {"1": [[6.94, 6.94], [6.35, 6.36]], "2B": [[-1.87, 2.31], [2.33, 6.51]]},
     "qmix": {"1": [[6.93, 6.93], [7.92, 7.92]], "2B": [[0.00, 1.00], [1.00, 8.00]]},
 }
-"""arXiv:1803.11485, table 1, as recalled: not confirmed here."""
+"""arXiv:1803.11485, its tables of the two-step game, as recalled; not read here."""
 
 Table = list[list[float]]
 
@@ -107,8 +107,32 @@ def greedy_return(agent: QMIXAgent) -> float:
     while not record.terminated.any():
         action = agent.act(record.observation, record.action_mask, deterministic=True).action
         record = game.step(action)
-        paid += float(record.reward.sum())
+        paid += float(record.reward.sum())  # halves to each agent
     return paid
+
+
+def train(config: QMIXConfig, seed: int, *, env_steps: int) -> QMIXAgent:
+    """Return a team that has learnt the game.
+
+    Args:
+        config: Settings.
+        seed: Of everything.
+        env_steps: How long, over all copies.
+    """
+    game = make_game(COPIES)
+    agent = QMIXAgent(
+        "team",
+        game.observation_size,
+        game.action_size,
+        config,
+        num_agents=game.num_agents,
+        state_size=game.state_size,
+        seed=seed,
+    )
+    learner = ReplayLearner(game, agent, seed=seed)
+    while learner.env_steps < env_steps:
+        learner.learn(env_steps)
+    return agent
 
 
 def train_once(mixer: Mixing, seed: int, *, env_steps: int = ENV_STEPS) -> Result:
@@ -117,22 +141,10 @@ def train_once(mixer: Mixing, seed: int, *, env_steps: int = ENV_STEPS) -> Resul
     Args:
         mixer: `vdn` or `qmix`.
         seed: Of everything.
-        env_steps: How long.
+        env_steps: How long, over all copies.
     """
-    game = make_game(COPIES)
-    agent = QMIXAgent(
-        "team",
-        game.observation_size,
-        game.action_size,
-        make_config(mixer),
-        num_agents=game.num_agents,
-        state_size=game.state_size,
-        seed=seed,
-    )
-    learner = ReplayLearner(game, agent, seed=seed)
     started = time.process_time()
-    while learner.env_steps < env_steps:
-        learner.learn(env_steps)
+    agent = train(make_config(mixer), seed, env_steps=env_steps)
     return Result(
         mixer=mixer,
         seed=seed,

@@ -50,16 +50,15 @@ def team_td_loss(
         reward: r, of the team.
         double: Whether the online network chooses a'.
     """
-    nothing = network.values.empty_memory(batch.observation.shape[1])
-    q, _ = network.values(batch.observation, nothing)
+    q, online_next = network.values.around(batch.observation)
     alive, mask = batch.alive[:-1], batch.action_mask[1:]
     with torch.no_grad():
-        next_q = target.values(batch.observation, nothing)[0][1:]
-        best = double_q_value(q[1:], next_q, mask) if double else greedy_value(next_q, mask)
+        next_q = target.values.after(batch.observation)
+        best = double_q_value(online_next, next_q, mask) if double else greedy_value(next_q, mask)
         stays = alive & (batch.discount > 0.0)
         following, _ = target.total(best, stays, batch.state[1:])
         wanted = td_target(reward, batch.discount.amax(-1), following)
-    chosen = value_of_choice(q[:-1], batch.action)
+    chosen = value_of_choice(q, batch.action)
     total, weights = network.total(chosen, alive, batch.state[:-1])
     counts = batch.valid & alive.any(-1)
     error = (wanted - total).masked_fill(~counts, 0.0)

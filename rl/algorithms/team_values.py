@@ -86,6 +86,38 @@ class TeamValues(nn.Module):
             rows, memory = steps.flatten(0, 1), last.view_as(memory)
         return self.head(rows[None])[0].view(*leading, -1), memory
 
+    def around(
+        self, observation: Float[Tensor, "moment batch agent obs"]
+    ) -> tuple[Float[Tensor, "time batch agent act"], Float[Tensor, "time batch agent act"]]:
+        """Value all choices before every step of whole episodes, and after it without gradient.
+
+        Args:
+            observation: Of episodes from their first step, or around single steps.
+        """
+        nothing = self.empty_memory(observation.shape[1])
+        if self.gru is not None:
+            q, _ = self(observation, nothing)
+            return q[:-1], q[1:].detach()
+        with torch.no_grad():
+            following, _ = self(observation[1:], nothing)
+        return self(observation[:-1], nothing)[0], following
+
+    @torch.no_grad()
+    def after(
+        self, observation: Float[Tensor, "moment batch agent obs"]
+    ) -> Float[Tensor, "time batch agent act"]:
+        """Value all choices after every step of whole episodes, as a target.
+
+        Args:
+            observation: Of episodes from their first step, or around single steps.
+        """
+        nothing = self.empty_memory(observation.shape[1])
+        if self.gru is None:
+            following: Tensor = self(observation[1:], nothing)[0]
+            return following
+        whole: Tensor = self(observation, nothing)[0]
+        return whole[1:]
+
 
 class TeamNetwork(nn.Module):
     """The agents' values, and how they become the team's."""
