@@ -162,9 +162,7 @@ class ActorCritic(nn.Module):
             observation: As the environment gave it; the last axis of the batch is the agents'.
             mask: True where a dimension or choice is in use; None where all are.
         """
-        stacked = self._seen(self._by_moment(self.normalize(observation)))
-        output = self.actor(stacked.flatten(1, 2)).view(*stacked.shape[:3], -1)
-        output = self.groups.by_agent(output).reshape(*observation.shape[:-1], -1)
+        output = self._of_agents(self.actor, self.normalize(observation))
         log_std = None if self.log_std is None else self.groups.of_agent(self.log_std)
         return self._distribution(output, mask, log_std)
 
@@ -174,13 +172,10 @@ class ActorCritic(nn.Module):
         Args:
             observation: As the environment gave it; the last axis of the batch is the agents'.
         """
-        moments = self._by_moment(self.normalize(observation))
-        if self.shape.is_central:
-            value: Tensor = self.critic(moments.flatten(1).unsqueeze(0))
-        else:
-            stacked = self._seen(moments)
-            rows = self.critic(stacked.flatten(1, 2)).view(*stacked.shape[:3], 1)
-            value = self.groups.by_agent(rows)
+        normalized = self.normalize(observation)
+        if not self.shape.is_central:
+            return self._of_agents(self.critic, normalized).squeeze(-1)
+        value: Tensor = self.critic(normalized.reshape(1, -1, self.critic.sizes[0]))
         return value.reshape(observation.shape[:-1])
 
     def inputs(
@@ -247,8 +242,18 @@ class ActorCritic(nn.Module):
             )
         return self.actor.export_layers(self.normalizer)
 
-    def _by_moment(self, rows: Tensor) -> Float[Tensor, "moment agent obs"]:
-        return rows.reshape(-1, self.shape.num_agents, rows.shape[-1])
+    def _of_agents(
+        self, network: StackedMLP, normalized: Float[Tensor, "*batch obs"]
+    ) -> Float[Tensor, "*batch out"]:
+        """Evaluate a network for every agent of a batch of any shape."""
+        batch = normalized.shape[:-1]
+        if self.groups.is_shared and not self.shape.append_agent_id:
+            rows = normalized.reshape(1, -1, normalized.shape[-1])
+            return network.forward(rows).view(*batch, -1)
+        moments = normalized.reshape(-1, self.shape.num_agents, normalized.shape[-1])
+        stacked = self._seen(moments)
+        output = network.forward(stacked.flatten(1, 2)).view(*stacked.shape[:3], -1)
+        return self.groups.by_agent(output).reshape(*batch, -1)
 
     def _seen(
         self, normalized: Float[Tensor, "moment agent obs"]

@@ -124,9 +124,10 @@ class DiagonalGaussian:
 
 @dataclass(frozen=True)
 class MaskedCategorical:
-    """One choice of several, with `log_prob_of_choice` normalised over the choices in use."""
+    """One choice of several; probabilities are normalised when they are first asked for."""
 
-    log_prob_of_choice: Float[Tensor, "*batch choice"]
+    logits: Float[Tensor, "*batch choice"]
+    """As low as can be where a choice is out of use."""
 
     @classmethod
     def from_logits(
@@ -134,7 +135,7 @@ class MaskedCategorical:
         logits: Float[Tensor, "*batch choice"],
         mask: Bool[Tensor, "*batch choice"] | None = None,
     ) -> MaskedCategorical:
-        """Normalise logits over the choices that the mask allows.
+        """Leave out the choices that the mask forbids.
 
         Args:
             logits: Unnormalised log-probabilities.
@@ -143,7 +144,12 @@ class MaskedCategorical:
         """
         if mask is not None:
             logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
-        return cls(logits.log_softmax(-1))
+        return cls(logits)
+
+    @cached_property
+    def log_prob_of_choice(self) -> Float[Tensor, "*batch choice"]:
+        """Log-probabilities of all choices."""
+        return self.logits.log_softmax(-1)
 
     def sample(self, generator: torch.Generator) -> Int64[Tensor, "*batch"]:
         """Draw one choice per row by the Gumbel-max rule.
@@ -151,13 +157,13 @@ class MaskedCategorical:
         Args:
             generator: Source of chance, on the device of the distribution.
         """
-        waiting = torch.empty_like(self.log_prob_of_choice).exponential_(generator=generator)
+        waiting = torch.empty_like(self.logits).exponential_(generator=generator)
         tiny = torch.finfo(waiting.dtype).tiny
-        return (self.log_prob_of_choice - waiting.clamp_min_(tiny).log_()).argmax(-1)
+        return (self.logits - waiting.clamp_min_(tiny).log_()).argmax(-1)
 
     def mode(self) -> Int64[Tensor, "*batch"]:
         """Return the likeliest choice of each row."""
-        return self.log_prob_of_choice.argmax(-1)
+        return self.logits.argmax(-1)
 
     def log_prob(self, action: Int64[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return the log-probability of one choice per row.

@@ -79,7 +79,7 @@ class Collector:
         self._recurrent = agent if isinstance(agent, RecurrentPPOAgent) else None
         self._seed = seed
         self._record = environment.reset(seed)
-        self._rollout = Rollout.allocate(
+        rollout = Rollout.allocate(
             rollout_steps,
             self._record.observation,
             self._record.action_mask,
@@ -87,7 +87,15 @@ class Collector:
             num_costs=num_costs,
             memory_size=0 if self._recurrent is None else self._recurrent.memory_size,
         )
-        self._episode_ended = torch.zeros_like(self._rollout.ended[:, :, 0])
+        copies = self._record.agent_alive
+        self._alive = copies.new_zeros((rollout_steps + 1, *copies.shape))
+        self._rollout = replace(rollout, alive=self._alive[:-1])
+        self._terminated = copies.new_zeros((rollout_steps, len(copies)))
+        self._truncated = torch.zeros_like(self._terminated)
+        before = (rollout.observation, rollout.action_mask, rollout.action, rollout.log_prob)
+        after = (rollout.reward, self._terminated, self._truncated, self._alive[1:], rollout.cost)
+        self._before = list(zip(*(column.unbind() for column in before), strict=True))
+        self._after = list(zip(*(column.unbind() for column in after), strict=True))
         self._sums = torch.zeros(2, environment.num_envs, dtype=torch.float64).to(
             environment.device
         )
@@ -101,41 +109,49 @@ class Collector:
         """
         rollout = self._rollout
         rollout.memory.copy_(self._memory())
+        self._alive[0] = self._record.agent_alive
         cuts: list[Cut] = []
         metrics: list[Mapping[str, Tensor]] = []
         for time in range(len(rollout.reward)):
             following = self._step(time)
-            cut = following.truncated & ~following.terminated
-            if cut.any():
-                cuts.append(Cut(time, cut, following.final_observation[cut], self._memory()[cut]))
+            if following.final_observation is not following.observation:
+                cut = following.truncated & ~following.terminated
+                if cut.any():
+                    final = following.final_observation[cut]
+                    cuts.append(Cut(time, cut, final, self._memory()[cut]))
             if self._recurrent is not None:
+                self._mark_ends(slice(time, time + 1))
                 self._recurrent.forget(rollout.ended[time])
             metrics.append(following.metrics)
             self._record = following
+        self._mark_ends(slice(None))
         self._estimate_values(cuts)
         return rollout, self._summarise(metrics)
 
     def _step(self, time: int) -> StepRecord:
         """Take one step and write it down, before the environment can reuse its tensors."""
-        rollout, record = self._rollout, self._record
-        alive = record.agent_alive
+        record = self._record
         sample = self._agent.act(record.observation, record.action_mask)
-        rollout.observation[time] = record.observation
-        rollout.action_mask[time] = record.action_mask
-        rollout.alive[time] = alive
-        rollout.action[time] = sample.action
-        rollout.log_prob[time] = sample.log_prob
-
+        seen = (record.observation, record.action_mask, sample.action, sample.log_prob)
+        for row, value in zip(self._before[time], seen, strict=True):
+            row.copy_(value)
         following = self._environment.step(sample.action)
-        ended = (following.terminated | following.truncated).unsqueeze(-1)
-        has_left = rollout.alive[time] & ~following.agent_alive & ~ended
-        is_over = following.terminated.unsqueeze(-1) | has_left
-        rollout.reward[time] = following.reward
-        rollout.cost[time] = following.cost[..., : rollout.cost.shape[-1]]
-        self._episode_ended[time] = ended.squeeze(-1)
-        rollout.ended[time] = ended | has_left
-        rollout.discount[time] = torch.where(is_over, 0.0, self._agent.config.gamma)
+        *rows, cost = self._after[time]
+        came = (following.reward, following.terminated, following.truncated, following.agent_alive)
+        for row, value in zip(rows, came, strict=True):
+            row.copy_(value)
+        if cost.shape[-1]:
+            cost.copy_(following.cost)
         return following
+
+    def _mark_ends(self, steps: slice) -> None:
+        """Say of some steps where episodes ended, and what the future is worth after them."""
+        rollout, terminated = self._rollout, self._terminated[steps].unsqueeze(-1)
+        ended = terminated | self._truncated[steps].unsqueeze(-1)
+        has_left = self._alive[:-1][steps] & ~self._alive[1:][steps] & ~ended
+        rollout.ended[steps] = ended | has_left
+        going_on = ~(terminated | has_left)
+        rollout.discount[steps] = going_on.to(rollout.discount.dtype) * self._agent.config.gamma
 
     def _memory(self) -> Tensor:
         """Return what a recurrent policy remembers; no columns for another, or for nothing yet."""
@@ -174,7 +190,8 @@ class Collector:
     def _summarise(self, metrics: list[Mapping[str, Tensor]]) -> RolloutSummary:
         reward = self._rollout.reward.sum(-1)
         self.env_steps += reward.numel()
-        summary, self._sums = summarise(reward, self._episode_ended, self._sums, metrics)
+        ended = self._terminated | self._truncated
+        summary, self._sums = summarise(reward, ended, self._sums, metrics)
         return summary
 
     def state_dict(self) -> TensorDict:
