@@ -134,7 +134,6 @@ class DQNAgent:
         progress = self.env_steps / self.config.epsilon_decay_steps
         return linear_schedule(self.config.epsilon_start, self.config.epsilon_end, progress)
 
-    @torch.no_grad()
     def act(
         self,
         observation: Float[Tensor, "*batch obs"],
