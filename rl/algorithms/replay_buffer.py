@@ -64,7 +64,7 @@ class ReplayBuffer:
         self._priority = priority
         self._ring: StepRing | None = None
         self._tree: PriorityTree | None = None
-        self._largest = torch.ones((), dtype=torch.float64, device=self._device)
+        self._largest = torch.ones((), device=self._device)
         self._num_drawn = 0
         self._added_since_draw = True
 
@@ -114,10 +114,11 @@ class ReplayBuffer:
             weight = torch.ones(batch_size, device=self._device)
             return self._transitions(ring, ring.positions(number), weight)
         index, priority = self._tree.draw(batch_size, generator)
-        weight = importance_weights(priority, self._priority.beta_at(self._num_drawn))
+        beta = self._priority.beta_at(self._num_drawn)
+        weight = importance_weights(priority.to(torch.float32), beta)
         self._num_drawn += 1
         self._added_since_draw = False
-        return self._transitions(ring, index, weight.to(torch.float32))
+        return self._transitions(ring, index, weight)
 
     def update_priorities(
         self, index: Int64[Tensor, " batch"], td_error: Float[Tensor, " batch"]
@@ -130,7 +131,7 @@ class ReplayBuffer:
         """
         if self._tree is None or self._priority is None:
             return
-        error = td_error.detach().to(torch.float64).abs()
+        error = td_error.detach().abs()
         priority = (error + self._priority.epsilon).pow(self._priority.alpha)
         self._largest = torch.maximum(self._largest, priority.max())
         ring = self._filled()

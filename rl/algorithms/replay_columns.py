@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-ALIGNMENT = 8
-
 
 class Field:
     """Shape and type of one entry of a column."""
@@ -104,6 +102,7 @@ def _layout(fields: Sequence[Field]) -> np.dtype[np.void]:
     """Place fields in a row, the widest first, so that every one is aligned."""
     formats = [(torch.empty(0, dtype=field.dtype).numpy().dtype, field.shape) for field in fields]
     sizes = [np.dtype(one).itemsize for one in formats]
+    widest = max(field.dtype.itemsize for field in fields)
     offsets, end = [0] * len(fields), 0
     for i in sorted(range(len(fields)), key=lambda i: -fields[i].dtype.itemsize):
         offsets[i], end = end, end + sizes[i]
@@ -112,6 +111,6 @@ def _layout(fields: Sequence[Field]) -> np.dtype[np.void]:
             "names": [f"f{i}" for i in range(len(fields))],
             "formats": formats,
             "offsets": offsets,
-            "itemsize": -(-end // ALIGNMENT) * ALIGNMENT,
+            "itemsize": -(-end // widest) * widest,
         }
     )

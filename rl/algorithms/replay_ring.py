@@ -260,7 +260,7 @@ class StepRing:
             raise ConfigError(
                 f"buffer_size {capacity:,} needs {needed:,} bytes ({one:,} a transition of "
                 f"{self.shapes.num_agents} agents), but {free:,} are available on {self.device}: "
-                f"set it to at most {free // one:,}"
+                f"set it to at most {max(free // one - self.shapes.num_envs, 0):,}"
             )
 
 

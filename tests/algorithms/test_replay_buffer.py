@@ -133,9 +133,9 @@ def test_memory_that_does_not_fit_is_refused_with_the_bytes(monkeypatch):
     monkeypatch.setattr(replay_ring, "available_bytes", lambda device: 1000)
     step = Stream(num_envs=2, num_agents=1, state_size=0).steps(1)[0]
     # Seen: observation 8, mask 3, alive 1; done: reward, discount, boundary 4 each, action 1.
-    with pytest.raises(ConfigError, match=r"needs 3,264 bytes \(32 a transition.*1,000.*most 31"):
+    with pytest.raises(ConfigError, match=r"needs 2,856 bytes \(28 a transition.*1,000.*most 33"):
         ReplayBuffer(capacity=100, gamma=0.9).add(step)
-    ReplayBuffer(capacity=28, gamma=0.9).add(step)
+    ReplayBuffer(capacity=33, gamma=0.9).add(step)
 
 
 def test_memory_is_taken_as_it_fills():
