@@ -164,7 +164,8 @@ class StepRing:
         for column, now, then in zip(self._seen, before, after, strict=True):
             if is_new:
                 column[row] = now
-            column[following] = then
+            if then.numel():
+                column[following] = then
         self._done.reward[row] = step.reward
         self._done.action[row] = step.action
         self._done.discount[row] = (step.alive & future) * self._gamma
