@@ -50,7 +50,9 @@ class GymnasiumAdapter:
         make_one: MakeEnvironment = (
             (lambda: gymnasium.make(make)) if isinstance(make, str) else make
         )
-        self._envs = SyncVectorEnv([make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        self._envs = SyncVectorEnv(
+            [make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=False
+        )
         self._first_seed: int | None = seed
         self.num_envs = num_envs
         self.num_agents = 1
@@ -138,11 +140,12 @@ class GymnasiumAdapter:
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
     ) -> StepRecord:
+        rewards = reward.astype(np.float32).reshape(-1, 1)
         return StepRecord(
             observation=observation,
             action_mask=self._mask,
             agent_alive=self._alive,
-            reward=torch.from_numpy(reward.astype(np.float32)[:, None]),
+            reward=torch.from_numpy(rewards),
             cost=self._no_cost,
             terminated=torch.from_numpy(terminated),
             truncated=torch.from_numpy(truncated),
@@ -161,7 +164,7 @@ class GymnasiumAdapter:
 
     def _to_tensor(self, observation: Numbers) -> Tensor:
         rows = observation.reshape(len(observation), 1, -1)
-        return torch.from_numpy(np.asarray(rows, dtype=np.float32))
+        return torch.tensor(rows, dtype=torch.float32)
 
     def _to_native(self, action: Tensor) -> Numbers:
         space = self._action_space
