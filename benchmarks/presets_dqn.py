@@ -39,5 +39,7 @@ LUNAR_LANDER = DQNConfig(
     epsilon_end=0.02,
     epsilon_decay_steps=40_000,
 )
-"""LunarLander-v3 in `LUNAR_LANDER_ENV_STEPS` transitions of `LUNAR_LANDER_COPIES` copies; a proposal
-that has not been run to its end."""
+"""LunarLander-v3 in `LUNAR_LANDER_ENV_STEPS` transitions of `LUNAR_LANDER_COPIES` copies.
+
+A proposal: it has not been run to its end.
+"""
