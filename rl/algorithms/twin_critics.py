@@ -86,7 +86,7 @@ class TwinCritics:
         network.to(device).requires_grad_(requires_grad=False)
         self.target = network.copy().requires_grad_(requires_grad=False)
         self._trained = TrainedNetwork(network, learning_rate)
-        self._first = _first_member(network)
+        self._first = network.first_members(1)
         self._levels = torch.tensor(list(TD_ERROR_QUANTILES.values()), device=device)
 
     @property
@@ -188,11 +188,3 @@ def _pair(network: StackedMLP, observation: Tensor, action: Tensor) -> Tensor:
 def _evaluate(network: StackedMLP, observation: Tensor, action: Tensor) -> Tensor:
     output: Tensor = network(_pair(network, observation, action))
     return output.squeeze(-1)
-
-
-def _first_member(network: StackedMLP) -> StackedMLP:
-    """Return the first perceptron of a stack, alone, on the same memory."""
-    first = StackedMLP(network.sizes, activation=network.activation, generator=torch.Generator())
-    first.weights = tuple(weight[:1] for weight in network.weights)
-    first.biases = tuple(bias[:1] for bias in network.biases)
-    return first.requires_grad_(requires_grad=False)
