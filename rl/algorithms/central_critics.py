@@ -85,6 +85,7 @@ class CentralCritics(nn.Module):
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
         self.rest = StackedMLP((*hidden_dims, 1), stack=stack, init="uniform", generator=generator)
 
+    @torch.no_grad()
     def trace(self, joint: Float[Tensor, "batch joint"]) -> CriticTrace:
         """Evaluate every critic and keep what the backward passes need.
 
@@ -97,6 +98,7 @@ class CentralCritics(nn.Module):
         hidden = self._activate(sets.add_(self.bias) if own else sets + self.bias)
         return CriticTrace(joint, hidden, self.rest.trace(self._as_rows(hidden.active)))
 
+    @torch.no_grad()
     def backward(self, trace: CriticTrace, grad: Float[Tensor, "critic agent batch"]) -> None:
         """Write the gradients of all weights over their `.grad`.
 
@@ -114,6 +116,7 @@ class CentralCritics(nn.Module):
             self.weight.grad = torch.empty_like(self.weight, requires_grad=False)
         torch.bmm(joint, raw.flatten(0, 1), out=self.weight.grad)
 
+    @torch.no_grad()
     def improve(
         self,
         trace: CriticTrace,

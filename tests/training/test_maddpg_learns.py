@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rl.algorithms.maddpg_agent import MADDPGAgent, MADDPGConfig
+from rl.environments.catalog import make_world
 from rl.training.replay_learner import ReplayLearner
 from tests.training.team_games import Messages, PayoffTables
 
@@ -53,3 +54,27 @@ def test_a_team_finds_the_best_pair_of_choices(variant):
     observation = world.reset(1).observation
     drawn = torch.stack([agent.act(observation, world.mask).action for _ in range(50)])
     assert drawn.max() < 3
+
+
+def test_a_team_trains_in_the_world_of_nodes():
+    world = make_world("distributed_nodes", num_envs=10, seed=0)
+    spec = world.groups[0].action
+    config = MADDPGConfig(learning_starts=500, train_frequency=10, **SMALL)
+    agent = MADDPGAgent(
+        "nodes",
+        world.observation_size,
+        spec.size,
+        config,
+        num_agents=world.num_agents,
+        discrete=False,
+        seed=0,
+        action_low=spec.low,
+        action_high=spec.high,
+    )
+    learner = ReplayLearner(world, agent, seed=0)
+    while learner.env_steps < 2000:
+        _, metrics = learner.learn(2000)
+    assert torch.isfinite(torch.stack(list(metrics.values()))).all()
+    action = agent.act(world.reset(1).observation, None).action
+    assert action.min() >= spec.low
+    assert action.max() <= spec.high
