@@ -7,7 +7,6 @@ own columns of the first layer change, so its product is corrected, not computed
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple, cast
 
 import torch
@@ -138,7 +137,7 @@ class CentralCritics(nn.Module):
         """
         own = self._own_weight()
         hidden = self._activate(torch.baddbmm(trace.hidden.raw[0], change, own))
-        first = _first_members(self.rest, self.num_sets)
+        first = self.rest.first_members(self.num_sets)
         rest = first.trace(self._as_rows(hidden.active))
         rows = first.backward(
             rest, grad.reshape(rest.output.shape), need_input=True, need_parameters=False
@@ -176,12 +175,3 @@ class CentralCritics(nn.Module):
             grad, hidden.raw, [grad.shape[-1]], *hidden.moments, None, None, [True, False, False]
         )[0]
         return at_raw
-
-
-def _first_members(network: StackedMLP, count: int) -> StackedMLP:
-    """Return a view of the first perceptrons of a stack."""
-    first = copy.copy(network)
-    first.stack = count
-    first.weights = tuple(weight[:count] for weight in network.weights)
-    first.biases = tuple(bias[:count] for bias in network.biases)
-    return first
