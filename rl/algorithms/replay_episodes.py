@@ -20,6 +20,10 @@ class EpisodeBatch:
     those of the moment before, because a step record does not tell them.
     """
 
+    observation: Float[Tensor, "time+1 batch agent obs"]
+    action_mask: Bool[Tensor, "time+1 batch agent act"]
+    alive: Bool[Tensor, "time+1 batch agent"]
+    state: Float[Tensor, "time+1 batch state"]
     action: Shaped[Tensor, "time batch agent ..."]
     reward: Float[Tensor, "time batch agent"]
     """Of one step each; 0 where not valid."""
@@ -27,11 +31,6 @@ class EpisodeBatch:
     """gamma; 0 where the episode terminated, the agent left, or nothing is valid."""
     valid: Bool[Tensor, "time batch"]
     """False after an episode's end, and after the newest step of one under way."""
-    # These come last, so that a checker of shapes knows `time` when it meets `time+1`.
-    observation: Float[Tensor, "time+1 batch agent obs"]
-    action_mask: Bool[Tensor, "time+1 batch agent act"]
-    alive: Bool[Tensor, "time+1 batch agent"]
-    state: Float[Tensor, "time+1 batch state"]
 
 
 def gather_episodes(
