@@ -91,7 +91,9 @@ class ReplayBuffer:
         self._added_since_draw = True
         if self._tree:
             self._tree.set(added, self._largest.expand(len(added)))
-            self._tree.set(row + ring.head * ring.shapes.num_envs, torch.zeros_like(self._largest))
+            self._tree.set(
+                row + ring.head * ring.shapes.num_envs, self._largest.new_zeros(len(row))
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """Draw transitions, with replacement.
