@@ -77,6 +77,8 @@ class NodeWorldConfig:
     """Expected number that waits before the first step."""
     workloads_per_step: float = 0.05
     """Expected number before every later step."""
+    rate_factors: tuple[float, ...] = (1.0,)
+    """Episodes take these multiples of both expected numbers in turn."""
     max_steps: int = 1000
 
     def __post_init__(self) -> None:
@@ -96,14 +98,17 @@ class NodeWorldConfig:
             raise ConfigError("num_nodes, num_priorities and max_steps want to be at least 1")
         if not 0 < self.deadline[0] <= self.deadline[1] < math.inf:
             raise ConfigError(f"deadline wants 0 < earliest <= latest, finite: {self.deadline}")
-        rates = (self.initial_workloads, self.workloads_per_step)
+        rates = (self.initial_workloads, self.workloads_per_step, *self.rate_factors)
         if min(rates) < 0 or not all(map(math.isfinite, rates)):
             raise ConfigError(f"expected numbers of workloads want to be finite and >= 0: {rates}")
+        if not self.rate_factors:
+            raise ConfigError("rate_factors is empty: give at least one, such as 1.0")
 
     @property
     def max_workloads(self) -> int:
         """Room for workloads in an episode; more, of which the chance is below 1e-10, are cut."""
         mean = self.initial_workloads + self.workloads_per_step * (self.max_steps - 1)
+        mean *= max(self.rate_factors)
         return math.ceil(mean + SPARE_DEVIATIONS * math.sqrt(mean)) + 16
 
 
@@ -129,8 +134,9 @@ class NodeWorkload:
         size = generator.uniform(
             config.smallest_node, config.largest_node, (num_episodes, config.num_nodes, 1)
         )
-        rate = np.full(config.max_steps, config.workloads_per_step)
-        rate[0] = config.initial_workloads
+        factor = np.resize(config.rate_factors, (num_episodes, 1))
+        rate = np.full(config.max_steps, config.workloads_per_step) * factor
+        rate[:, :1] = config.initial_workloads * factor
         count = generator.poisson(rate, (num_episodes, config.max_steps))
         arrived = np.minimum(count.cumsum(1), room)
         shape = (num_episodes, room)

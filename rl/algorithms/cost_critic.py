@@ -16,12 +16,7 @@ from rl.algorithms.constraints import (
     mean_step_cost,
     next_multipliers,
 )
-from rl.algorithms.networks import (
-    CRITIC_GAIN,
-    Activation,
-    join_parameters,
-    multilayer_perceptron,
-)
+from rl.algorithms.networks import CRITIC_GAIN, Activation
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
@@ -34,6 +29,7 @@ from rl.algorithms.policy_state import (
 )
 from rl.algorithms.returns import generalized_advantages
 from rl.algorithms.rollout_buffer import Rollout
+from rl.algorithms.stacked_networks import StackedMLP
 
 
 class CostConstraint:
@@ -62,15 +58,16 @@ class CostConstraint:
         self.config = config
         self.num_costs = len(config.cost_limits)
         self.state = MultiplierState(*(t.to(device) for t in first_multipliers(config)))
-        self.critic = multilayer_perceptron(
+        self.critic = StackedMLP(
             (*sizes, self.num_costs),
+            stack=1,
             activation=activation,
             output_gain=CRITIC_GAIN,
             generator=generator,
         ).to(device)
-        self._parameters = list(self.critic.parameters())
-        self._vector = join_parameters(self._parameters)
-        self.optimizer = torch.optim.Adam([self._vector], lr=learning_rate, eps=1e-5, fused=True)
+        self.optimizer = torch.optim.Adam(
+            [self.critic.vector], lr=learning_rate, eps=1e-5, fused=True
+        )
 
     @torch.no_grad()
     def value(self, normalized: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch constraint"]:
@@ -79,8 +76,8 @@ class CostConstraint:
         Args:
             normalized: Observations as the agent's networks see them.
         """
-        estimate: Tensor = self.critic(normalized)
-        return estimate
+        output: Tensor = self.critic(normalized.reshape(1, -1, normalized.shape[-1]))
+        return output.view(*normalized.shape[:-1], self.num_costs)
 
     def charge(
         self,
@@ -127,12 +124,11 @@ class CostConstraint:
             learning_rate: Of this step.
         """
         self.optimizer.param_groups[0]["lr"] = learning_rate
-        estimate: Tensor = self.critic(normalized)
-        loss = (estimate - target).square().mean()
-        gradients = torch.autograd.grad(loss, self._parameters)
-        self._vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
+        trace = self.critic.trace(normalized.unsqueeze(0))
+        error = trace.output - target
+        self.critic.backward(trace, 2.0 / error.numel() * error)
         self.optimizer.step()
-        return loss.detach()
+        return error.square().mean()
 
     def metrics(self) -> TensorDict:
         """Return each multiplier, and the mean cost per step that last moved it."""

@@ -32,16 +32,33 @@ def clipped_surrogate(
     return -torch.minimum(ratio * advantage, clipped * advantage).mean()
 
 
-def standardize(advantage: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """Shift and scale to mean 0 and deviation 1; a single row is left as it is.
+def shares(weight: Float[Tensor, "*part row"]) -> Float[Tensor, "*part row"]:
+    """Scale weights to sum to 1 over the rows; all zeros stay zeros.
 
     Args:
-        advantage: Of one minibatch.
+        weight: Not negative.
     """
-    if len(advantage) < 2:
-        return advantage
-    std, mean = torch.std_mean(advantage)
-    return (advantage - mean) / (std + 1e-8)
+    return weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def standardize(
+    advantage: Float[Tensor, "*part row"], share: Float[Tensor, "*part row"] | None = None
+) -> Float[Tensor, "*part row"]:
+    """Shift and scale to weighted mean 0 and deviation 1; a single row is left as it is.
+
+    The variance is the unbiased one, sum s (A - m)^2 / (1 - sum s^2).
+
+    Args:
+        advantage: A, of each part apart.
+        share: s, which sums to 1 over the rows; None for equal shares.
+    """
+    if share is None:
+        share = shares(torch.ones_like(advantage))
+    mean = (share * advantage).sum(-1, keepdim=True)
+    deviation = advantage - mean
+    freedom = 1.0 - share.square().sum(-1, keepdim=True)
+    variance = (share * deviation.square()).sum(-1, keepdim=True) / freedom.clamp_min(1e-12)
+    return torch.where(freedom > 1e-6, deviation / (variance.sqrt() + 1e-8), advantage)
 
 
 def value_error(
@@ -82,6 +99,32 @@ def clip_fraction(log_ratio: Float[Tensor, " batch"], epsilon: float) -> Float[T
         epsilon: Half the width of the interval.
     """
     return ((log_ratio.exp() - 1.0).abs() > epsilon).float().mean()
+
+
+def adapted_penalty(
+    coeff: Float[Tensor, ""], divergence: Float[Tensor, ""], target: float
+) -> Float[Tensor, ""]:
+    """Return 2 c if the divergence is beyond 1.5 targets, c / 2 if below target / 1.5, else c.
+
+    Args:
+        coeff: c, above 0 (arXiv:1707.06347, section 4).
+        divergence: KL(old || new) after an update.
+        target: What it should be.
+    """
+    raised = torch.where(divergence > 1.5 * target, 2.0 * coeff, coeff)
+    return torch.where(divergence < target / 1.5, 0.5 * coeff, raised)
+
+
+def clip_norm(gradient: Float[Tensor, " size"], limit: float) -> Float[Tensor, ""]:
+    """Scale a gradient down in place to a norm of at most `limit`, and return the norm it had.
+
+    Args:
+        gradient: Of all weights.
+        limit: Above 0.
+    """
+    norm: Tensor = torch.linalg.vector_norm(gradient)
+    gradient.mul_((limit / (norm + 1e-6)).clamp_max_(1.0))
+    return norm
 
 
 def explained_variance(

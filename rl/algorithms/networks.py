@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rl.algorithms.heads import ActionDistribution, DiagonalGaussian, MaskedCategorical
 from rl.algorithms.normalization import ObservationNormalizer
 
 Activation = Literal["tanh", "relu"]
+OutputActivation = Literal["identity", "tanh"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 HIDDEN_GAIN = math.sqrt(2.0)
@@ -39,6 +38,8 @@ class PolicyLayers(NamedTuple):
     std: NDArray[np.float32]
     clip: float
     """The first layer takes `clip((observation - mean) / std, -clip, clip)`."""
+    output_activation: OutputActivation = "identity"
+    """With tanh, [-1, 1] is to be stretched to the range of actions."""
 
 
 def multilayer_perceptron(
@@ -82,81 +83,6 @@ def join_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
     return vector
 
 
-class ActorCritic(nn.Module):
-    """A policy and its critic, apart but for the normaliser of what both observe.
-
-    The parameters are shared by all agents: any leading dimensions are a batch.
-    """
-
-    def __init__(
-        self,
-        sizes: tuple[int, ...],
-        action_dim: int,
-        *,
-        discrete: bool,
-        activation: Activation = "tanh",
-        observation_clip: float | None = OBSERVATION_CLIP,
-        generator: torch.Generator,
-    ) -> None:
-        """Draw the initial weights.
-
-        Args:
-            sizes: Length of an observation, then of every hidden layer.
-            action_dim: Continuous dimensions, or number of choices.
-            discrete: True for choices.
-            activation: Between the layers.
-            observation_clip: Largest magnitude of a normalised observation; None for no limit.
-            generator: Source of the initial weights, on the CPU.
-        """
-        super().__init__()
-        self.activation: Activation = activation
-        limit = torch.finfo(torch.float32).max if observation_clip is None else observation_clip
-        self.normalizer = ObservationNormalizer(sizes[0], clip=limit)
-        self.actor = multilayer_perceptron(
-            (*sizes, action_dim),
-            activation=activation,
-            output_gain=ACTOR_GAIN,
-            generator=generator,
-        )
-        self.critic = multilayer_perceptron(
-            (*sizes, 1), activation=activation, output_gain=CRITIC_GAIN, generator=generator
-        )
-        self.log_std = None if discrete else nn.Parameter(torch.zeros(action_dim))
-
-    def policy(
-        self,
-        normalized: Float[Tensor, "*batch obs"],
-        mask: Bool[Tensor, "*batch act"] | None,
-    ) -> ActionDistribution:
-        """Return the distribution over actions.
-
-        Args:
-            normalized: Observations after `normalizer`.
-            mask: True where a dimension or choice is in use; None where all are.
-        """
-        output = self.actor(normalized)
-        if self.log_std is None:
-            return MaskedCategorical.from_logits(output, mask)
-        return DiagonalGaussian(output, self.log_std, mask)
-
-    def value(self, normalized: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch"]:
-        """Return the critic's estimate of the return.
-
-        Args:
-            normalized: Observations after `normalizer`.
-        """
-        estimate: Tensor = self.critic(normalized)
-        return estimate.squeeze(-1)
-
-    def actor_layers(self) -> list[nn.Linear]:
-        """Return the linear layers of the actor, first to last."""
-        return [layer for layer in self.actor if isinstance(layer, nn.Linear)]
-
-    def export_layers(self) -> PolicyLayers:
-        """Return copies of the actor's numbers."""
-        return export_policy(self.actor, self.activation, self.normalizer)
-
-
 def export_policy(
     actor: nn.Sequential, activation: Activation, normalizer: ObservationNormalizer
 ) -> PolicyLayers:
@@ -168,8 +94,23 @@ def export_policy(
         normalizer: Of what it observes.
     """
     linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
+    return pack_layers([(layer.weight.T, layer.bias) for layer in linear], activation, normalizer)
+
+
+def pack_layers(
+    layers: Iterable[tuple[Tensor, Tensor]],
+    activation: Activation,
+    normalizer: ObservationNormalizer,
+) -> PolicyLayers:
+    """Return copies of a policy's numbers.
+
+    Args:
+        layers: Weight `[in, out]` and bias `[out]`, first to last.
+        activation: Between the layers.
+        normalizer: Of what it observes.
+    """
     return PolicyLayers(
-        layers=[(_to_numpy(layer.weight.T), _to_numpy(layer.bias)) for layer in linear],
+        layers=[(_to_numpy(weight), _to_numpy(bias)) for weight, bias in layers],
         activation=activation,
         mean=_to_numpy(normalizer.shift),
         std=_to_numpy(1.0 / normalizer.scale),

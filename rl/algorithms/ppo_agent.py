@@ -1,24 +1,19 @@
-"""Proximal policy optimisation (arXiv:1707.06347), one set of weights shared by all agents."""
+"""Proximal policy optimisation (arXiv:1707.06347), for one agent or many."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rl.algorithms import losses
+from rl.algorithms.actor_critic import ActorCritic, NetworkShape
 from rl.algorithms.heads import ActionSample
-from rl.algorithms.networks import (
-    OBSERVATION_CLIP,
-    Activation,
-    ActorCritic,
-    PolicyLayers,
-    join_parameters,
-)
-from rl.algorithms.normalization import RewardScaler
+from rl.algorithms.networks import OBSERVATION_CLIP, PolicyLayers
+from rl.algorithms.objective import Objective, Worth
+from rl.algorithms.parameter_groups import groups_of
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
@@ -29,62 +24,14 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.returns import generalized_advantages
-from rl.algorithms.rollout_buffer import Batch, Rollout
+from rl.algorithms.ppo_batch import Batch, lay_out
+from rl.algorithms.ppo_config import PPOConfig
+from rl.algorithms.ppo_gradient import LossRows, LossSettings, loss_gradient, loss_settings
+from rl.algorithms.ppo_metrics import STEP_METRICS, UpdateHistory
+from rl.algorithms.rollout_buffer import Rollout
 from utils.errors import ConfigError
 
-LOSSES = ("policy_loss", "value_loss", "entropy_loss")
-STEP_METRICS = (*LOSSES, "kl_divergence", "clipfrac", "gradient_norm")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOConfig:
-    """Settings of PPO; the defaults suit a few dozen copies and short rollouts."""
-
-    hidden_dims: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor, and of the critic."""
-    activation: Activation = "tanh"
-    learning_rate: float = 3e-4
-    decay_learning_rate: bool = False
-    """Fall linearly to zero at the end of training."""
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    epsilon_clip: float = 0.2
-    decay_epsilon_clip: bool = False
-    """Fall linearly to zero at the end of training."""
-    value_clip: float | None = None
-    """How far a value may move in one update, in units of (scaled) reward; None for no limit."""
-    ppo_epochs: int = 4
-    num_minibatches: int = 4
-    entropy_coeff: float = 0.0
-    value_loss_coeff: float = 0.5
-    max_grad_norm: float = 0.5
-    target_kl: float | None = None
-    """End the update after an epoch whose mean KL divergence exceeds this."""
-    normalize_advantages: bool = True
-    normalize_observations: bool = True
-    scale_rewards: bool = False
-    """Divide by the running deviation of the discounted return."""
-    initial_log_std: float = 0.0
-    initial_action_mean: float = 0.0
-    """What a new continuous policy does in every dimension, before noise."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work.
-
-        Raises:
-            ConfigError: A field is out of range.
-        """
-        positive = ("learning_rate", "epsilon_clip", "max_grad_norm", "ppo_epochs")
-        optional = [n for n in ("value_clip", "target_kl") if getattr(self, n) is not None]
-        for name in ("gamma", "gae_lambda"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose a number in [0, 1]")
-        for name in (*positive, *optional, "num_minibatches"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose a number above 0")
-        if any(size < 1 for size in self.hidden_dims):
-            raise ConfigError(f"hidden_dims={self.hidden_dims}: every layer needs a unit")
+__all__ = ["STEP_METRICS", "PPOAgent", "PPOConfig"]
 
 
 class PPOAgent:
@@ -94,47 +41,69 @@ class PPOAgent:
         self,
         agent_id: str,
         state_dim: int,
-        action_dim: int,
+        action_dim: int | tuple[int, ...],
         config: PPOConfig,
         *,
-        discrete: bool,
-        seed: int,
+        discrete: bool = False,
+        seed: int = 0,
         device: torch.device | str = "cpu",
+        num_agents: int = 1,
     ) -> None:
         """Draw initial weights.
 
         Args:
             agent_id: Name of the learner.
             state_dim: Length of an observation.
-            action_dim: Continuous dimensions, or number of choices.
+            action_dim: Continuous dimensions, or number of choices; a tuple of numbers of choices
+                for an action of several choices at once.
             config: Settings.
             discrete: True for choices.
             seed: Of the weights, the actions and the order of minibatches.
             device: Where weights live and rollouts come from.
+            num_agents: Length of the agent axis; may stay 1 where all agents share everything.
+
+        Raises:
+            ConfigError: The groups of the configuration are not a partition of the agents, or it
+                asks for a memory.
         """
+        if config.memory_size:
+            raise ConfigError(f"memory_size={config.memory_size}: take RecurrentPPOAgent, or 0")
         self.agent_id = agent_id
         self.config = config
-        self.discrete = discrete
+        self.num_choices = action_dim if isinstance(action_dim, tuple) else ()
+        self.discrete = discrete or bool(self.num_choices)
         self.device = torch.device(device)
+        needs_agents = config.append_agent_id or config.critic == "central"
         self.network = ActorCritic(
-            (state_dim, *config.hidden_dims),
-            action_dim,
-            discrete=discrete,
-            activation=config.activation,
-            observation_clip=OBSERVATION_CLIP if config.normalize_observations else None,
+            NetworkShape(
+                observation_size=state_dim,
+                action_size=sum(action_dim) if isinstance(action_dim, tuple) else action_dim,
+                hidden_dims=config.hidden_dims,
+                discrete=self.discrete,
+                num_choices=self.num_choices,
+                num_agents=num_agents
+                if needs_agents or config.parameter_sharing != "shared"
+                else 1,
+                append_agent_id=config.append_agent_id,
+                is_central=config.critic == "central",
+                activation=config.activation,
+                observation_clip=OBSERVATION_CLIP if config.normalize_observations else None,
+            ),
+            groups_of(config, num_agents, self.device),
+            device=self.device,
             generator=torch.Generator().manual_seed(seed),
         )
         if self.network.log_std is not None:
             nn.init.constant_(self.network.log_std, config.initial_log_std)
-            nn.init.constant_(self.network.actor_layers()[-1].bias, config.initial_action_mean)
-        self.network.to(self.device)
-        self.parameters = list(self.network.parameters())
-        self._vector = join_parameters(self.parameters)
+            self.network.actor.biases[-1].fill_(config.initial_action_mean)
         self.optimizer = torch.optim.Adam(
-            [self._vector], lr=config.learning_rate, eps=1e-5, fused=True
+            [self.network.vector], lr=config.learning_rate, eps=1e-5, fused=True
         )
-        self.reward_scaler = RewardScaler(config.gamma).to(self.device)
+        self.objective = Objective(
+            state_dim, config, device=self.device, generator=torch.Generator().manual_seed(seed)
+        )
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.kl_coeff = torch.tensor(config.kl_coeff, device=self.device)
 
     @torch.no_grad()
     def act(
@@ -151,8 +120,7 @@ class PPOAgent:
             action_mask: True where a dimension or choice is in use; None where all are.
             deterministic: Take the likeliest action and leave the generator alone.
         """
-        normalized = self.network.normalizer(observation)
-        policy = self.network.policy(normalized, action_mask)
+        policy = self.network.policy(observation, action_mask)
         action = policy.mode() if deterministic else policy.sample(self.generator)
         return ActionSample(action, policy.log_prob(action))
 
@@ -163,14 +131,26 @@ class PPOAgent:
         Args:
             observation: As the environment gave it.
         """
-        return self.network.value(self.network.normalizer(observation))
+        return self.network.value(observation)
 
+    @torch.no_grad()
+    def cost_value(
+        self, observation: Float[Tensor, "*batch obs"]
+    ) -> Float[Tensor, "*batch constraint"]:
+        """Estimate the discounted sum of each limited cost from here.
+
+        Args:
+            observation: As the environment gave it.
+        """
+        return self.objective.cost_value(self.network.normalizer(observation))
+
+    @torch.no_grad()
     def update(self, rollout: Rollout, *, progress: float = 0.0) -> TensorDict:
         """Improve policy and critic by one block of experience.
 
         Args:
             rollout: Collected by the present policy.
-            progress: Share of training done, in [0, 1], for settings that decay.
+            progress: Share of training done, in [0, 1], for settings that move.
 
         Returns:
             Means over the minibatches; tensors, not yet read from the device.
@@ -179,83 +159,68 @@ class PPOAgent:
             DivergenceError: An observation, a reward or a loss is not finite.
         """
         losses.require_finite({"observation": rollout.observation, "reward": rollout.reward})
-        remaining = 1.0 - progress
-        rate = self.config.learning_rate * (remaining if self.config.decay_learning_rate else 1.0)
-        epsilon = self.config.epsilon_clip * (remaining if self.config.decay_epsilon_clip else 1.0)
+        rate = self.config.learning_rate_at(progress)
+        settings = loss_settings(self.config, progress, self.kl_coeff)
         self.optimizer.param_groups[0]["lr"] = rate
-
-        batch = self._flatten(rollout)
-        history: list[Tensor] = []
+        weight = rollout.alive.float()
+        worth = self.objective.assess(rollout, progress=progress)
+        batch = lay_out(rollout, self.network, worth, weight)
+        history = UpdateHistory()
+        parts: list[Batch] = []
         for _ in range(self.config.ppo_epochs):
-            parts = batch.minibatches(self.config.num_minibatches, self.generator)
-            epoch = [self._descend(part, epsilon) for part in parts]
-            history += epoch
-            if self._moved_too_far(epoch):
+            if not parts or self.config.num_minibatches > 1:
+                parts = batch.parts(
+                    self.config.num_minibatches,
+                    self.generator,
+                    normalize_advantages=self.config.normalize_advantages,
+                )
+            for part in parts:
+                rows, norm = self._descend(part, settings)
+                history.add(rows, part.weight, norm)
+            if self._moved_too_far(history, len(parts)):
                 break
-        metrics = dict(zip(STEP_METRICS, torch.stack(history).mean(0), strict=True))
+        metrics = history.means(settings.epsilon) | worth.metrics
+        metrics |= self._learn_costs(rollout, worth, rate)
         losses.require_finite(metrics)
+        metrics |= self._adapt_penalty(metrics["kl_divergence"])
         if self.config.normalize_observations:
             self.network.normalizer.update(rollout.observation[rollout.alive])
+        live = batch.weight > 0.0
         return metrics | {
-            "explained_variance": losses.explained_variance(batch.value, batch.target),
+            "explained_variance": losses.explained_variance(batch.value[live], batch.target[live]),
             "learning_rate": torch.tensor(rate),
             "optimizer_steps": torch.tensor(float(len(history))),
         }
 
-    def _flatten(self, rollout: Rollout) -> Batch:
-        """Estimate advantages and keep the rows of live agents."""
-        reward = rollout.reward
-        if self.config.scale_rewards:
-            reward = self.reward_scaler(reward, rollout.ended, rollout.alive)
-        advantage = generalized_advantages(
-            reward,
-            rollout.discount,
-            rollout.value,
-            rollout.next_value,
-            ended=rollout.ended,
-            trace_decay=self.config.gae_lambda,
-        )
-        alive = rollout.alive
-        if not alive.any():
-            raise ConfigError("no agent is alive in this rollout: check agent_alive")
-        return Batch(
-            observation=self.network.normalizer(rollout.observation[alive]),
-            mask=rollout.action_mask[alive],
-            action=rollout.action[alive],
-            log_prob=rollout.log_prob[alive],
-            value=rollout.value[alive],
-            advantage=advantage[alive],
-            target=(advantage + rollout.value)[alive],
-        )
-
-    def _descend(self, batch: Batch, epsilon: float) -> Float[Tensor, " metric"]:
-        """Take one optimiser step and return the `STEP_METRICS`."""
-        policy = self.network.policy(batch.observation, batch.mask)
-        value = self.network.value(batch.observation)
-        log_ratio = policy.log_prob(batch.action) - batch.log_prob
-        advantage = batch.advantage
-        if self.config.normalize_advantages:
-            advantage = losses.standardize(advantage)
-        policy_loss = losses.clipped_surrogate(log_ratio, advantage, epsilon)
-        value_loss = losses.value_error(value, batch.value, batch.target, self.config.value_clip)
-        entropy_loss = -policy.entropy().mean()
-        loss = policy_loss + self.config.value_loss_coeff * value_loss
-        if self.config.entropy_coeff != 0.0:
-            loss = loss + self.config.entropy_coeff * entropy_loss
-
-        gradients = torch.autograd.grad(loss, self.parameters)
-        self._vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
-        norm = nn.utils.clip_grad_norm_(self._vector, self.config.max_grad_norm)
+    def _descend(self, part: Batch, settings: LossSettings) -> tuple[LossRows, Tensor]:
+        """Take one optimiser step; return the rows of the loss and the norm of its gradient."""
+        trace = self.network.trace(part.observation, part.joint, part.mask)
+        gradient, rows = loss_gradient(trace.policy, trace.value, part, settings)
+        self.network.backward(trace, gradient)
+        norm = losses.clip_norm(self.network.gradient, self.config.max_grad_norm)
         self.optimizer.step()
-        with torch.no_grad():
-            kl, clipped = losses.approximate_kl(log_ratio), losses.clip_fraction(log_ratio, epsilon)
-            return torch.stack((policy_loss, value_loss, entropy_loss, kl, clipped, norm))
+        return rows, norm
 
-    def _moved_too_far(self, epoch: list[Tensor]) -> bool:
-        if self.config.target_kl is None:
+    def _learn_costs(self, rollout: Rollout, worth: Worth, rate: float) -> TensorDict:
+        return self.objective.learn_costs(
+            self.network.normalizer(rollout.observation[rollout.alive]),
+            worth.cost_target[rollout.alive],
+            learning_rate=rate,
+            generator=self.generator,
+        )
+
+    def _moved_too_far(self, history: UpdateHistory, last: int) -> bool:
+        if self.config.target_kl is None or self.config.adaptive_kl_penalty:
             return False
-        kl = torch.stack(epoch)[:, STEP_METRICS.index("kl_divergence")].mean()
-        return bool(kl > self.config.target_kl)
+        return bool(history.divergence(last) > self.config.target_kl)
+
+    def _adapt_penalty(self, divergence: Float[Tensor, ""]) -> TensorDict:
+        """Move the penalty's coefficient towards `target_kl`; return the one that was in use."""
+        if self.config.target_kl is None or not self.config.adaptive_kl_penalty:
+            return {}
+        used = self.kl_coeff
+        self.kl_coeff = losses.adapted_penalty(used, divergence, self.config.target_kl)
+        return {"kl_penalty": used}
 
     def policy_state(self) -> TensorDict:
         """Return copies of the weights and normaliser: all that acting needs."""
@@ -277,8 +242,9 @@ class PPOAgent:
         return {
             **with_prefix("network", self.policy_state()),
             **with_prefix("optimizer", optimizer_state(self.optimizer)),
-            **with_prefix("reward_scaler", module_state(self.reward_scaler)),
+            **with_prefix("objective", self.objective.state_dict()),
             "generator": self.generator.get_state(),
+            "kl_coeff": self.kl_coeff.clone(),
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -292,9 +258,14 @@ class PPOAgent:
         """
         self.load_policy_state(under_prefix("network", state))
         load_optimizer_state(self.optimizer, under_prefix("optimizer", state))
-        self.reward_scaler.load_state(under_prefix("reward_scaler", state))
+        self.objective.load_state_dict(under_prefix("objective", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
+        self.kl_coeff = take_tensor(state, "kl_coeff", self.kl_coeff).to(self.device, copy=True)
 
     def export_layers(self) -> PolicyLayers:
-        """Return the deterministic policy as NumPy arrays, for a runtime without torch."""
+        """Return the deterministic policy as NumPy arrays, for a runtime without torch.
+
+        Raises:
+            ConfigError: The policy is more than one network of an observation.
+        """
         return self.network.export_layers()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -32,6 +30,8 @@ class Rollout:
     """Received after each step; no constraints, no columns."""
     cost_value: Float[Tensor, "time env agent constraint"]
     next_cost_value: Float[Tensor, "time env agent constraint"]
+    memory: Float[Tensor, "env agent memory"]
+    """Of a recurrent policy before the first step; no memory, no columns."""
 
     @classmethod
     def allocate(
@@ -42,6 +42,7 @@ class Rollout:
         *,
         discrete: bool,
         num_costs: int = 0,
+        memory_size: int = 0,
     ) -> Rollout:
         """Make an empty block.
 
@@ -51,6 +52,7 @@ class Rollout:
             action_mask: One step's.
             discrete: True if an action is a choice.
             num_costs: Costs to keep.
+            memory_size: Length of a recurrent policy's memory.
         """
         rows = (num_steps, *observation.shape[:2])
         device = observation.device
@@ -76,40 +78,5 @@ class Rollout:
             cost=cost,
             cost_value=cost_value,
             next_cost_value=next_cost_value,
+            memory=torch.zeros((*rows[1:], memory_size), device=device),
         )
-
-
-class Batch(NamedTuple):
-    """Rows to learn from; time, copy and agent no longer matter."""
-
-    observation: Float[Tensor, "batch obs"]
-    """Normalised."""
-    mask: Bool[Tensor, "batch act"]
-    action: Shaped[Tensor, "batch ..."]
-    log_prob: Float[Tensor, " batch"]
-    value: Float[Tensor, " batch"]
-    advantage: Float[Tensor, " batch"]
-    target: Float[Tensor, " batch"]
-
-    def rows(self, index: Tensor) -> Batch:
-        """Return some of the rows.
-
-        Args:
-            index: Which, as integers.
-        """
-        return Batch(*(column[index] for column in self))
-
-    def minibatches(self, count: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Split the rows at random; a single minibatch needs no shuffling.
-
-        Args:
-            count: How many parts; sizes differ by at most one row.
-            generator: Source of the order, on the device of the rows.
-        """
-        if count == 1:
-            yield self
-            return
-        rows = len(self.log_prob)
-        order = torch.randperm(rows, generator=generator, device=self.log_prob.device)
-        for index in order.tensor_split(min(count, rows)):
-            yield self.rows(index)

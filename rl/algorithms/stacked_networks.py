@@ -6,8 +6,10 @@ stack of them, is one node of the graph, or none: `trace` and `backward` do with
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rl.algorithms.networks import HIDDEN_GAIN, Activation, PolicyLayers
+from rl.algorithms.networks import HIDDEN_GAIN, Activation, PolicyLayers, pack_layers
 from rl.algorithms.normalization import ObservationNormalizer
+from rl.algorithms.stacked_products import affine, product, write_tanh
 
 Init = Literal["orthogonal", "uniform"]
 
@@ -26,8 +29,8 @@ LAYER_NORM_EPS = 1e-5
 class Trace(NamedTuple):
     """What a forward pass must keep for the backward one."""
 
-    inputs: tuple[Float[Tensor, "stack batch width"], ...]
-    """Of each layer, first to last."""
+    inputs: tuple[Float[Tensor, "*stack batch width"], ...]
+    """Of each layer, first to last; a single network's have no stack axis."""
     output: Float[Tensor, "stack batch out"]
     norm: tuple[Tensor, Tensor, Tensor] | None
     """Layer norm's input, mean and inverse deviation; None without layer norm."""
@@ -89,7 +92,18 @@ class StackedMLP(nn.Module):
                     weight[member].uniform_(-bound, bound, generator=generator)
                     bias[member].uniform_(-bound, bound, generator=generator)
 
-    def _make_views(self) -> None:
+    def look_into(self, values: Float[Tensor, " size"], gradient: Float[Tensor, " size"]) -> None:
+        """Keep the numbers in parts of larger vectors from now on, so that networks share one.
+
+        Args:
+            values: Where the weights go; they keep their values.
+            gradient: Where `backward` writes.
+        """
+        values.copy_(self.vector.detach())
+        self.vector.data = values
+        self._make_views(gradient)
+
+    def _make_views(self, gradient: Tensor | None = None) -> None:
         """Let the layers look into the vector, and their gradients into its gradient."""
         shapes = [
             (self.stack, rows, outputs)
@@ -97,9 +111,18 @@ class StackedMLP(nn.Module):
             for rows in (inputs, 1)
         ]
         self._shapes = shapes
-        self._grad = torch.zeros_like(self.vector, requires_grad=False)
-        values, self._gradients = (_split(v, shapes) for v in (self.vector.detach(), self._grad))
-        self.weights, self.biases = values[::2], values[1::2]
+        self._grad = torch.zeros_like(self.vector.detach()) if gradient is None else gradient
+        values = _split(self.vector.detach(), shapes)
+        self._show(values[::2], values[1::2])
+        self._gradients = self._plain(_split(self._grad, shapes))
+
+    def _show(self, weights: Iterable[Tensor], biases: Iterable[Tensor]) -> None:
+        self.weights, self.biases = tuple(weights), tuple(biases)
+        self._layers = tuple(zip(self._plain(self.weights), self._plain(self.biases), strict=True))
+
+    def _plain(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Drop the stack axis of a single network: plain products take less bookkeeping."""
+        return tuple(part[0] for part in parts) if self.stack == 1 else parts
 
     def _apply(self, fn: Any, recurse: bool = True) -> StackedMLP:  # noqa: FBT001, FBT002
         """Move or convert the vector, into which the layers then look anew."""
@@ -118,6 +141,18 @@ class StackedMLP(nn.Module):
         ).to(self.vector)
         other.vector.data.copy_(self.vector.data)
         return other
+
+    def first_members(self, count: int) -> StackedMLP:
+        """Return the first of the stack on the same memory, to be evaluated but not trained.
+
+        Args:
+            count: How many.
+        """
+        part = copy.copy(self)
+        part.stack = count
+        part._parameters = {"vector": nn.Parameter(self.vector.data, requires_grad=False)}  # noqa: SLF001
+        part._show(*([layer[:count] for layer in kind] for kind in (self.weights, self.biases)))  # noqa: SLF001
+        return part
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StackedMLP:
         """Copy with views of its own; torch's way would leave the layers behind."""
@@ -146,20 +181,22 @@ class StackedMLP(nn.Module):
         Args:
             x: One batch per member.
         """
-        hidden = x.detach()
+        single = self.stack == 1
+        hidden = x[0].detach() if single else x.detach()
+        of_layer = torch.addmm if single else affine
         inputs, norm = [hidden], None
-        last = len(self.weights) - 1
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = _affine(hidden, weight, bias)
+        last = len(self._layers) - 1
+        for index, (weight, bias) in enumerate(self._layers):
+            hidden = of_layer(bias, hidden, weight)
             if index == last:
                 break
             if index == 0 and self.layer_norm:
                 raw, width = hidden, [hidden.shape[-1]]
                 hidden, mean, rstd = torch.native_layer_norm(raw, width, None, None, LAYER_NORM_EPS)
                 norm = (raw, mean, rstd)
-            hidden = hidden.relu_() if self.activation == "relu" else hidden.tanh_()
+            hidden = hidden.relu_() if self.activation == "relu" else write_tanh(hidden)
             inputs.append(hidden)
-        return Trace(tuple(inputs), hidden, norm)
+        return Trace(tuple(inputs), hidden.unsqueeze(0) if single else hidden, norm)
 
     def backward(
         self,
@@ -191,14 +228,17 @@ class StackedMLP(nn.Module):
         need_input: bool,
     ) -> Tensor | None:
         """Go through the layers backwards, filling `gradients`, weight and bias by layer."""
-        for index in range(len(self.weights) - 1, -1, -1):
+        single = self.stack == 1
+        multiply = torch.mm if single else product
+        grad = grad[0] if single else grad
+        for index in range(len(self._layers) - 1, -1, -1):
             inputs = trace.inputs[index]
             if gradients is not None:
-                _product(inputs.mT, grad, out=gradients[2 * index])
-                torch.sum(grad, 1, keepdim=True, out=gradients[2 * index + 1])
+                multiply(inputs.mT, grad, out=gradients[2 * index])
+                torch.sum(grad, -2, keepdim=True, out=gradients[2 * index + 1])
             if index == 0 and not need_input:
                 return None
-            grad = _product(grad, self.weights[index].mT)
+            grad = multiply(grad, self._layers[index][0].mT)
             if index > 0:
                 grad = (
                     torch.ops.aten.threshold_backward(grad, inputs, 0)
@@ -210,7 +250,7 @@ class StackedMLP(nn.Module):
                 grad = torch.ops.aten.native_layer_norm_backward(
                     grad, raw, [raw.shape[-1]], mean, rstd, None, None, [True, False, False]
                 )[0]
-        return grad
+        return grad.unsqueeze(0) if single else grad
 
     def export_layers(self, normalizer: ObservationNormalizer, member: int = 0) -> PolicyLayers:
         """Return copies of one member's numbers, for a runtime without torch.
@@ -219,19 +259,9 @@ class StackedMLP(nn.Module):
             normalizer: Of what it observes.
             member: Position in the stack.
         """
-        return PolicyLayers(
-            layers=[
-                (
-                    weight[member].detach().cpu().numpy().copy(),
-                    bias[member, 0].detach().cpu().numpy().copy(),
-                )
-                for weight, bias in zip(self.weights, self.biases, strict=True)
-            ],
-            activation=self.activation,
-            mean=normalizer.shift.cpu().numpy().copy(),
-            std=(1.0 / normalizer.scale).cpu().numpy().copy(),
-            clip=normalizer.clip,
-        )
+        layers = zip(self.weights, self.biases, strict=True)
+        of_member = [(weight[member], bias[member, 0]) for weight, bias in layers]
+        return pack_layers(of_member, self.activation, normalizer)
 
 
 class _Perceptrons(torch.autograd.Function):
@@ -257,7 +287,7 @@ class _Perceptrons(torch.autograd.Function):
         grad = network._backward(  # noqa: SLF001  # its other half
             trace,
             grad_output.contiguous(),
-            None if gradient is None else _split(gradient, network._shapes),  # noqa: SLF001
+            None if gradient is None else network._plain(_split(gradient, network._shapes)),  # noqa: SLF001
             need_input=ctx.needs_input_grad[0],
         )
         return grad, gradient, None
@@ -267,18 +297,3 @@ def _split(vector: Tensor, shapes: list[tuple[int, int, int]]) -> tuple[Tensor, 
     """Return views of a vector, one after the other."""
     parts = vector.split_with_sizes([math.prod(shape) for shape in shapes])
     return tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return x W + b per member; a single one goes through the plainer product."""
-    if len(weight) == 1:
-        return torch.addmm(bias[0, 0], x[0], weight[0]).unsqueeze(0)
-    return torch.baddbmm(bias, x, weight)
-
-
-def _product(one: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return the product per member; a single one goes through the plainer product."""
-    if len(one) == 1:
-        plain = torch.mm(one[0], other[0], out=None if out is None else out[0])
-        return plain.unsqueeze(0) if out is None else out
-    return torch.bmm(one, other, out=out)

@@ -14,6 +14,8 @@ import numpy as np
 from utils.errors import ConfigError
 
 OBSERVATION_LIMIT = 10.0
+ROUNDING = 1e-6
+"""Share of a resource left alone when it is used up, so that a sum of floats does not exceed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +123,21 @@ class ConstrainedDomain:
         share = share.reshape((*share.shape[:-1], config.num_tasks, config.num_resources))
         exists = view.task_active[..., :, None] * view.resource_active[..., None, :]
         return share * exists * config.max_allocation_per_resource
+
+    def within_limits(self, action: Any, view: ConstrainedView) -> Any:
+        """Scale down what is asked of a resource beyond what there is, alike for all tasks.
+
+        Args:
+            action: `[..., task * resource]`.
+            view: What is known.
+
+        Returns:
+            An action of the same shape that exceeds no availability; unchanged where it did not.
+        """
+        allocation = self.project(action, view)
+        used = allocation.sum(-2)
+        available = view.availability * (1.0 - ROUNDING)
+        exceeds = used > view.availability
+        share = self._xp.where(exceeds, available / self._xp.where(exceeds, used, 1.0), 1.0)
+        most = self.config.max_allocation_per_resource
+        return (allocation * share[..., None, :] / most).reshape(action.shape)

@@ -7,7 +7,7 @@ the capacity of the node in question.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,8 +37,15 @@ class NodeConfig:
     """Length of a step: a workload is tried in every step that begins before its deadline. None
     tries each workload once, whatever its deadline."""
 
+    observe: Literal["own", "team"] = "own"
+    """What a node sees: itself, or also where it stands among all."""
+    shared_reward: bool = False
+    """Every node gets the mean over nodes of each reward term instead of its own."""
+
     def __post_init__(self) -> None:
         """Refuse empty worlds."""
+        if self.observe not in ("own", "team"):
+            raise ConfigError(f"observe={self.observe!r}; known: own, team")
         if self.step_seconds is not None and not 0 < self.step_seconds < np.inf:
             raise ConfigError(f"step_seconds must be finite and above 0, not {self.step_seconds}")
         if min(self.num_nodes, len(self.resources), self.max_steps) < 1:
@@ -75,18 +82,32 @@ class NodeDomain:
         self.num_resources = len(config.resources)
         self.observation_size = 2 * self.num_resources
         """Per node."""
+        if config.observe == "team":
+            self.observation_size += 1 + self.num_resources
         self._xp = xp
 
     def encode(self, view: NodeView) -> Any:
-        """Observe each node by itself.
+        """Observe each node.
 
         Args:
             view: What is known.
 
         Returns:
-            `[..., node, 2 * resource]`: shares in use, then shares free; all in [0, 1].
+            `[..., node, 2 * resource]`: shares in use, then shares free; all in [0, 1]. Of a team
+            also, `[..., node, 1 + resource]`: the share of the other nodes that have less of the
+            first resource in use (of equals, those before it count as such), and the mean use.
         """
-        return self._xp.concatenate([view.usage, 1.0 - view.usage], axis=-1)
+        xp, usage = self._xp, view.usage
+        own = [usage, 1.0 - usage]
+        if self.config.observe == "own":
+            return xp.concatenate(own, axis=-1)
+        first = usage[..., 0]
+        before = xp.tril(xp.ones_like(first[..., :, None] + first[..., None, :]), -1) > 0
+        less = first[..., None, :] < first[..., :, None]
+        equal = first[..., None, :] == first[..., :, None]
+        rank = (less | (equal & before)).sum(-1) / max(self.config.num_nodes - 1, 1)
+        mean = xp.zeros_like(usage) + usage.mean(-2)[..., None, :]
+        return xp.concatenate([*own, rank[..., None], mean], axis=-1)
 
     def project(self, action: Any, view: NodeView) -> Any:
         """Turn actions into offers, which never exceed what is free.

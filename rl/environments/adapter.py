@@ -50,7 +50,9 @@ class GymnasiumAdapter:
         make_one: MakeEnvironment = (
             (lambda: gymnasium.make(make)) if isinstance(make, str) else make
         )
-        self._envs = SyncVectorEnv([make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        self._envs = SyncVectorEnv(
+            [make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=False
+        )
         self._first_seed: int | None = seed
         self.num_envs = num_envs
         self.num_agents = 1
@@ -98,7 +100,8 @@ class GymnasiumAdapter:
         Raises:
             InvalidActionError: The shape is wrong, or a value is no choice or not finite.
         """
-        check_action(action, self.groups, self._mask.shape)
+        if not self._is_plain(action):
+            check_action(action, self.groups, self._mask.shape)
         observation, reward, terminated, truncated, infos = self._envs.step(self._to_native(action))
         following = self._to_tensor(observation)
         final = following
@@ -137,11 +140,12 @@ class GymnasiumAdapter:
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
     ) -> StepRecord:
+        rewards = reward.astype(np.float32).reshape(-1, 1)
         return StepRecord(
             observation=observation,
             action_mask=self._mask,
             agent_alive=self._alive,
-            reward=torch.as_tensor(reward, dtype=torch.float32).unsqueeze(-1),
+            reward=torch.from_numpy(rewards),
             cost=self._no_cost,
             terminated=torch.from_numpy(terminated),
             truncated=torch.from_numpy(truncated),
@@ -149,6 +153,14 @@ class GymnasiumAdapter:
             global_state=observation[:, 0],
             metrics={},
         )
+
+    def _is_plain(self, action: Tensor) -> bool:
+        """Tell at little cost that an action is fine; what is not plain may still be."""
+        numbers = action.numpy()
+        if isinstance(self._action_space, Box):
+            return numbers.shape == self._mask.shape and bool(np.isfinite(numbers).all())
+        is_choice = numbers.dtype == np.int64 and numbers.shape == self._alive.shape
+        return is_choice and bool(numbers.min() >= 0 and numbers.max() < self._mask.shape[-1])
 
     def _to_tensor(self, observation: Numbers) -> Tensor:
         rows = observation.reshape(len(observation), 1, -1)

@@ -65,10 +65,12 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
     feasible; the one with the least mean waste takes it, and offers less to the next workload. What
     none takes has failed, or, where `config.step_seconds` is set, is tried again in every step that
     begins before its deadline and fails with the last of them.
-    Observation, per node: `[2 * resources]` in [0, 1], shares in use and shares free.
+    Observation, per node: `[2 * resources]` in [0, 1], shares in use and shares free; with
+    `config.observe="team"` `[3 * resources + 1]`, also its rank among nodes and their mean use.
     Action, per node: `[resources]` in [0, 1], shares of the free amounts that are offered.
     Reward, per node: `placement` (priority and fit of what it took), `failure` (all pay for what
-    none took) and `imbalance` (all pay for the variance of the first usage, before the drain).
+    none took) and `imbalance` (all pay for the variance of the first usage, before the drain); with
+    `config.shared_reward` all get the mean `placement`.
     Cost: workloads that failed, split evenly. End: terminated after `config.max_steps`; truncated
     never.
     Invariants: usage lies in [0, 1]; arrived = completed + failed + waiting.
@@ -159,7 +161,7 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
         variance, mean = torch.var_mean(placed.usage[..., 0], dim=-1, correction=0)
         shape = (self.num_envs, self.num_agents)
         terms = {
-            "placement": placed.reward,
+            "placement": self._dealt(placed.reward),
             "failure": (-config.failure_penalty * placed.failed_priority)[:, None].expand(shape),
             "imbalance": (-config.imbalance_penalty * variance)[:, None].expand(shape),
         }
@@ -181,6 +183,12 @@ class BatchedNodes(LockstepEnvironment[NodeState]):
             metrics=metrics,
             cost=(placed.failed / self.num_agents)[:, None, None].expand(*shape, 1),
         )
+
+    def _dealt(self, reward: Tensor) -> Tensor:
+        """Leave rewards to those who earned them, or give everyone the mean."""
+        if not self.config.shared_reward:
+            return reward
+        return reward.mean(1, keepdim=True).expand_as(reward)
 
     def _observe(self) -> Tensor:
         observation: Tensor = self.domain.encode(self.view)

@@ -12,10 +12,9 @@ from torch import Tensor
 from rl.algorithms.apg_agent import APGAgent
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.policy_state import TensorDict, take_tensor
-from rl.algorithms.ppo_agent import PPOAgent
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.training.replay_learner import OffPolicyAgent, ReplayLearner
-from rl.training.rollout import Collector, RolloutSummary
+from rl.training.rollout import Collector, RolloutAgent, RolloutSummary
 from utils.errors import ConfigError
 
 
@@ -70,7 +69,7 @@ class RolloutLearner:
     """On-policy: collect a block of steps, then update from it."""
 
     def __init__(
-        self, environment: BatchedEnvironment, agent: PPOAgent, *, rollout_steps: int, seed: int
+        self, environment: BatchedEnvironment, agent: RolloutAgent, *, rollout_steps: int, seed: int
     ) -> None:
         """Reset the environment.
 
@@ -215,7 +214,7 @@ def make_learner(
     """
     if isinstance(agent, APGAgent):
         return EpisodeLearner(environment, agent, seed=seed)
-    if isinstance(agent, PPOAgent):
+    if isinstance(agent, RolloutAgent):
         return RolloutLearner(environment, agent, rollout_steps=rollout_steps, seed=seed)
     if isinstance(agent, OffPolicyAgent):
         return ReplayLearner(environment, agent, seed=seed)

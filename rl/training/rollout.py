@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,10 +12,23 @@ from torch import Tensor
 
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.algorithms.ppo_agent import PPOAgent
+from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.algorithms.returns import episode_sums
 from rl.algorithms.rollout_buffer import Rollout
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
+from utils.errors import ConfigError
 from utils.seeding import derive_seed
+
+RolloutAgent = PPOAgent | RecurrentPPOAgent
+
+
+class Cut(NamedTuple):
+    """Where episodes were truncated in one step, and what is needed to value what came then."""
+
+    time: int
+    copies: Tensor
+    final_observation: Tensor
+    memory: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +52,7 @@ class Collector:
     def __init__(
         self,
         environment: BatchedEnvironment,
-        agent: PPOAgent,
+        agent: RolloutAgent,
         *,
         rollout_steps: int,
         seed: int,
@@ -50,18 +64,38 @@ class Collector:
             agent: Acts; also estimates the values of what was seen.
             rollout_steps: Steps per copy and block.
             seed: Of the environment's episodes.
+
+        Raises:
+            ConfigError: The agent limits other costs than the environment has.
         """
+        num_costs = agent.objective.num_costs
+        if num_costs not in {0, environment.num_costs}:
+            raise ConfigError(
+                f"cost_limits has {num_costs} entries, but the environment has "
+                f"{environment.num_costs} costs: give one limit for each, or none"
+            )
         self._environment = environment
         self._agent = agent
+        self._recurrent = agent if isinstance(agent, RecurrentPPOAgent) else None
         self._seed = seed
         self._record = environment.reset(seed)
-        self._rollout = Rollout.allocate(
+        rollout = Rollout.allocate(
             rollout_steps,
             self._record.observation,
             self._record.action_mask,
             discrete=agent.discrete,
+            num_costs=num_costs,
+            memory_size=0 if self._recurrent is None else self._recurrent.memory_size,
         )
-        self._episode_ended = torch.zeros_like(self._rollout.ended[:, :, 0])
+        copies = self._record.agent_alive
+        self._alive = copies.new_zeros((rollout_steps + 1, *copies.shape))
+        self._rollout = replace(rollout, alive=self._alive[:-1])
+        self._terminated = copies.new_zeros((rollout_steps, len(copies)))
+        self._truncated = torch.zeros_like(self._terminated)
+        before = (rollout.observation, rollout.action_mask, rollout.action, rollout.log_prob)
+        after = (rollout.reward, self._terminated, self._truncated, self._alive[1:], rollout.cost)
+        self._before = list(zip(*(column.unbind() for column in before), strict=True))
+        self._after = list(zip(*(column.unbind() for column in after), strict=True))
         self._sums = torch.zeros(2, environment.num_envs, dtype=torch.float64).to(
             environment.device
         )
@@ -74,52 +108,90 @@ class Collector:
             The block, whose tensors the next call overwrites, and its summary.
         """
         rollout = self._rollout
-        truncations: list[tuple[int, Tensor, Tensor]] = []
+        rollout.memory.copy_(self._memory())
+        self._alive[0] = self._record.agent_alive
+        cuts: list[Cut] = []
         metrics: list[Mapping[str, Tensor]] = []
         for time in range(len(rollout.reward)):
             following = self._step(time)
-            cut = following.truncated & ~following.terminated
-            if cut.any():
-                truncations.append((time, cut, following.final_observation[cut]))
+            if following.final_observation is not following.observation:
+                cut = following.truncated & ~following.terminated
+                if cut.any():
+                    final = following.final_observation[cut]
+                    cuts.append(Cut(time, cut, final, self._memory()[cut]))
+            if self._recurrent is not None:
+                self._mark_ends(slice(time, time + 1))
+                self._recurrent.forget(rollout.ended[time])
             metrics.append(following.metrics)
             self._record = following
-        self._estimate_values(truncations)
+        self._mark_ends(slice(None))
+        self._estimate_values(cuts)
         return rollout, self._summarise(metrics)
 
     def _step(self, time: int) -> StepRecord:
         """Take one step and write it down, before the environment can reuse its tensors."""
-        rollout, record = self._rollout, self._record
-        alive = record.agent_alive
+        record = self._record
         sample = self._agent.act(record.observation, record.action_mask)
-        rollout.observation[time] = record.observation
-        rollout.action_mask[time] = record.action_mask
-        rollout.alive[time] = alive
-        rollout.action[time] = sample.action
-        rollout.log_prob[time] = sample.log_prob
-
+        seen = (record.observation, record.action_mask, sample.action, sample.log_prob)
+        for row, value in zip(self._before[time], seen, strict=True):
+            row.copy_(value)
         following = self._environment.step(sample.action)
-        ended = (following.terminated | following.truncated).unsqueeze(-1)
-        has_left = rollout.alive[time] & ~following.agent_alive & ~ended
-        is_over = following.terminated.unsqueeze(-1) | has_left
-        rollout.reward[time] = following.reward
-        self._episode_ended[time] = ended.squeeze(-1)
-        rollout.ended[time] = ended | has_left
-        rollout.discount[time] = torch.where(is_over, 0.0, self._agent.config.gamma)
+        *rows, cost = self._after[time]
+        came = (following.reward, following.terminated, following.truncated, following.agent_alive)
+        for row, value in zip(rows, came, strict=True):
+            row.copy_(value)
+        if cost.shape[-1]:
+            cost.copy_(following.cost)
         return following
 
-    def _estimate_values(self, truncations: list[tuple[int, Tensor, Tensor]]) -> None:
+    def _mark_ends(self, steps: slice) -> None:
+        """Say of some steps where episodes ended, and what the future is worth after them."""
+        rollout, terminated = self._rollout, self._terminated[steps].unsqueeze(-1)
+        ended = terminated | self._truncated[steps].unsqueeze(-1)
+        has_left = self._alive[:-1][steps] & ~self._alive[1:][steps] & ~ended
+        rollout.ended[steps] = ended | has_left
+        going_on = ~(terminated | has_left)
+        rollout.discount[steps] = going_on.to(rollout.discount.dtype) * self._agent.config.gamma
+
+    def _memory(self) -> Tensor:
+        """Return what a recurrent policy remembers; no columns for another, or for nothing yet."""
+        if self._recurrent is None or self._recurrent.memory is None:
+            return torch.zeros_like(self._rollout.memory)
+        return self._recurrent.memory
+
+    def _estimate_values(self, cuts: list[Cut]) -> None:
         """Fill in the values of all states in one pass of the critic."""
         rollout = self._rollout
-        rollout.value.copy_(self._agent.value(rollout.observation))
-        rollout.next_value[:-1] = rollout.value[1:]
-        rollout.next_value[-1] = self._agent.value(self._record.observation)
-        for time, cut, final_observation in truncations:
-            rollout.next_value[time, cut] = self._agent.value(final_observation)
+        value, cost_value = self._values(rollout.observation, rollout.memory, rollout.ended)
+        rollout.value.copy_(value)
+        rollout.cost_value.copy_(cost_value)
+        rollout.next_value[:-1] = value[1:]
+        rollout.next_cost_value[:-1] = cost_value[1:]
+        last = self._values_after(self._record.observation, self._memory())
+        rollout.next_value[-1], rollout.next_cost_value[-1] = last
+        for time, copies, final_observation, memory in cuts:
+            final, final_cost = self._values_after(final_observation, memory)
+            rollout.next_value[time, copies] = final
+            rollout.next_cost_value[time, copies] = final_cost
+
+    def _values(self, observation: Tensor, memory: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values of a block, `[time, env, agent]`, and those of its costs."""
+        if isinstance(self._agent, PPOAgent):
+            return self._agent.value(observation), self._agent.cost_value(observation)
+        value = self._agent.value(observation, memory, ended)
+        return value, value.new_zeros((*value.shape, 0))
+
+    def _values_after(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values of one more step, `[env, agent]`."""
+        ended = torch.zeros(observation.shape[:2], dtype=torch.bool, device=observation.device)
+        value, cost_value = self._values(observation.unsqueeze(0), memory, ended.unsqueeze(0))
+        return value[0], cost_value[0]
 
     def _summarise(self, metrics: list[Mapping[str, Tensor]]) -> RolloutSummary:
         reward = self._rollout.reward.sum(-1)
         self.env_steps += reward.numel()
-        summary, self._sums = summarise(reward, self._episode_ended, self._sums, metrics)
+        ended = self._terminated | self._truncated
+        summary, self._sums = summarise(reward, ended, self._sums, metrics)
         return summary
 
     def state_dict(self) -> TensorDict:
@@ -151,6 +223,8 @@ class Collector:
                 derive_seed(self._seed, "resume", self.env_steps)
             )
             self._sums.zero_()
+            if self._recurrent is not None:
+                self._recurrent.memory = None
             return
         self._record = replace(
             current,
@@ -178,19 +252,24 @@ def summarise(
     Returns:
         The summary, and the sums of the episodes under way after the block.
     """
-    returns, running_return = episode_sums(reward, ended, sums[0])
-    lengths, running_length = episode_sums(torch.ones_like(reward), ended, sums[1])
+    finished: tuple[Tensor, Tensor] | None = None
+    if ended.any():
+        returns, running_return = episode_sums(reward, ended, sums[0])
+        lengths, running_length = episode_sums(torch.ones_like(reward), ended, sums[1])
+        finished, sums = (returns, lengths), torch.stack((running_return, running_length))
+    else:
+        sums = torch.stack((sums[0] + reward.sum(0), sums[1] + len(reward)))
     summary = RolloutSummary(
         env_steps=reward.numel(),
-        episodes=len(returns),
-        mean_return=float(returns.mean()) if len(returns) else None,
-        mean_length=float(lengths.mean()) if len(lengths) else None,
+        episodes=len(finished[0]) if finished else 0,
+        mean_return=float(finished[0].mean()) if finished else None,
+        mean_length=float(finished[1].mean()) if finished else None,
         metrics={
             name: float(torch.stack([step[name] for step in metrics]).float().mean())
             for name in metrics[0]
         },
     )
-    return summary, torch.stack((running_return, running_length))
+    return summary, sums
 
 
 def restored(state: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
+from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.checkpointing import Checkpoint, CheckpointFolder
 from rl.training.learners import Policy, make_learner
@@ -169,7 +171,9 @@ class Trainer:
     def _score(self) -> None:
         if self._evaluate is None:
             return
-        scores = self._evaluate(self._agent)
+        recurrent = self._agent if isinstance(self._agent, RecurrentPPOAgent) else None
+        with nullcontext() if recurrent is None else recurrent.fresh_memory():
+            scores = self._evaluate(self._agent)
         self._recorder.evaluated(EvaluationRecord(env_steps=self.env_steps, scores=scores))
         if self._config.score not in scores:
             raise ConfigError(

@@ -170,7 +170,7 @@ def test_a_saved_constraint_goes_on_as_if_nothing_had_happened():
 
 
 def test_another_number_of_constraints_is_refused():
-    with pytest.raises(StateMismatchError, match=r"\(1, 16\).*\(2, 16\)"):
+    with pytest.raises(StateMismatchError, match="vector was saved as"):
         make_constraint().load_state_dict(make_constraint(limits=(1.0,)).state_dict())
 
 

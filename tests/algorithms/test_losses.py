@@ -14,6 +14,7 @@ from rl.algorithms.losses import (
     clipped_surrogate,
     explained_variance,
     require_finite,
+    shares,
     standardize,
     value_error,
 )
@@ -87,6 +88,19 @@ def test_standardize():
     assert standardize(torch.tensor([1.0, 2.0, 3.0])).tolist() == pytest.approx([-1, 0, 1])
     assert standardize(torch.tensor([5.0])).tolist() == [5.0]
     assert standardize(torch.full((4,), 5.0)).tolist() == [0.0] * 4
+
+
+def test_standardize_by_shares_is_standardize_without_the_absent():
+    weight = torch.tensor([[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    advantage = torch.tensor([[1.0, 2.0, 6.0, 1e3], [7.0, 1.0, 2.0, 3.0]])
+    found = standardize(advantage, shares(weight))
+    torch.testing.assert_close(found[0, :3], standardize(advantage[0, :3]))
+    assert found[1, 0] == 7.0  # alone, it stays
+
+
+def test_shares_of_nobody_are_zero():
+    found = shares(torch.tensor([[2.0, 6.0], [0.0, 0.0]]))
+    assert found.tolist() == [[0.25, 0.75], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

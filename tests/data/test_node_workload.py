@@ -102,3 +102,18 @@ def test_senseless_episodes_are_refused(changes, message):
 def test_impossible_worlds_are_refused(settings):
     with pytest.raises(ConfigError):
         replace(NodeWorldConfig(), **settings)
+
+
+def test_episodes_take_the_rates_in_turn():
+    drawn = draw(episodes=600, rate_factors=(1.0, 2.0, 4.0), max_steps=200)
+    arrived = drawn.arrivals.sum(1, dtype=float).reshape(-1, 3)
+    expected = (5.0 + 0.05 * 199) * np.asarray([1.0, 2.0, 4.0])
+    np.testing.assert_array_less(abs(arrived.mean(0) - expected), 4 * np.sqrt(expected / 200))
+    assert (
+        drawn.need.shape[1]
+        == draw(
+            initial_workloads=20.0, workloads_per_step=0.2, episodes=1, max_steps=200
+        ).need.shape[1]
+    )
+    with pytest.raises(ConfigError, match="rate_factors is empty"):
+        NodeWorldConfig(rate_factors=())

@@ -29,6 +29,16 @@ def test_offers_are_shares_of_what_is_free():
     np.testing.assert_allclose(domain.encode(view), [[0.2, 0, 1, 0.5, 0.8, 1, 0, 0.5]])
 
 
+def test_a_team_also_sees_ranks_and_means():
+    domain = NodeDomain(NodeConfig(num_nodes=3, observe="team"))
+    usage = np.asarray([[0.4, 0.0, 0.2, 0.1], [0.1, 0.3, 0.2, 0.1], [0.4, 0.0, 0.2, 0.1]])
+    seen = domain.encode(NodeView(usage=usage))
+    assert seen.shape == (3, domain.observation_size)
+    np.testing.assert_allclose(seen[:, 8], [0.5, 0.0, 1.0])  # of equals the first ranks lower
+    np.testing.assert_allclose(seen[:, 9:], np.tile([0.3, 0.1, 0.2, 0.1], (3, 1)))
+    np.testing.assert_allclose(seen[:, :8], NodeDomain(NodeConfig()).encode(NodeView(usage=usage)))
+
+
 def test_waste_is_the_mean_spare_share_where_all_needs_are_covered():
     offer = np.asarray([[0.5, 0.5, 0.5, 0.5], [0.4, 0.2, 0.3, 0.1], [1.0, 1.0, 1.0, 0.09]])
     need = np.full((3, 4), 0.1)
@@ -36,8 +46,10 @@ def test_waste_is_the_mean_spare_share_where_all_needs_are_covered():
     np.testing.assert_allclose(waste, [0.4, 0.15, np.inf])
 
 
-def test_numpy_and_torch_agree():
-    plain, batched = NodeDomain(NodeConfig()), NodeDomain(NodeConfig(), torch)
+@pytest.mark.parametrize("observe", ["own", "team"])
+def test_numpy_and_torch_agree(observe):
+    config = NodeConfig(observe=observe)
+    plain, batched = NodeDomain(config), NodeDomain(config, torch)
     view = draw_view()
     twin = NodeView(usage=torch.from_numpy(view.usage))
     action = draw_view(1).usage * 3 - 1
@@ -87,6 +99,8 @@ def test_preset_and_refusals():
     for seconds in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match="step_seconds"):
             NodeConfig(step_seconds=seconds)
+    with pytest.raises(ConfigError, match="known: own, team"):
+        NodeConfig(observe="all")
     for settings in ({"num_nodes": 0}, {"drain": 2.0}, {"resources": ()}, {"max_steps": 0}):
         with pytest.raises(ConfigError):
             NodeConfig(**settings)

@@ -305,3 +305,28 @@ def test_other_sizes_and_wrong_numbers_of_costs_are_refused():
         make_environment(ConstrainedConfig(num_tasks=4))
     with pytest.raises(ConfigError, match="2 costs"):
         TaskDemand(TaskLaws(), 0, cost=(0.1, 0.2))
+
+
+@pytest.mark.parametrize("most", [1.0, 0.7])
+def test_within_limits_no_resource_is_overused_and_nothing_else_changes(most):
+    config = ConstrainedConfig(episode_length=6, max_allocation_per_resource=most)
+    environment = make_environment(config, num_envs=64, bank=make_bank(episodes=64))
+    environment.reset(0)
+    chance = torch.Generator().manual_seed(0)
+    action = torch.rand(64, 1, 15, generator=chance) * 0.4 - 0.05
+    fitted = environment.domain.within_limits(action[:, 0], environment.view)
+    asked = environment.domain.project(action[:, 0], environment.view)
+    given = environment.domain.project(fitted, environment.view)
+    available = environment.view.availability
+    over = asked.sum(1) > available
+    assert over.any()
+    assert not over.all()
+    assert (given.sum(1) <= available).all()
+    torch.testing.assert_close(given.sum(1)[over], available[over])
+    kept = (~over)[:, None].expand_as(asked)
+    torch.testing.assert_close(given[kept], asked[kept])
+    torch.testing.assert_close(
+        given * asked.sum(1, keepdim=True), asked * given.sum(1, keepdim=True)
+    )
+    record = environment.step(fitted[:, None])
+    assert record.cost.max() == 0

@@ -35,6 +35,8 @@ def make_environment(
     shuffle=False,
     step_seconds=None,
     drain=0.001,
+    observe="own",
+    shared_reward=False,
 ):
     """Few nodes and many workloads, so that some fail."""
     world = NodeWorldConfig(
@@ -44,7 +46,12 @@ def make_environment(
         source or NodeWorkload(world), BankConfig(num_episodes=8, refresh_every_episodes=9), seed
     )
     config = NodeConfig(
-        num_nodes=num_nodes, max_steps=steps, step_seconds=step_seconds, drain=drain
+        num_nodes=num_nodes,
+        max_steps=steps,
+        step_seconds=step_seconds,
+        drain=drain,
+        observe=observe,
+        shared_reward=shared_reward,
     )
     return BatchedNodes(config, bank, LockstepOptions(num_envs=num_envs, shuffle=shuffle), 0)
 
@@ -66,6 +73,24 @@ def test_conformance(num_nodes, step_seconds):
         num_steps=3 * STEPS - 2,
         invariants=(check_usage,),
     )
+
+
+def test_conformance_of_a_team():
+    check_environment(
+        lambda: make_environment(num_envs=3, shuffle=True, observe="team", shared_reward=True),
+        num_steps=2 * STEPS,
+        invariants=(check_usage,),
+    )
+
+
+def test_a_team_shares_what_it_earns_and_loses_nothing():
+    own, team = make_environment(), make_environment(shared_reward=True)
+    action = torch.rand(4, NODES, 4)
+    for env in (own, team):
+        env.reset(0)
+    one, other = own.step(action).reward, team.step(action).reward
+    assert one.std(1).max() > 1
+    torch.testing.assert_close(other, one.mean(1, keepdim=True).expand_as(one))
 
 
 def test_128_nodes():

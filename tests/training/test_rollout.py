@@ -54,9 +54,7 @@ def test_rows_are_what_the_agent_saw_before_acting():
         assert torch.equal(rollout.action_mask[time], records[time].action_mask)
         assert torch.equal(rollout.alive[time], records[time].agent_alive)
         assert torch.equal(rollout.reward[time], records[time + 1].reward)
-    policy = agent.network.policy(
-        agent.network.normalizer(rollout.observation), rollout.action_mask
-    )
+    policy = agent.network.policy(rollout.observation, rollout.action_mask)
     torch.testing.assert_close(policy.log_prob(rollout.action), rollout.log_prob)
 
 
