@@ -1,21 +1,18 @@
 """QMIX and VDN on the two-step game: greedy returns and the tables they learnt, beside the paper's.
 
-Run `python -m benchmarks.two_step_game`: tables, and JSON in var/benchmarks/two_step_game.json.
+Run `python -m benchmarks.two_step_game`: tables, and JSON in benchmarks/results/two_step_game.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import os
-import platform
-import subprocess
 import time
 from pathlib import Path
 
 import torch
 
+from benchmarks.measuring import RESULTS, write_report
 from rl.algorithms.qmix_agent import Mixing, QMIXAgent, QMIXConfig
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.two_step_game import BatchedTwoStepGame
@@ -179,7 +176,7 @@ def main() -> None:
     """Train both mixers with every seed, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--output", type=Path, default=Path("var/benchmarks/two_step_game.json"))
+    parser.add_argument("--output", type=Path, default=RESULTS / "two_step_game.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = []
@@ -191,26 +188,14 @@ def main() -> None:
         reached = sum(abs(result.greedy_return - wanted) < 1e-6 for result in found)
         print(f"{mixer}: {reached} of {len(found)} seeds return {wanted:.0f}")
         results += found
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     report = {
         "command": "python -m benchmarks.two_step_game",
-        "commit": commit.stdout.strip() or None,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "torch": str(torch.__version__),
-        "threads": torch.get_num_threads(),
         "env_steps": ENV_STEPS,
         "configs": {mixer: dataclasses.asdict(make_config(mixer)) for mixer in RETURNS},
         "paper": PAPER,
         "results": [dataclasses.asdict(result) for result in results],
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=1))
-    print(f"written to {arguments.output}")
+    write_report(arguments.output, report)
 
 
 if __name__ == "__main__":
