@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rl.algorithms.dqn_agent import DQNConfig
 
-CARTPOLE_COPIES = 8
+CARTPOLE_COPIES = 1
 CARTPOLE_ENV_STEPS = 50_000
 CARTPOLE = DQNConfig(
     hidden_dims=(256, 256),
     learning_rate=2.3e-3,
-    train_frequency=32,
+    train_frequency=256,
     gradient_steps=128,
     double=False,
     dueling=False,
