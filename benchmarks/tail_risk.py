@@ -28,7 +28,7 @@ from rl.training.trainer import Trainer, TrainerConfig
 from utils.seeding import derive_seed
 
 TAIL_SHARE = 0.05
-COPIES, ROLLOUT_STEPS, ENV_STEPS = 512, 4, 512 * 4 * 300
+COPIES, ROLLOUT_STEPS, ENV_STEPS = 512, 4, 512 * 4 * 200
 EPISODES = 20_000
 HOLDING, SHORTAGE, MEAN = 1.0, 4.0, 20.0
 CONFIG = PPOConfig(

@@ -76,7 +76,7 @@ class CostConstraint:
         Args:
             normalized: Observations as the agent's networks see them.
         """
-        output = self.critic(normalized.reshape(1, -1, normalized.shape[-1]))
+        output: Tensor = self.critic(normalized.reshape(1, -1, normalized.shape[-1]))
         return output.view(*normalized.shape[:-1], self.num_costs)
 
     def charge(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rl.algorithms.cost_critic import CostConstraint
+from rl.algorithms.losses import require_finite
 from rl.algorithms.normalization import RewardScaler
 from rl.algorithms.policy_state import TensorDict, module_state, under_prefix, with_prefix
 from rl.algorithms.ppo_config import PPOConfig
@@ -88,9 +89,11 @@ class Objective:
 
         Raises:
             ConfigError: No agent is alive.
+            DivergenceError: A cost is not finite.
         """
         if not rollout.alive.any():
             raise ConfigError("no agent is alive in this rollout: check agent_alive")
+        require_finite({"cost": rollout.cost})
         reward, metrics = rollout.reward, TensorDict()
         if self.tail is not None:
             reward, metrics = self.tail(reward, rollout.ended, rollout.alive, progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from rl.algorithms.heads import ActionDistribution, DiagonalGaussian, MaskedCategorical
+from rl.algorithms.losses import shares, standardize
 from rl.algorithms.networks import (
     ACTIVATIONS,
     ACTOR_GAIN,
@@ -20,6 +20,7 @@ from rl.algorithms.networks import (
     multilayer_perceptron,
 )
 from rl.algorithms.normalization import ObservationNormalizer
+from rl.algorithms.ppo_batch import Batch
 
 
 class RecurrentBranch(nn.Module):
@@ -86,6 +87,16 @@ class RecurrentBranch(nn.Module):
         return self.output(torch.stack(memories)), memories[-1]
 
 
+class RecurrentOutputs(NamedTuple):
+    """What both networks make of a sequence."""
+
+    policy: Float[Tensor, "time *row act"]
+    """Means or logits."""
+    value: Float[Tensor, " time *row"]
+    memory: Float[Tensor, "*row memory"]
+    """After the last observation."""
+
+
 class RecurrentActorCritic(nn.Module):
     """A policy and its critic, each with a memory, apart but for the normaliser.
 
@@ -124,30 +135,38 @@ class RecurrentActorCritic(nn.Module):
         )
         self.log_std = None if discrete else nn.Parameter(torch.zeros(action_dim))
 
-    def unroll(
+    def outputs(
         self,
         normalized: Float[Tensor, "time *row obs"],
-        mask: Bool[Tensor, "time *row act"] | None,
         memory: Float[Tensor, "*row memory"],
         begins: Bool[Tensor, " time *row"],
-    ) -> tuple[ActionDistribution, Float[Tensor, " time *row"], Float[Tensor, "*row memory"]]:
-        """Return the policy and the values of a sequence, and the memory after it.
+    ) -> RecurrentOutputs:
+        """Unroll both networks over a sequence.
 
         Args:
             normalized: Observations after `normalizer`, in order of time.
-            mask: True where a dimension or choice is in use; None where all are.
             memory: Before the first observation.
             begins: True where an observation is the first of its episode.
         """
         of_actor, of_critic = memory.chunk(2, -1)
         output, of_actor = self.actor(normalized, of_actor, begins)
         value, of_critic = self.critic(normalized, of_critic, begins)
-        policy = (
-            MaskedCategorical.from_logits(output, mask)
-            if self.log_std is None
-            else DiagonalGaussian(output, self.log_std, mask)
-        )
-        return policy, value.squeeze(-1), torch.cat((of_actor, of_critic), -1)
+        return RecurrentOutputs(output, value.squeeze(-1), torch.cat((of_actor, of_critic), -1))
+
+    def policy(
+        self,
+        output: Float[Tensor, "*batch act"],
+        mask: Bool[Tensor, "*batch act"] | None,
+    ) -> ActionDistribution:
+        """Return the distribution over actions.
+
+        Args:
+            output: Of the policy's network.
+            mask: True where a dimension or choice is in use; None where all are.
+        """
+        if self.log_std is None:
+            return MaskedCategorical.from_logits(output, mask)
+        return DiagonalGaussian(output, self.log_std, mask)
 
 
 class Sequences(NamedTuple):
@@ -157,37 +176,53 @@ class Sequences(NamedTuple):
     """Normalised."""
     mask: Bool[Tensor, "time row act"]
     begins: Bool[Tensor, "time row"]
-    alive: Bool[Tensor, "time row"]
     action: Shaped[Tensor, "time row ..."]
     log_prob: Float[Tensor, "time row"]
     value: Float[Tensor, "time row"]
     advantage: Float[Tensor, "time row"]
     target: Float[Tensor, "time row"]
+    weight: Float[Tensor, "time row"]
+    """0 for absent agents, 1 for the others."""
     memory: Float[Tensor, "1 row memory"]
     """As it was before the first step, when the block was played."""
 
-    def rows(self, index: Tensor) -> Sequences:
-        """Return some of the rows, whole.
+    def minibatches(self, count: int, generator: torch.Generator) -> list[Sequences]:
+        """Deal the rows out at random, whole sequences each; one minibatch needs no shuffling.
 
         Args:
-            index: Which, as integers or as a mask.
-        """
-        return Sequences(*(column[:, index] for column in self))
-
-    def minibatches(self, count: int, generator: torch.Generator) -> Iterator[Sequences]:
-        """Split the rows at random, whole sequences each; one minibatch needs no shuffling.
-
-        Args:
-            count: How many parts; sizes differ by at most one row.
+            count: How many parts; they are equal, so up to `count - 1` rows are left out.
             generator: Source of the order, on the device of the rows.
         """
-        if count == 1:
-            yield self
-            return
         rows = self.log_prob.shape[1]
+        count = min(count, rows)
+        if count == 1:
+            return [self]
         order = torch.randperm(rows, generator=generator, device=self.log_prob.device)
-        for index in order.tensor_split(min(count, rows)):
-            yield self.rows(index)
+        parts = order[: rows // count * count].view(count, -1)
+        return [Sequences(*(column[:, part] for column in self)) for part in parts.unbind()]
+
+    def batch(self, *, normalize_advantages: bool) -> Batch:
+        """Return all steps as rows of one set of weights, for the loss, which needs no order.
+
+        Args:
+            normalize_advantages: Standardise them over the live rows.
+        """
+        flat = Sequences(*(column.flatten(0, 1).unsqueeze(0) for column in self))
+        share = shares(flat.weight)
+        advantage = flat.advantage
+        if normalize_advantages:
+            advantage = standardize(advantage, share)
+        return Batch(
+            observation=flat.observation,
+            joint=None,
+            mask=flat.mask,
+            action=flat.action,
+            log_prob=flat.log_prob,
+            value=flat.value,
+            advantage=advantage,
+            target=flat.target,
+            weight=share,
+        )
 
 
 def episode_begins(

@@ -25,7 +25,8 @@ from rl.algorithms.policy_state import (
     with_prefix,
 )
 from rl.algorithms.ppo_config import PPOConfig
-from rl.algorithms.ppo_metrics import STEP_METRICS
+from rl.algorithms.ppo_gradient import LossSettings, loss_gradient, loss_settings
+from rl.algorithms.ppo_metrics import UpdateHistory
 from rl.algorithms.recurrent import RecurrentActorCritic, Sequences, episode_begins
 from rl.algorithms.rollout_buffer import Rollout
 from utils.errors import ConfigError
@@ -61,14 +62,9 @@ class RecurrentPPOAgent:
             device: Where weights live and rollouts come from.
 
         Raises:
-            ConfigError: There is no memory, or costs are limited.
+            ConfigError: There is no memory, or something else is asked for that it lacks.
         """
-        if config.memory_size < 1:
-            raise ConfigError(f"memory_size={config.memory_size}: choose 1 or more, or PPOAgent")
-        if config.cost is not None:
-            raise ConfigError(
-                "cost limits need a critic without memory: take PPOAgent, or cost=None"
-            )
+        _refuse_what_it_lacks(config)
         self.agent_id = agent_id
         self.config = config
         self.discrete = discrete
@@ -122,14 +118,14 @@ class RecurrentPPOAgent:
                 f"the memory is of [env, agent] = {list(self.memory.shape[:-1])}, the observation "
                 f"of {list(copies)}: play other copies inside fresh_memory()"
             )
-        policy, _, self.memory = self.network.unroll(
+        output, _, self.memory = self.network.outputs(
             self.network.normalizer(observation).unsqueeze(0),
-            None if action_mask is None else action_mask.unsqueeze(0),
             self.memory,
             torch.zeros((1, *copies), dtype=torch.bool, device=self.device),
         )
+        policy = self.network.policy(output.squeeze(0), action_mask)
         action = policy.mode() if deterministic else policy.sample(self.generator)
-        return ActionSample(action.squeeze(0), policy.log_prob(action).squeeze(0))
+        return ActionSample(action, policy.log_prob(action))
 
     def forget(self, ended: Bool[Tensor, "env agent"]) -> None:
         """Wipe what is remembered of episodes that have ended.
@@ -164,8 +160,7 @@ class RecurrentPPOAgent:
             ended: True where the step after an observation was the last of its episode.
         """
         normalized = self.network.normalizer(observation)
-        value: Tensor = self.network.unroll(normalized, None, memory, episode_begins(ended))[1]
-        return value
+        return self.network.outputs(normalized, memory, episode_begins(ended)).value
 
     def update(self, rollout: Rollout, *, progress: float = 0.0) -> TensorDict:
         """Improve policy and critic by one block of experience.
@@ -182,73 +177,65 @@ class RecurrentPPOAgent:
             DivergenceError: An observation, a reward or a loss is not finite.
         """
         losses.require_finite({"observation": rollout.observation, "reward": rollout.reward})
-        remaining = 1.0 - progress
-        rate = self.config.learning_rate * (remaining if self.config.decay_learning_rate else 1.0)
-        epsilon = self.config.epsilon_clip * (remaining if self.config.decay_epsilon_clip else 1.0)
+        rate = self.config.learning_rate_at(progress)
+        settings = loss_settings(self.config, progress, torch.zeros(()))
         self.optimizer.param_groups[0]["lr"] = rate
-
         worth = self.objective.assess(rollout, progress=progress)
         sequences = self._line_up(rollout, worth)
-        history: list[Tensor] = []
+        history = UpdateHistory()
         for _ in range(self.config.ppo_epochs):
             parts = sequences.minibatches(self.config.num_minibatches, self.generator)
-            history += [self._descend(part, epsilon) for part in parts]
-        metrics = dict(zip(STEP_METRICS, torch.stack(history).mean(0), strict=True))
-        metrics |= worth.metrics
+            for part in parts:
+                self._descend(part, settings, history)
+            if self._moved_too_far(history, len(parts)):
+                break
+        metrics = history.means(settings.epsilon) | worth.metrics
         losses.require_finite(metrics)
         alive = rollout.alive
         if self.config.normalize_observations:
             self.network.normalizer.update(rollout.observation[alive])
         return metrics | {
             "explained_variance": losses.explained_variance(
-                sequences.value[sequences.alive], sequences.target[sequences.alive]
+                rollout.value[alive], worth.target[alive]
             ),
             "learning_rate": torch.tensor(rate),
             "optimizer_steps": torch.tensor(float(len(history))),
         }
 
     def _line_up(self, rollout: Rollout, worth: Worth) -> Sequences:
-        """Make one row of every agent of every copy that was there at all."""
-        lined_up = Sequences(
+        """Make one row of every agent of every copy."""
+        return Sequences(
             observation=self.network.normalizer(rollout.observation).flatten(1, 2),
             mask=rollout.action_mask.flatten(1, 2),
             begins=episode_begins(rollout.ended).flatten(1, 2),
-            alive=rollout.alive.flatten(1, 2),
             action=rollout.action.flatten(1, 2),
             log_prob=rollout.log_prob.flatten(1, 2),
             value=rollout.value.flatten(1, 2),
             advantage=worth.advantage.flatten(1, 2),
             target=worth.target.flatten(1, 2),
+            weight=rollout.alive.flatten(1, 2).float(),
             memory=rollout.memory.flatten(0, 1).unsqueeze(0),
         )
-        return lined_up.rows(lined_up.alive.any(0))
 
-    def _descend(self, part: Sequences, epsilon: float) -> Float[Tensor, " metric"]:
-        """Unroll, take one optimiser step and return the `STEP_METRICS`."""
-        policy, values, _ = self.network.unroll(
-            part.observation, part.mask, part.memory.squeeze(0), part.begins
-        )
-        alive, config = part.alive, self.config
-        log_ratio = (policy.log_prob(part.action) - part.log_prob)[alive]
-        advantage = part.advantage[alive]
-        if config.normalize_advantages:
-            advantage = losses.standardize(advantage)
-        policy_loss = losses.clipped_surrogate(log_ratio, advantage, epsilon)
-        value_loss = losses.value_error(
-            values[alive], part.value[alive], part.target[alive], config.value_clip
-        )
-        entropy_loss = -policy.entropy()[alive].mean()
-        loss = policy_loss + config.value_loss_coeff * value_loss
-        if config.entropy_coeff != 0.0:
-            loss = loss + config.entropy_coeff * entropy_loss
-
-        gradients = torch.autograd.grad(loss, self.parameters)
-        self._vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
-        norm = nn.utils.clip_grad_norm_(self._vector, config.max_grad_norm)
-        self.optimizer.step()
+    def _descend(self, part: Sequences, settings: LossSettings, history: UpdateHistory) -> None:
+        """Unroll, take one optimiser step and keep its figures."""
+        outputs = self.network.outputs(part.observation, part.memory.squeeze(0), part.begins)
+        output, value = (o.flatten(0, 1).unsqueeze(0) for o in (outputs.policy, outputs.value))
+        batch = part.batch(normalize_advantages=self.config.normalize_advantages)
         with torch.no_grad():
-            kl, clipped = losses.approximate_kl(log_ratio), losses.clip_fraction(log_ratio, epsilon)
-            return torch.stack((policy_loss, value_loss, entropy_loss, kl, clipped, norm))
+            policy = self.network.policy(output.detach(), batch.mask)
+            wanted, rows = loss_gradient(policy, value.detach(), batch, settings)
+        of_log_std = () if wanted.log_std is None else (wanted.log_std,)
+        weights = self.parameters[len(of_log_std) :]  # log_std, where there is one, is the first
+        gradients = torch.autograd.grad((output, value), weights, (wanted.output, wanted.value))
+        gradient = torch.cat([piece.flatten() for piece in (*of_log_std, *gradients)])
+        self._vector.grad = gradient
+        history.add(rows, batch.weight, losses.clip_norm(gradient, self.config.max_grad_norm))
+        self.optimizer.step()
+
+    def _moved_too_far(self, history: UpdateHistory, last: int) -> bool:
+        target = self.config.target_kl
+        return target is not None and bool(history.divergence(last) > target)
 
     def policy_state(self) -> TensorDict:
         """Return copies of the weights and normaliser: all that acting needs."""
@@ -290,3 +277,20 @@ class RecurrentPPOAgent:
         self.generator.set_state(take_tensor(state, "generator").cpu())
         memory = state.get("memory")
         self.memory = None if memory is None else memory.to(self.device, copy=True)
+
+
+def _refuse_what_it_lacks(config: PPOConfig) -> None:
+    if config.memory_size < 1:
+        raise ConfigError(f"memory_size={config.memory_size}: choose 1 or more, or PPOAgent")
+    for name, known in (
+        ("cost", None),
+        ("critic", "own"),
+        ("parameter_sharing", "shared"),
+        ("append_agent_id", False),
+        ("adaptive_kl_penalty", False),
+    ):
+        if getattr(config, name) != known:
+            raise ConfigError(
+                f"{name}={getattr(config, name)}: a recurrent agent has only {known!r}; "
+                "choose that, or PPOAgent"
+            )

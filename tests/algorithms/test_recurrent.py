@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from rl.algorithms import recurrent_ppo_agent
+from rl.algorithms import losses, recurrent_ppo_agent
+from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.recurrent import RecurrentActorCritic, episode_begins
@@ -66,12 +67,12 @@ def test_an_unrolled_sequence_is_its_steps_one_by_one():
     seen = torch.randn(TIME, ENV, OBS, generator=chance)
     begins = torch.rand(TIME, ENV, generator=chance) < 0.3
     memory = torch.randn(ENV, 2 * UNITS, generator=chance)
-    policy, value, after = network.unroll(seen, None, memory, begins)
+    output, value, after = network.outputs(seen, memory, begins)
     never = torch.zeros(1, ENV, dtype=torch.bool)
     for time in range(TIME):
         memory = memory * ~begins[time].unsqueeze(-1)
-        one, one_value, memory = network.unroll(seen[time : time + 1], None, memory, never)
-        torch.testing.assert_close(one.log_prob_of_choice[0], policy.log_prob_of_choice[time])
+        one, one_value, memory = network.outputs(seen[time : time + 1], memory, never)
+        torch.testing.assert_close(one[0], output[time])
         torch.testing.assert_close(one_value[0], value[time])
     torch.testing.assert_close(memory, after)
 
@@ -93,7 +94,7 @@ def test_an_episode_knows_nothing_of_the_one_before():
     other = seen.clone()
     other[:4] += 1.0
     memory = torch.zeros(ENV, 2 * UNITS)
-    one, changed = (network.unroll(s, None, memory, begins)[1] for s in (seen, other))
+    one, changed = (network.outputs(s, memory, begins).value for s in (seen, other))
     assert torch.equal(one[4:], changed[4:])
     assert not torch.isclose(one[:4], changed[:4]).any()
 
@@ -139,20 +140,54 @@ def make_agent_like(agent):
     return late
 
 
-def test_minibatches_are_whole_sequences_each_once():
+def test_minibatches_are_whole_sequences_at_most_once():
     agent = make_agent()
     rollout = play(agent)
-    worth = agent.objective.assess(rollout, progress=0.0)
-    whole = agent._line_up(rollout, worth)
-    parts = list(whole.minibatches(3, torch.Generator().manual_seed(0)))
-    assert [part.log_prob.shape for part in parts] == [(TIME, 4), (TIME, 3), (TIME, 3)]
-    found = torch.cat([part.log_prob for part in parts], 1)
-    assert torch.equal(found.sort(1).values, whole.log_prob.sort(1).values)
+    whole = agent._line_up(rollout, agent.objective.assess(rollout, progress=0.0))
+    parts = whole.minibatches(3, torch.Generator().manual_seed(0))
+    assert [part.log_prob.shape for part in parts] == [(TIME, 3)] * 3
+    taken = []
     for part in parts:
-        for row in range(part.log_prob.shape[1]):
+        for row in range(3):
             (match,) = (part.log_prob[:, [row]] == whole.log_prob).all(0).nonzero()
+            taken.append(match.item())
             assert torch.equal(part.observation[:, row], whole.observation[:, match[0]])
             assert torch.equal(part.memory[:, row], whole.memory[:, match[0]])
+    assert len(set(taken)) == 9
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_a_step_is_that_of_autograd_on_the_loss(discrete):
+    agent = make_agent(
+        discrete=discrete,
+        ppo_epochs=1,
+        num_minibatches=1,
+        entropy_coeff=0.1,
+        max_grad_norm=1e6,
+        normalize_advantages=False,
+    )
+    rollout = play(agent)
+    worth = agent.objective.assess(rollout, progress=0.0)
+    outputs = agent.network.outputs(
+        agent.network.normalizer(rollout.observation),
+        rollout.memory,
+        episode_begins(rollout.ended),
+    )
+    policy = agent.network.policy(outputs.policy, rollout.action_mask)
+    log_ratio = (policy.log_prob(rollout.action) - rollout.log_prob).flatten()
+    surrogate = losses.clipped_surrogate(log_ratio, worth.advantage.flatten(), 0.2)
+    error = (outputs.value - worth.target).square().mean()
+    loss = surrogate + 0.5 * error - 0.1 * policy.entropy().mean()
+    by_autograd = torch.autograd.grad(loss, agent.parameters)
+    agent.update(rollout)
+    expected = torch.cat([gradient.flatten() for gradient in by_autograd])
+    torch.testing.assert_close(agent._vector.grad, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_an_update_ends_where_the_policy_moved_too_far():
+    free, held = make_agent(learning_rate=0.1), make_agent(learning_rate=0.1, target_kl=1e-4)
+    assert free.update(play(free))["optimizer_steps"] == 16
+    assert held.update(play(held))["optimizer_steps"] == 4
 
 
 def test_absent_agents_change_nothing():
@@ -204,10 +239,20 @@ def test_evaluation_leaves_the_memory_of_training_alone():
         agent.act(torch.randn(2, AGENT, OBS), None)
 
 
-@pytest.mark.parametrize("memory_size", [0, -1])
-def test_an_agent_without_memory_is_refused(memory_size):
-    with pytest.raises(ConfigError, match=f"memory_size={memory_size}"):
-        make_agent(memory_size=memory_size)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"memory_size": 0},
+        {"memory_size": -1},
+        {"cost": MultiplierConfig(cost_limits=(1.0,))},
+        {"critic": "central"},
+        {"append_agent_id": True},
+        {"adaptive_kl_penalty": True, "target_kl": 0.1},
+    ],
+)
+def test_what_it_lacks_is_refused(settings):
+    with pytest.raises(ConfigError, match=f"{next(iter(settings))}="):
+        make_agent(**settings)
 
 
 def test_recall_pays_for_the_cue_of_the_same_episode():

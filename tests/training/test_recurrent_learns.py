@@ -14,7 +14,7 @@ from tests.training.recall import Recall
 from tests.training.test_rollout import Script
 from tests.training.worlds import PointWorld
 
-COPIES, ROLLOUT_STEPS, UPDATES = 64, 16, 60
+COPIES, ROLLOUT_STEPS, UPDATES = 64, 16, 45
 
 
 def make_learner(*, memory_size, seed=0, copies=COPIES):
