@@ -53,10 +53,10 @@ CONFIG = PPOConfig(
     initial_action_mean=0.15,
     initial_log_std=-3.0,
     cost=MultiplierConfig(
-        cost_limits=(5e-4,),
-        learning_rate=2.0,
-        proportional_gain=20.0,
-        initial_multiplier=10.0,
+        cost_limits=(8e-4,),
+        learning_rate=10.0,
+        proportional_gain=100.0,
+        initial_multiplier=4.0,
     ),
 )
 COPIES, ENV_STEPS = 2048, 2048 * 4 * 450

@@ -58,9 +58,9 @@ SAC = SACConfig(
     hidden_dims=(64, 64),
     gamma=0.0,
     learning_rate=1e-3,
-    temperature=0.01,
+    temperature=0.2,
     buffer_size=200_000,
-    learning_starts=4096,
+    learning_starts=25_600,
     train_frequency=1,
     gradient_steps=8,
 )
@@ -76,7 +76,8 @@ DQN = DQNConfig(
     epsilon_decay_steps=50_000,
     epsilon_end=0.1,
 )
-COPIES, ENV_STEPS = 256, 256 * 4 * 200
+CONFIGS = {"ppo": PPO, "sac": SAC, "dqn": DQN}
+COPIES, ENV_STEPS = 256, 256 * 4 * 120
 
 
 class RuleBudgets:
@@ -159,7 +160,7 @@ def main() -> None:
     """Play the rule, train every learner with every seed, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--learners", nargs="+", default=["ppo", "sac", "dqn"])
+    parser.add_argument("--learners", nargs="+", default=list(CONFIGS))
     parser.add_argument("--output", type=Path, default=RESULTS / "rule_budgets.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -167,20 +168,16 @@ def main() -> None:
     for kind in options.learners:
         runs = [learn_budgets(kind, seed) for seed in options.seeds]
         rows.append(describe(f"rule budgets, {kind}", runs, optimum, rule))
-    report = {
-        "command": "python -m benchmarks.rule_budgets",
-        "seeds": options.seeds,
-        "episodes": EPISODES,
-        "optimum_hard": float(optimum.mean()),
-        "env_steps": ENV_STEPS,
-        "configs": {
-            "ppo": dataclasses.asdict(PPO),
-            "sac": dataclasses.asdict(SAC),
-            "dqn": dataclasses.asdict(DQN),
-        },
-        "rows": rows,
-    }
-    write_report(options.output, report)
+        report = {
+            "command": "python -m benchmarks.rule_budgets",
+            "seeds": options.seeds,
+            "episodes": EPISODES,
+            "optimum_hard": float(optimum.mean()),
+            "env_steps": ENV_STEPS,
+            "configs": {name: dataclasses.asdict(config) for name, config in CONFIGS.items()},
+            "rows": rows,
+        }
+        write_report(options.output, report)
 
 
 if __name__ == "__main__":
