@@ -1,14 +1,18 @@
-"""Where the Python of a peer library lies: each has a virtual environment of its own."""
+"""Peer libraries: each has a virtual environment of its own, and scripts that run in it."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 from utils.errors import QuartermasterError
 
 VARIABLE = "QUARTERMASTER_PEERS"
 DEFAULT_FOLDER = Path(__file__).parent.parent / "var" / "peers"
+SCRIPTS = Path(__file__).parent / "peers"
 
 
 class PeerMissingError(QuartermasterError):
@@ -34,3 +38,24 @@ def peer_python(name: str) -> Path:
             f"{VARIABLE} to the folder that holds its virtual environment"
         )
     return python
+
+
+def run_peer(name: str, script: str, arguments: list[str]) -> dict[str, Any]:
+    """Run a script in a peer's environment with one thread; its last line of output is JSON.
+
+    Args:
+        name: Of the peer.
+        script: In benchmarks/peers.
+        arguments: Of the script.
+
+    Raises:
+        PeerMissingError: The peer is not installed.
+        subprocess.CalledProcessError: The script failed; its errors are on stderr.
+    """
+    command = [str(peer_python(name)), str(SCRIPTS / script), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(  # noqa: S603
+        command, stdout=subprocess.PIPE, text=True, check=True, env=environment
+    )
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found

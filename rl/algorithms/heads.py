@@ -123,6 +123,59 @@ class DiagonalGaussian:
 
 
 @dataclass(frozen=True)
+class TanhNormal:
+    """Independent normal dimensions squashed by tanh into [low, high] (arXiv:1812.05905, C).
+
+    a = (high + low) / 2 + (high - low) / 2 tanh(u) with u ~ N(mean, std). Dimensions that the mask
+    switches off are zero in every action and absent from the log-probability.
+    """
+
+    mean: Float[Tensor, "*batch act"]
+    log_std: Float[Tensor, "*batch act"]
+    mask: Bool[Tensor, "*batch act"] | None = None
+    low: float = -1.0
+    high: float = 1.0
+
+    def rsample(self, noise: Float[Tensor, "*batch act"]) -> ActionSample:
+        """Return the action that standard normal noise leads to, with its gradient.
+
+        Args:
+            noise: One number per dimension.
+        """
+        before_tanh = torch.addcmul(self.mean, self.log_std.exp(), noise)
+        return ActionSample(self._squash(before_tanh), self._log_prob(before_tanh, noise))
+
+    def mode(self) -> Float[Tensor, "*batch act"]:
+        """Return the action of the mean, which is the median of each dimension."""
+        return self._squash(self.mean)
+
+    def log_prob(self, before_tanh: Float[Tensor, "*batch act"]) -> Float[Tensor, "*batch"]:
+        """Return the log-density of the action that comes of some numbers before the tanh.
+
+        Args:
+            before_tanh: u; from an action it is the inverse hyperbolic tangent.
+        """
+        return self._log_prob(before_tanh, (before_tanh - self.mean) * (-self.log_std).exp())
+
+    def _squash(self, before_tanh: Tensor) -> Tensor:
+        centre, half = 0.5 * (self.high + self.low), 0.5 * (self.high - self.low)
+        return self._in_use(centre + half * before_tanh.tanh())
+
+    def _log_prob(self, before_tanh: Tensor, noise: Tensor) -> Tensor:
+        """Return log N(u) - log |da/du|, with log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)).
+
+        The difference of squares would round to zero from u = 9 on in single precision.
+        """
+        softplus = torch.nn.functional.softplus(-2.0 * before_tanh)
+        constant = HALF_LOG_TWO_PI + math.log(0.5 * (self.high - self.low)) + 2.0 * math.log(2.0)
+        density = 2.0 * (before_tanh + softplus) - 0.5 * noise.square() - self.log_std
+        return self._in_use(density - constant).sum(-1)
+
+    def _in_use(self, quantity: Tensor) -> Tensor:
+        return quantity if self.mask is None else torch.where(self.mask, quantity, 0.0)
+
+
+@dataclass(frozen=True)
 class MaskedCategorical:
     """One choice of several; probabilities are normalised when they are first asked for."""
 
@@ -205,3 +258,42 @@ class MaskedCategorical:
             pull = surprise.mul_(grad_entropy.unsqueeze(-1)).add_(of_choice)
         gradient = (self._probability * pull).neg_()
         return gradient.scatter_add_(-1, action.unsqueeze(-1), of_choice), None
+
+
+def straight_through_choice(
+    logits: Float[Tensor, "*batch choice"],
+    mask: Bool[Tensor, "*batch choice"],
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
+) -> Float[Tensor, "*batch choice"]:
+    """Draw a choice as a row with a single 1, through which gradients pass (arXiv:1611.01144).
+
+    With Gumbel noise g, y = softmax((logits + g) / T): the row is the one-hot vector of argmax y,
+    which has the law of the softmax of the logits, and its gradient is that of y.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        mask: True where a choice may be taken. A row without any is zero and has no gradient.
+        generator: Source of chance, on the device of the logits.
+        temperature: T; the lower, the less biased and the noisier the gradient.
+    """
+    waiting = torch.empty_like(logits, requires_grad=False).exponential_(generator=generator)
+    gumbel = -waiting.clamp_min_(torch.finfo(waiting.dtype).tiny).log_()
+    noisy = ((logits + gumbel) / temperature).masked_fill(~mask, torch.finfo(logits.dtype).min)
+    relaxed = noisy.softmax(-1) * mask
+    return one_hot_choice(noisy, mask) + (relaxed - relaxed.detach())
+
+
+def one_hot_choice(
+    logits: Float[Tensor, "*batch choice"], mask: Bool[Tensor, "*batch choice"]
+) -> Float[Tensor, "*batch choice"]:
+    """Return the likeliest choice as a row with a single 1, without a gradient.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        mask: True where a choice may be taken. A row without any is zero.
+    """
+    allowed = logits.detach().masked_fill(~mask, -torch.inf)
+    choice = torch.zeros_like(allowed).scatter_(-1, allowed.argmax(-1, keepdim=True), 1.0)
+    return choice * mask

@@ -11,6 +11,17 @@ from torch import Tensor, nn
 from utils.errors import ConfigError
 
 
+class MixingSizes(NamedTuple):
+    """Sizes of a `MonotonicMixer`."""
+
+    state_size: int
+    """Length of the global state."""
+    mixing_dim: int
+    """Units between the agents' values and the team's."""
+    hypernet_dim: int
+    """Hidden units of the hypernetworks of W_1 and of w_2."""
+
+
 class MixingWeights(NamedTuple):
     """One layer of `mix` units between the agents' values and the team's, drawn from the state."""
 
@@ -21,6 +32,16 @@ class MixingWeights(NamedTuple):
     """w_2, not negative."""
     outer_bias: Float[Tensor, "*batch"]
     """V(s), what the state is worth whatever the agents value."""
+
+
+def weight_range(weights: MixingWeights) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest weight, whose signs show that the mixer is monotone.
+
+    Args:
+        weights: Of any states.
+    """
+    inner, outer = weights.inner.aminmax(), weights.outer.aminmax()
+    return torch.minimum(inner.min, outer.min), torch.maximum(inner.max, outer.max)
 
 
 def sum_values(
@@ -71,28 +92,19 @@ class MonotonicMixer(nn.Module):
     state; the first layers of all are one matrix.
     """
 
-    def __init__(
-        self,
-        state_size: int,
-        num_agents: int,
-        *,
-        mixing_dim: int,
-        hypernet_dim: int,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, sizes: MixingSizes, num_agents: int, *, generator: torch.Generator) -> None:
         """Draw the initial weights.
 
         Args:
-            state_size: Length of the global state.
+            sizes: Of the state and of the layers.
             num_agents: How many values are mixed.
-            mixing_dim: Units between the agents' values and the team's.
-            hypernet_dim: Hidden units of the hypernetworks of W_1 and of w_2.
             generator: Source of the initial weights, on the CPU.
 
         Raises:
             ConfigError: There is no state to draw weights from.
         """
         super().__init__()
+        state_size, mixing_dim, hypernet_dim = sizes
         if state_size < 1:
             raise ConfigError(
                 f"state_size={state_size}: QMIX draws its weights from the global state; use a "
@@ -114,8 +126,9 @@ class MonotonicMixer(nn.Module):
         first = self.first(state)
         units = sum(self._hidden_dims)
         inner, outer, bias = first[..., :units].relu().split(self._hidden_dims, -1)
+        inner_weight = at_least_zero(self.to_inner(inner))
         return MixingWeights(
-            inner=at_least_zero(self.to_inner(inner)).unflatten(-1, self._shape),
+            inner=inner_weight.view(*state.shape[:-1], *self._shape),
             inner_bias=first[..., units:],
             outer=at_least_zero(self.to_outer(outer)),
             outer_bias=self.to_bias(bias).squeeze(-1),

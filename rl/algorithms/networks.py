@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rl.algorithms.normalization import ObservationNormalizer
 
 Activation = Literal["tanh", "relu"]
+OutputActivation = Literal["identity", "tanh"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 HIDDEN_GAIN = math.sqrt(2.0)
@@ -37,6 +38,8 @@ class PolicyLayers(NamedTuple):
     std: NDArray[np.float32]
     clip: float
     """The first layer takes `clip((observation - mean) / std, -clip, clip)`."""
+    output_activation: OutputActivation = "identity"
+    """With tanh, [-1, 1] is to be stretched to the range of actions."""
 
 
 def multilayer_perceptron(
@@ -91,8 +94,23 @@ def export_policy(
         normalizer: Of what it observes.
     """
     linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
+    return pack_layers([(layer.weight.T, layer.bias) for layer in linear], activation, normalizer)
+
+
+def pack_layers(
+    layers: Iterable[tuple[Tensor, Tensor]],
+    activation: Activation,
+    normalizer: ObservationNormalizer,
+) -> PolicyLayers:
+    """Return copies of a policy's numbers.
+
+    Args:
+        layers: Weight `[in, out]` and bias `[out]`, first to last.
+        activation: Between the layers.
+        normalizer: Of what it observes.
+    """
     return PolicyLayers(
-        layers=[(_to_numpy(layer.weight.T), _to_numpy(layer.bias)) for layer in linear],
+        layers=[(_to_numpy(weight), _to_numpy(bias)) for weight, bias in layers],
         activation=activation,
         mean=_to_numpy(normalizer.shift),
         std=_to_numpy(1.0 / normalizer.scale),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rl.algorithms import mixing
-from rl.algorithms.mixing import MixingWeights, MonotonicMixer, mix_values, sum_values
+from rl.algorithms.mixing import MixingSizes, MixingWeights, MonotonicMixer, mix_values, sum_values
 from utils.errors import ConfigError
 
 AGENTS, STATE, ROWS = 4, 5, 256
@@ -18,7 +18,7 @@ EVERYONE = torch.ones(ROWS, AGENTS, dtype=torch.bool)
 def make_mixer(seed=0, scale=3.0):
     """Return a mixer with weights much larger than at the start of training, so that signs show."""
     chance = torch.Generator().manual_seed(seed)
-    mixer = MonotonicMixer(STATE, AGENTS, mixing_dim=8, hypernet_dim=16, generator=chance)
+    mixer = MonotonicMixer(MixingSizes(STATE, 8, 16), AGENTS, generator=chance)
     for parameter in mixer.parameters():
         parameter.data.mul_(scale)
     return mixer
@@ -133,4 +133,4 @@ def test_weights_depend_on_the_state():
 
 def test_no_state_is_refused_with_the_remedy():
     with pytest.raises(ConfigError, match=r"state_size=0.*mixer='vdn'"):
-        MonotonicMixer(0, 2, mixing_dim=8, hypernet_dim=8, generator=torch.Generator())
+        MonotonicMixer(MixingSizes(0, 8, 8), 2, generator=torch.Generator())

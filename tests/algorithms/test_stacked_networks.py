@@ -140,6 +140,21 @@ def test_a_copy_has_the_same_numbers_and_lives_apart(duplicate):
     assert torch.equal(target.weights[0], 0.5 * network.weights[0])
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_first_members_share_the_memory_of_the_stack(count):
+    network = make(3)
+    part = network.first_members(count)
+    with torch.no_grad():
+        network.vector.mul_(1.5)
+    x = rows(3).float()
+    torch.testing.assert_close(part.trace(x[:count]).output, network.trace(x).output[:count])
+    one = x[:count].clone().requires_grad_()
+    part(one).sum().backward()
+    other = x.clone().requires_grad_()
+    network(other)[:count].sum().backward()
+    torch.testing.assert_close(one.grad, other.grad[:count])
+
+
 def test_members_start_apart_and_a_seed_fixes_them():
     network = make(2, init="orthogonal")
     assert not torch.equal(network.weights[0][0], network.weights[0][1])

@@ -1,0 +1,290 @@
+"""QMIX (arXiv:1803.11485) and VDN (arXiv:1706.05296): a team learns from one common reward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rl.algorithms.exploration import epsilon_greedy, linear_schedule
+from rl.algorithms.heads import ActionSample
+from rl.algorithms.losses import require_finite
+from rl.algorithms.mixing import MixingSizes
+from rl.algorithms.policy_state import (
+    TensorDict,
+    load_module_state,
+    module_state,
+    take_tensor,
+    under_prefix,
+    with_prefix,
+)
+from rl.algorithms.replay_buffer import EpisodeBatch, ReplayBuffer, Step
+from rl.algorithms.td_losses import greedy_choice
+from rl.algorithms.team_losses import as_episodes
+from rl.algorithms.team_optimizer import TeamOptimizer
+from rl.algorithms.team_reward import Share, TeamReward
+from rl.algorithms.team_values import TeamNetwork
+from utils.errors import ConfigError
+
+Mixing = Literal["vdn", "qmix"]
+
+POSITIVE = (
+    *("mixing_dim", "hypernet_dim", "learning_rate", "max_grad_norm", "tau", "batch_size"),
+    *("target_update_frequency", "epsilon_decay_steps", "buffer_size", "max_episode_steps"),
+    *("train_frequency", "gradient_steps"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QMIXConfig:
+    """Settings of QMIX and VDN; the defaults are EPyMARL's where it has any."""
+
+    mixer: Mixing = "qmix"
+    """`vdn` adds the agents' values, `qmix` mixes them by weights that depend on the state."""
+    recurrent: bool = False
+    """Agents remember their episode: the last hidden layer is a GRU, trained on whole episodes."""
+    hidden_dims: tuple[int, ...] = (64, 64)
+    mixing_dim: int = 32
+    """Units between the agents' values and the team's."""
+    hypernet_dim: int = 64
+    """Hidden units of the networks that draw the mixer's weights from the state."""
+    learning_rate: float = 5e-4
+    gamma: float = 0.99
+    max_grad_norm: float = 10.0
+    double: bool = True
+    """The target network values the choices that the online network likes best."""
+    target_update_frequency: int = 200
+    """Optimiser steps between two moves of the target network."""
+    tau: float = 1.0
+    """How far the target network moves to the online one: 1 copies it."""
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_decay_steps: int = 50_000
+    """Environment steps over which each agent's share of random choices falls, linearly."""
+    team_reward: Share = "sum"
+    """What the team learns from: the sum or the mean of its agents' rewards."""
+    standardize_rewards: bool = False
+    """Shift and scale the team's reward to mean 0 and deviation 1 of all that was seen. The shift
+    adds to longer episodes, so use it where all are of one length."""
+    buffer_size: int = 125_000
+    """Steps remembered."""
+    batch_size: int = 32
+    """Steps in an optimiser step, or whole episodes if recurrent."""
+    max_episode_steps: int = 25
+    """Longest episode learnt from, if recurrent."""
+    learning_starts: int = 1_000
+    """Environment steps before the first update."""
+    train_frequency: int = 1
+    """Steps of every copy between two updates."""
+    gradient_steps: int = 1
+    """Optimiser steps in an update."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            ConfigError: A field is out of range.
+        """
+        for name in ("gamma", "epsilon_start", "epsilon_end", "tau"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name}={getattr(self, name)}: choose a number in [0, 1]")
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: choose a number above 0")
+        if any(size < 1 for size in self.hidden_dims) or not self.hidden_dims:
+            raise ConfigError(f"hidden_dims={self.hidden_dims}: every layer needs a unit")
+        if self.learning_starts < 0:
+            raise ConfigError(f"learning_starts={self.learning_starts}: choose 0 or more")
+
+
+class QMIXAgent:
+    """A team whose agents each choose by their own values, learnt from one reward for all."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        state_dim: int,
+        action_dim: int,
+        config: QMIXConfig,
+        *,
+        num_agents: int,
+        state_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Draw initial weights.
+
+        Args:
+            agent_id: Name of the learner.
+            state_dim: Length of an agent's observation.
+            action_dim: Choices of the agent with most of them.
+            config: Settings.
+            num_agents: Size of the team.
+            state_size: Length of the global state; VDN does not look at it.
+            seed: Of the weights, the actions and what is drawn from the replay.
+            device: Where weights and replay live.
+
+        Raises:
+            ConfigError: QMIX is to mix without a global state.
+        """
+        self.agent_id = agent_id
+        self.config = config
+        self.device = torch.device(device)
+        mixing = MixingSizes(state_size, config.mixing_dim, config.hypernet_dim)
+        self.network = TeamNetwork(
+            (state_dim, *config.hidden_dims, action_dim),
+            num_agents,
+            recurrent=config.recurrent,
+            mixing=mixing if config.mixer == "qmix" else None,
+            generator=torch.Generator().manual_seed(seed),
+        ).to(self.device)
+        self.optimizer = TeamOptimizer(
+            self.network,
+            double=config.double,
+            learning_rate=config.learning_rate,
+            max_grad_norm=config.max_grad_norm,
+            update_frequency=config.target_update_frequency,
+            tau=config.tau,
+        )
+        self.replay = ReplayBuffer(
+            capacity=config.buffer_size, gamma=config.gamma, device=self.device
+        )
+        self.reward = TeamReward(config.team_reward, standardize=config.standardize_rewards).to(
+            self.device
+        )
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.env_steps = 0
+        self._memories = {looks: self.network.values.empty_memory(0) for looks in (False, True)}
+
+    @property
+    def epsilon(self) -> float:
+        """Share of random choices at present."""
+        config = self.config
+        progress = self.env_steps / config.epsilon_decay_steps
+        return linear_schedule(config.epsilon_start, config.epsilon_end, progress)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Float[Tensor, "env agent obs"],
+        action_mask: Bool[Tensor, "env agent act"] | None,
+        *,
+        deterministic: bool = False,
+    ) -> ActionSample:
+        """Choose for every agent of every copy by its own values.
+
+        Args:
+            observation: As the environment gave it.
+            action_mask: True where a choice may be taken; None where all may.
+            deterministic: Take the best choice and leave the generator alone. What is remembered
+                while looking is kept apart from what is remembered while learning, and begins anew
+                after every `observe` and wherever the number of copies changes.
+        """
+        memory = self._memories[deterministic]
+        if len(memory) != len(observation):
+            memory = self.network.values.empty_memory(len(observation))
+        q, self._memories[deterministic] = self.network.values(observation.unsqueeze(0), memory)
+        if deterministic:
+            action = greedy_choice(q[0], action_mask)
+        else:
+            action = epsilon_greedy(q[0], action_mask, self.epsilon, self.generator)
+        return ActionSample(action, q.new_full(action.shape, torch.nan))
+
+    def begin_episodes(self, ended: Bool[Tensor, " env"], *, deterministic: bool = False) -> None:
+        """Forget episodes that are over; `observe` does it for those that are learnt from.
+
+        Args:
+            ended: True in copies whose episode the last step ended.
+            deterministic: Of those that were acted in deterministically.
+        """
+        memory = self._memories[deterministic]
+        if len(memory) == len(ended):
+            self._memories[deterministic] = memory.masked_fill(ended.view(-1, 1, 1), 0.0)
+
+    def observe(self, step: Step) -> None:
+        """Remember one step of all copies, and count it.
+
+        Args:
+            step: What all copies saw, did and were paid.
+        """
+        self.replay.add(step)
+        self.reward.observe(step.reward)
+        self.env_steps += len(step.reward)
+        self.begin_episodes(step.terminated | step.truncated)
+        self._memories[True] = self.network.values.empty_memory(0)
+
+    def update(self, *, progress: float = 0.0) -> TensorDict:
+        """Take `gradient_steps` optimiser steps on what is remembered.
+
+        Args:
+            progress: Not used: epsilon falls with the environment steps.
+
+        Returns:
+            Means over the optimiser steps, not yet read from the device; nothing before
+            `learning_starts`.
+
+        Raises:
+            DivergenceError: A loss is not finite.
+        """
+        del progress
+        if self.env_steps < self.config.learning_starts or len(self.replay) == 0:
+            return {}
+        batches = [self._sample() for _ in range(self.config.gradient_steps)]
+        steps = [self.optimizer.step(batch, self.reward(batch.reward)) for batch in batches]
+        metrics = {name: torch.stack([step[name] for step in steps]).mean(0) for name in steps[0]}
+        seen = {"observation": batches[-1].observation, "reward": batches[-1].reward}
+        require_finite(seen | {"td_loss": metrics["td_loss"]})
+        return metrics | {"epsilon": torch.tensor(self.epsilon)}
+
+    def _sample(self) -> EpisodeBatch:
+        """Draw whole episodes, or single steps as episodes of one step."""
+        size, length = self.config.batch_size, self.config.max_episode_steps
+        if self.config.recurrent:
+            return self.replay.sample_episodes(size, length, self.generator)
+        return as_episodes(self.replay.sample(size, self.generator))
+
+    def policy_state(self) -> TensorDict:
+        """Return copies of the weights that acting needs; the mixer is for learning only."""
+        return module_state(self.network.values)
+
+    def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
+        """Act from now on as the saved policy did; mixer, target and optimiser are left alone.
+
+        Args:
+            state: What `policy_state` returned.
+
+        Raises:
+            StateMismatchError: It was saved by another configuration.
+        """
+        load_module_state(self.network.values, state)
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of everything that acting and learning need to go on bit for bit."""
+        return {
+            **with_prefix("team", self.optimizer.state_dict()),
+            **with_prefix("reward", module_state(self.reward)),
+            **with_prefix("replay", self.replay.state_dict()),
+            "generator": self.generator.get_state(),
+            "memory": self._memories[False].clone(),
+            "env_steps": torch.tensor(self.env_steps),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: What `state_dict` returned, of an agent with the same configuration.
+
+        Raises:
+            StateMismatchError: It was saved by another configuration.
+        """
+        self.optimizer.load_state_dict(under_prefix("team", state))
+        load_module_state(self.reward, under_prefix("reward", state))
+        self.replay.load_state_dict(under_prefix("replay", state))
+        self.generator.set_state(take_tensor(state, "generator").cpu())
+        self._memories[False] = take_tensor(state, "memory").to(self.device, copy=True)
+        self.env_steps = int(take_tensor(state, "env_steps"))
