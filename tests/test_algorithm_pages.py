@@ -36,9 +36,8 @@ ALGORITHM_PAGES = sorted(
 
 
 def test_the_index_names_every_algorithm_and_every_page():
-    assert set(
-        re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", INDEX, re.MULTILINE)))
-    ) == set(CAPABILITIES)
+    first_column = "".join(re.findall(r"^\| (.*?) \|", INDEX, flags=re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", first_column)) >= set(CAPABILITIES)
     linked = set(re.findall(r"\]\((\w+\.md)\)", INDEX))
     assert linked == {path.name for path in PAGES.glob("*.md")} - {"README.md"}
 
