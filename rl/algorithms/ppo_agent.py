@@ -13,6 +13,7 @@ from rl.algorithms.actor_critic import ActorCritic, NetworkShape
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.networks import OBSERVATION_CLIP, PolicyLayers
 from rl.algorithms.objective import Objective, Worth
+from rl.algorithms.own_loop import OwnLoop, OwnStep
 from rl.algorithms.parameter_groups import groups_of
 from rl.algorithms.policy_state import (
     TensorDict,
@@ -34,7 +35,7 @@ from utils.errors import ConfigError
 __all__ = ["STEP_METRICS", "PPOAgent", "PPOConfig"]
 
 
-class PPOAgent:
+class PPOAgent(OwnLoop):
     """Acts, learns from rollouts, and can be saved and continued bit for bit."""
 
     def __init__(
@@ -104,6 +105,7 @@ class PPOAgent:
         )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.kl_coeff = torch.tensor(config.kl_coeff, device=self.device)
+        self._steps: list[OwnStep] = []
 
     @torch.no_grad()
     def act(
@@ -145,11 +147,11 @@ class PPOAgent:
         return self.objective.cost_value(self.network.normalizer(observation))
 
     @torch.no_grad()
-    def update(self, rollout: Rollout, *, progress: float = 0.0) -> TensorDict:
+    def update(self, rollout: Rollout | None = None, *, progress: float = 0.0) -> TensorDict:
         """Improve policy and critic by one block of experience.
 
         Args:
-            rollout: Collected by the present policy.
+            rollout: Collected by the present policy; None for what `store_experience` kept.
             progress: Share of training done, in [0, 1], for settings that move.
 
         Returns:
@@ -158,6 +160,8 @@ class PPOAgent:
         Raises:
             DivergenceError: An observation, a reward or a loss is not finite.
         """
+        if rollout is None:
+            rollout = self._own_rollout()
         losses.require_finite({"observation": rollout.observation, "reward": rollout.reward})
         rate = self.config.learning_rate_at(progress)
         settings = loss_settings(self.config, progress, self.kl_coeff)
@@ -244,6 +248,7 @@ class PPOAgent:
             **with_prefix("optimizer", optimizer_state(self.optimizer)),
             **with_prefix("objective", self.objective.state_dict()),
             "generator": self.generator.get_state(),
+            **with_prefix("own", self._own_state()),
             "kl_coeff": self.kl_coeff.clone(),
         }
 
@@ -260,6 +265,7 @@ class PPOAgent:
         load_optimizer_state(self.optimizer, under_prefix("optimizer", state))
         self.objective.load_state_dict(under_prefix("objective", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
+        self._load_own_state(under_prefix("own", state))
         self.kl_coeff = take_tensor(state, "kl_coeff", self.kl_coeff).to(self.device, copy=True)
 
     def export_layers(self) -> PolicyLayers:

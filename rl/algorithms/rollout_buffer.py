@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -80,3 +80,13 @@ class Rollout:
             next_cost_value=next_cost_value,
             memory=torch.zeros((*rows[1:], memory_size), device=device),
         )
+
+    def first(self, steps: int) -> Rollout:
+        """Return the first steps of the block, as views.
+
+        Args:
+            steps: How many.
+        """
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept = {name: c if name == "memory" else c[:steps] for name, c in columns.items()}
+        return Rollout(**kept)

@@ -92,7 +92,7 @@ class Collector:
         self._rollout = replace(rollout, alive=self._alive[:-1])
         self._terminated = copies.new_zeros((rollout_steps, len(copies)))
         self._truncated = torch.zeros_like(self._terminated)
-        before = (rollout.observation, rollout.action_mask, rollout.action, rollout.log_prob)
+        before = (rollout.observation, rollout.action_mask, rollout.action)
         after = (rollout.reward, self._terminated, self._truncated, self._alive[1:], rollout.cost)
         self._before = list(zip(*(column.unbind() for column in before), strict=True))
         self._after = list(zip(*(column.unbind() for column in after), strict=True))
@@ -101,6 +101,7 @@ class Collector:
         )
         self.env_steps = 0
 
+    @torch.no_grad()
     def collect(self) -> tuple[Rollout, RolloutSummary]:
         """Act for one block.
 
@@ -131,11 +132,16 @@ class Collector:
     def _step(self, time: int) -> StepRecord:
         """Take one step and write it down, before the environment can reuse its tensors."""
         record = self._record
-        sample = self._agent.act(record.observation, record.action_mask)
-        seen = (record.observation, record.action_mask, sample.action, sample.log_prob)
+        if isinstance(self._agent, PPOAgent):
+            policy = self._agent.network.policy(record.observation, record.action_mask)
+            action = policy.sample(self._agent.generator)
+        else:
+            action, log_prob = self._agent.act(record.observation, record.action_mask)
+            self._rollout.log_prob[time] = log_prob
+        seen = (record.observation, record.action_mask, action)
         for row, value in zip(self._before[time], seen, strict=True):
             row.copy_(value)
-        following = self._environment.step(sample.action)
+        following = self._environment.step(action)
         *rows, cost = self._after[time]
         came = (following.reward, following.terminated, following.truncated, following.agent_alive)
         for row, value in zip(rows, came, strict=True):
@@ -160,8 +166,11 @@ class Collector:
         return self._recurrent.memory
 
     def _estimate_values(self, cuts: list[Cut]) -> None:
-        """Fill in the values of all states in one pass of the critic."""
+        """Fill in the values of all states, and the policy's probabilities, in one pass each."""
         rollout = self._rollout
+        if isinstance(self._agent, PPOAgent):
+            policy = self._agent.network.policy(rollout.observation, rollout.action_mask)
+            rollout.log_prob.copy_(policy.log_prob(rollout.action))
         value, cost_value = self._values(rollout.observation, rollout.memory, rollout.ended)
         rollout.value.copy_(value)
         rollout.cost_value.copy_(cost_value)
