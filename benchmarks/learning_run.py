@@ -26,8 +26,8 @@ class Recipe:
     copies: int
     steps_per_update: int
     """Of each copy: the block of an agent that learns from blocks, else its train_frequency."""
-    make_agent: Callable[[int], Policy]
-    """From a seed."""
+    make_agent: Callable[[BatchedEnvironment, int], Policy]
+    """For an environment, from a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,8 @@ def train_and_score(make: MakeEnvironment, recipe: Recipe, measure: Measure, *, 
         measure: How much, and how it is scored.
         seed: Of everything.
     """
-    environment, agent = make(recipe.copies, seed), recipe.make_agent(seed)
+    environment = make(recipe.copies, seed)
+    agent = recipe.make_agent(environment, seed)
     scores = _Scores(make=make, measure=measure, seed=seed)
     config = TrainerConfig(
         total_env_steps=measure.env_steps,

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from mpe2 import simple_speaker_listener_v4, simple_spread_v3
 
-from benchmarks.learning_run import MakeEnvironment, Measure, Recipe, train_and_score
+from benchmarks.learning_run import MakeEnvironment, Measure, train_and_score
 from benchmarks.measuring import RESULTS, write_report
 from benchmarks.peer_python import run_peer
+from benchmarks.recipes import MULTI_AGENT
 from benchmarks.stored_runs import Row, StoredRuns
 from rl.environments.pettingzoo_adapter import PettingZooAdapter
 from rl.evaluation.statistics import block_bootstrap_interval
@@ -80,15 +81,6 @@ def make_world(cell: Cell) -> MakeEnvironment:
     return lambda copies, seed: PettingZooAdapter(make_one, copies, seed=seed)
 
 
-def our_recipe(cell: Cell) -> Recipe:
-    """Return how we train in a cell.
-
-    Args:
-        cell: Of the table.
-    """
-    raise NotImplementedError(cell)
-
-
 def run_ours(cell: Cell, env_steps: int, seed: int) -> Row:
     """Train our agents.
 
@@ -98,7 +90,9 @@ def run_ours(cell: Cell, env_steps: int, seed: int) -> Row:
         seed: Of everything.
     """
     measure = Measure(env_steps=env_steps, every=env_steps, episodes=1, final_episodes=EPISODES)
-    return train_and_score(make_world(cell), our_recipe(cell), measure, seed=seed)
+    return train_and_score(
+        make_world(cell), MULTI_AGENT[f"{cell.world}-{cell.algorithm}"], measure, seed=seed
+    )
 
 
 def run_benchmarl(cell: Cell, env_steps: int, seed: int) -> Row:

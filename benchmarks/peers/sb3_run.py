@@ -184,7 +184,7 @@ def settings_of(task: str) -> Settings:
             },
         ),
     }
-    return known[task]
+    return known[task.removesuffix("-475")]
 
 
 class Scores(BaseCallback):

@@ -7,7 +7,7 @@ own columns of the first layer change, so its product is corrected, not computed
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -84,6 +84,7 @@ class CentralCritics(nn.Module):
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
         self.rest = StackedMLP((*hidden_dims, 1), stack=stack, init="uniform", generator=generator)
 
+    @torch.no_grad()
     def trace(self, joint: Float[Tensor, "batch joint"]) -> CriticTrace:
         """Evaluate every critic and keep what the backward passes need.
 
@@ -92,9 +93,11 @@ class CentralCritics(nn.Module):
         """
         product = torch.bmm(joint.expand(len(self.weight), -1, -1), self.weight)
         sets = product.view(self.num_critics, self.num_sets, *product.shape[1:])
-        hidden = self._activate(sets + self.bias)
+        own = self.num_sets == self.num_agents
+        hidden = self._activate(sets.add_(self.bias) if own else sets + self.bias)
         return CriticTrace(joint, hidden, self.rest.trace(self._as_rows(hidden.active)))
 
+    @torch.no_grad()
     def backward(self, trace: CriticTrace, grad: Float[Tensor, "critic agent batch"]) -> None:
         """Write the gradients of all weights over their `.grad`.
 
@@ -108,8 +111,11 @@ class CentralCritics(nn.Module):
         if self.num_sets == 1:
             raw = raw.sum(1, keepdim=True)
         joint = trace.joint.T.expand(len(self.weight), -1, -1)
-        self.weight.grad = torch.bmm(joint, raw.flatten(0, 1))
+        if self.weight.grad is None:
+            self.weight.grad = torch.empty_like(self.weight, requires_grad=False)
+        torch.bmm(joint, raw.flatten(0, 1), out=self.weight.grad)
 
+    @torch.no_grad()
     def improve(
         self,
         trace: CriticTrace,
@@ -160,10 +166,9 @@ class CentralCritics(nn.Module):
         return Hidden(raw, (mean, rstd), normal.relu_())
 
     def _backward_to_raw(self, hidden: Hidden, grad: Tensor | None) -> Tensor:
-        """Return the gradient at the first layer's output, given that after its activation."""
-        assert grad is not None  # noqa: S101
-        grad = grad.view_as(hidden.raw)
-        grad = torch.ops.aten.threshold_backward(grad, hidden.active, 0)
+        """Return the gradient at the first layer's output; that after its activation is spent."""
+        grad = cast("Tensor", grad).view_as(hidden.raw)
+        torch.ops.aten.threshold_backward.grad_input(grad, hidden.active, 0, grad_input=grad)
         if hidden.moments is None:
             return grad
         at_raw: Tensor = torch.ops.aten.native_layer_norm_backward(

@@ -71,8 +71,8 @@ class DQNConfig:
         Raises:
             ConfigError: A field is out of range.
         """
-        counts = ("buffer_size", "batch_size", "train_frequency", "gradient_steps", "n_step")
-        counts += ("target_update_frequency", "epsilon_decay_steps")
+        counts = ["buffer_size", "batch_size", "train_frequency", "gradient_steps", "n_step"]
+        counts += ["target_update_frequency", "epsilon_decay_steps"]
         for name in (*counts, "learning_rate", "max_grad_norm", "tau"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose a number above 0")
@@ -134,7 +134,6 @@ class DQNAgent:
         progress = self.env_steps / self.config.epsilon_decay_steps
         return linear_schedule(self.config.epsilon_start, self.config.epsilon_end, progress)
 
-    @torch.no_grad()
     def act(
         self,
         observation: Float[Tensor, "*batch obs"],

@@ -196,9 +196,9 @@ class Experience:
             return {}
         size, steps = self._config.batch_size, self._config.gradient_steps
         history = [learn(self.replay.sample(size, self.generator)) for _ in range(steps)]
-        names = {name: None for metrics in history for name in metrics}
-        metrics = {n: torch.stack([one[n] for one in history if n in one]).mean(0) for n in names}
-        require_finite(metrics)
+        metrics = history[0] if len(history) == 1 else _mean(history)
+        if not torch.isfinite(torch.stack(list(metrics.values()))).all():
+            require_finite(metrics)
         return metrics
 
     def state_dict(self) -> TensorDict:
@@ -225,6 +225,11 @@ class Experience:
         self._writer.held = under_prefix("held", state)
         self.generator.set_state(take_tensor(state, "generator").cpu())
         self.env_steps = int(take_tensor(state, "env_steps"))
+
+
+def _mean(history: list[TensorDict]) -> TensorDict:
+    names = {name: None for metrics in history for name in metrics}
+    return {n: torch.stack([one[n] for one in history if n in one]).mean(0) for n in names}
 
 
 def as_row(state: Any, device: torch.device) -> Tensor:

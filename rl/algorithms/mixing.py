@@ -40,7 +40,7 @@ def weight_range(weights: MixingWeights) -> tuple[Tensor, Tensor]:
     Args:
         weights: Of any states.
     """
-    inner, outer = weights.inner.aminmax(), weights.outer.aminmax()
+    inner, outer = weights.inner.detach().aminmax(), weights.outer.detach().aminmax()
     return torch.minimum(inner.min, outer.min), torch.maximum(inner.max, outer.max)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rl.algorithms import td_losses
-from rl.algorithms.losses import require_finite
+from rl.algorithms.losses import clip_norm, require_finite
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
@@ -103,7 +103,7 @@ class QLearning:
         q, trace = self.network.trace(batch.observation.flatten(0, 1))
         found = td_losses.td_loss(q, batch.action.flatten(), target, weight)
         self.network.backward(trace, found.gradient)
-        norm = _clip_norm(cast("Tensor", self.network.vector.grad), self._config.max_grad_norm)
+        norm = clip_norm(cast("Tensor", self.network.vector.grad), self._config.max_grad_norm)
         self._optimizer.step()
         self.steps += 1
         if self.steps % self._config.target_update_frequency == 0:
@@ -182,10 +182,3 @@ def _name_what_is_not_finite(steps: Sequence[QStep]) -> None:
         given = torch.cat((batch.observation, batch.next_observation))
         require_finite({"observation": given, "reward": batch.reward})
         require_finite(dict(zip(STEP_METRICS, step.figures, strict=True)))
-
-
-def _clip_norm(gradient: Tensor, limit: float) -> Tensor:
-    """Scale a gradient down in place to a norm of at most `limit`, and return the norm it had."""
-    norm: Tensor = torch.linalg.vector_norm(gradient)
-    gradient.mul_((limit / (norm + 1e-6)).clamp_max_(1.0))
-    return norm

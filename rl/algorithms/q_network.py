@@ -46,8 +46,6 @@ class QNetwork(nn.Module):
             init="uniform",
             generator=generator,
         )
-        self._layers_of: tuple[Tensor, ...] | None = None
-        self._layers: list[tuple[Tensor, Tensor]] = []
 
     @property
     def vector(self) -> nn.Parameter:
@@ -60,21 +58,9 @@ class QNetwork(nn.Module):
         Args:
             observation: As the environment gave it.
         """
-        hidden = observation.detach().reshape(-1, observation.shape[-1])
-        *first, (weight, bias) = self._plain_layers()
-        for inner_weight, inner_bias in first:
-            hidden = torch.addmm(inner_bias, hidden, inner_weight)
-            hidden = hidden.relu_() if self.mlp.activation == "relu" else hidden.tanh_()
-        q = self._combine(torch.addmm(bias, hidden, weight))
+        rows = observation.reshape(1, -1, observation.shape[-1])
+        q = self._combine(self.mlp.trace(rows).output)
         return q.view(*observation.shape[:-1], q.shape[-1])
-
-    def _plain_layers(self) -> list[tuple[Tensor, Tensor]]:
-        """Return weights and biases without the axis of the stack; found anew after a move."""
-        if self._layers_of is not self.mlp.weights:
-            pairs = zip(self.mlp.weights, self.mlp.biases, strict=True)
-            self._layers = [(weight[0], bias[0, 0]) for weight, bias in pairs]
-            self._layers_of = self.mlp.weights
-        return self._layers
 
     def trace(
         self, observation: Float[Tensor, "batch obs"]

@@ -182,7 +182,7 @@ class QMIXAgent:
             action_mask: True where a choice may be taken; None where all may.
             deterministic: Take the best choice and leave the generator alone. What is remembered
                 while looking is kept apart from what is remembered while learning, and begins anew
-                after every `observe` and wherever the number of copies changes.
+                after every `observe`, with another policy, and where the number of copies changes.
         """
         memory = self._memories[deterministic]
         if len(memory) != len(observation):
@@ -261,6 +261,7 @@ class QMIXAgent:
             StateMismatchError: It was saved by another configuration.
         """
         load_module_state(self.network.values, state)
+        self._memories[True] = self.network.values.empty_memory(0)
 
     def state_dict(self) -> TensorDict:
         """Return copies of everything that acting and learning need to go on bit for bit."""

@@ -91,7 +91,9 @@ class ReplayBuffer:
         self._added_since_draw = True
         if self._tree:
             self._tree.set(added, self._largest.expand(len(added)))
-            self._tree.set(row + ring.head * ring.shapes.num_envs, torch.zeros_like(self._largest))
+            self._tree.set(
+                row + ring.head * ring.shapes.num_envs, self._largest.new_zeros(len(row))
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """Draw transitions, with replacement.
@@ -239,7 +241,7 @@ class ReplayBuffer:
             discount = first.discount
             last, boundary = index, first.boundary.to(torch.int64)
         else:
-            reward, discount, last, boundary = self._follow(ring, index)
+            reward, discount, last, boundary = _follow(ring, index, self._n_step)
         ended = boundary >= 0
         envs = ring.shapes.num_envs
         following = torch.add(last + envs, ended, alpha=-envs) % ring.size
@@ -263,20 +265,21 @@ class ReplayBuffer:
             index=index,
         )
 
-    def _follow(
-        self, ring: StepRing, index: Int64[Tensor, " batch"]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Walk up to n steps on: rewards, discounts, last positions and boundaries there."""
-        envs = ring.shapes.num_envs
-        ahead = torch.arange(self._n_step, device=index.device) * envs
-        path = (index + ahead.unsqueeze(-1)) % ring.size
-        steps = ring.done(path.flatten())
-        boundary = steps.boundary.view_as(path)
-        reward, discount, taken = n_step_sums(
-            steps.reward.view(*path.shape, -1),
-            steps.discount.view(*path.shape, -1),
-            (boundary >= 0) | ring.is_newest(path),
-        )
-        at_last = (taken - 1).unsqueeze(0)
-        last = path.gather(0, at_last).squeeze(0)
-        return reward, discount, last, boundary.gather(0, at_last).squeeze(0).to(torch.int64)
+
+def _follow(
+    ring: StepRing, index: Int64[Tensor, " batch"], n_step: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Walk up to n steps on: rewards, discounts, last positions and boundaries there."""
+    envs = ring.shapes.num_envs
+    ahead = torch.arange(n_step, device=index.device) * envs
+    path = (index + ahead.unsqueeze(-1)) % ring.size
+    steps = ring.done(path.flatten())
+    boundary = steps.boundary.view_as(path)
+    reward, discount, taken = n_step_sums(
+        steps.reward.view(*path.shape, -1),
+        steps.discount.view(*path.shape, -1),
+        (boundary >= 0) | ring.is_newest(path),
+    )
+    at_last = (taken - 1).unsqueeze(0)
+    last = path.gather(0, at_last).squeeze(0)
+    return reward, discount, last, boundary.gather(0, at_last).squeeze(0).to(torch.int64)

@@ -15,15 +15,15 @@ from rl.algorithms.replay_ring import StepRing
 class EpisodeBatch:
     """Episodes side by side, from their first steps on.
 
-    What was seen has one entry more than there are steps: entry `t + 1` is what followed step `t`,
+    What was seen has one moment more than there are steps: entry `t + 1` is what followed step `t`,
     be it the episode's true last observation. Mask, presence and state of that last moment are
     those of the moment before, because a step record does not tell them.
     """
 
-    observation: Float[Tensor, "time+1 batch agent obs"]
-    action_mask: Bool[Tensor, "time+1 batch agent act"]
-    alive: Bool[Tensor, "time+1 batch agent"]
-    state: Float[Tensor, "time+1 batch state"]
+    observation: Float[Tensor, "moment batch agent obs"]
+    action_mask: Bool[Tensor, "moment batch agent act"]
+    alive: Bool[Tensor, "moment batch agent"]
+    state: Float[Tensor, "moment batch state"]
     action: Shaped[Tensor, "time batch agent ..."]
     reward: Float[Tensor, "time batch agent"]
     """Of one step each; 0 where not valid."""

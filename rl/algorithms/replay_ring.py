@@ -155,15 +155,17 @@ class StepRing:
         row, following = self.head, (self.head + 1) % self.ring_rows
         if following >= len(self._seen.observation):
             self._grow(min(2 * following, self.ring_rows))
-        self._begin_episodes(row, step.observation)
+        is_new = self._begin_episodes(row, step.observation)
         self.endings.forget(following)
         ended = step.terminated | step.truncated
         future = (step.next_alive | ended.unsqueeze(-1)) & ~step.terminated.unsqueeze(-1)
         before = Seen(step.observation, step.action_mask, step.alive, step.state)
         after = Seen(step.next_observation, step.next_action_mask, step.next_alive, step.next_state)
         for column, now, then in zip(self._seen, before, after, strict=True):
-            column[row] = now
-            column[following] = then
+            if is_new:
+                column[row] = now
+            if then.numel():
+                column[following] = then
         self._done.reward[row] = step.reward
         self._done.action[row] = step.action
         self._done.discount[row] = (step.alive & future) * self._gamma
@@ -209,20 +211,25 @@ class StepRing:
         tensors = [*self._seen_columns.tensors, *self._done_columns.tensors]
         return (*Seen._fields, *Done._fields), tensors
 
-    def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> None:
-        """Note episodes that begin although none was seen to end: the first, and after a break."""
+    def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> bool:
+        """Note episodes that begin although none was seen to end: the first, and after a break.
+
+        Returns:
+            False if the row holds already what the step before led to.
+        """
         if self.num_rows == 0:
             env = torch.arange(self.shapes.num_envs, device=self.device)
             self.endings.append(observation, env, row)
-            return
+            return True
         expected = self._seen.observation[row]
         observation = observation.to(expected.dtype)
         if torch.equal(expected, observation):
-            return
+            return False
         before = (row - 1) % self.ring_rows
         broken = (expected != observation).flatten(1).any(1)
         broken &= self._done.boundary[before] < 0
         self._end_episodes(before, broken.nonzero().squeeze(-1), expected)
+        return True
 
     def _end_episodes(
         self,

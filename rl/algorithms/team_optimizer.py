@@ -85,7 +85,7 @@ class TeamOptimizer:
 
     @torch.no_grad()
     def _figures(self, td: TeamLoss) -> TensorDict:
-        figures = {"td_loss": td.loss, "q_total": mean_where(td.total, td.counts)}
+        figures = {"td_loss": td.loss.detach(), "q_total": mean_where(td.total, td.counts)}
         levels = quantiles(td.error.flatten(), td.counts.flatten(), self._levels)
         for level, value in zip(TD_ERROR_LEVELS, levels, strict=True):
             figures[f"td_error_{round(100 * level)}"] = value

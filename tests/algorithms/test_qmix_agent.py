@@ -270,6 +270,26 @@ def test_looking_leaves_what_is_learnt_from_alone():
     assert len(other.action) == 2
 
 
+def test_another_policy_looks_with_empty_memory():
+    agent, fresh = make_agent(recurrent=True), make_agent(recurrent=True)
+    look = torch.ones(ENV, AGENT, OBS)
+    state = agent.policy_state()
+    for again in (False, True):
+        agent.act(look, None, deterministic=True)
+        if again:
+            agent.load_policy_state(state)
+        agent.act(look, None, deterministic=True)
+        fresh.begin_episodes(torch.ones(ENV, dtype=torch.bool), deterministic=True)
+        fresh.act(look, None, deterministic=True)
+        same = torch.equal(looked_at(agent), looked_at(fresh))
+        assert same == again
+
+
+def looked_at(agent):
+    """Return what is remembered of episodes that were acted in deterministically."""
+    return agent._memories[True]
+
+
 def test_memory_makes_equal_looks_differ():
     agent = make_agent(recurrent=True)
     look = torch.ones(ENV, AGENT, OBS)

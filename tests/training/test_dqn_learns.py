@@ -11,7 +11,7 @@ from rl.environments.adapter import GymnasiumAdapter
 from rl.training.recorder import NullRecorder
 from rl.training.trainer import Trainer, TrainerConfig
 
-EVALUATIONS = 10
+EVALUATIONS = 20
 CHOOSING, FINAL = 1_000_000, 2_000_000
 """Seeds of the episodes that choose the best policy, and of those that score it."""
 

@@ -79,7 +79,7 @@ def make_cartpole(copies, seed):
 RECIPE = Recipe(
     copies=2,
     steps_per_update=16,
-    make_agent=lambda seed: PPOAgent(
+    make_agent=lambda _, seed: PPOAgent(
         "cartpole", 4, 2, PPOConfig(hidden_dims=(8,)), discrete=True, seed=seed
     ),
 )

@@ -1,0 +1,94 @@
+"""Runs of every algorithm, whole or in two halves; a program of its own for the test of resumption.
+
+`python -m tests.training.resume_runs FOLDER UPDATES` goes on with each run from its newest
+checkpoint, if there is one, for so many updates, and leaves a checkpoint.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.constraints import MultiplierConfig
+from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.maddpg_config import MADDPGConfig
+from rl.algorithms.ppo_config import PPOConfig
+from rl.algorithms.priority_tree import PriorityConfig
+from rl.algorithms.qmix_agent import QMIXConfig
+from rl.algorithms.sac_agent import SACConfig
+from rl.algorithms.td3_agent import TD3Config
+from rl.environments.catalog import make_world, with_actions
+from rl.environments.lockstep import LockstepOptions
+from rl.environments.two_step_game import BatchedTwoStepGame
+from rl.training.agents import make_agent
+from rl.training.checkpointing import CheckpointFolder
+from rl.training.recorder import NullRecorder, StopReason
+from rl.training.trainer import Trainer, TrainerConfig
+
+NUM_ENVS, ROLLOUT_STEPS, TOTAL_UPDATES = 4, 6, 20
+SMALL = {"hidden_dims": (8, 8), "learning_rate": 1e-2}
+REPLAY = {**SMALL, "buffer_size": 40, "batch_size": 8, "learning_starts": 16, "train_frequency": 6}
+CONFIGS = {
+    "ppo": PPOConfig(**SMALL, scale_rewards=True, num_minibatches=2),
+    "recurrent_ppo": PPOConfig(**SMALL, memory_size=6, num_minibatches=2),
+    "mappo": PPOConfig(**SMALL, critic="central", parameter_sharing="independent"),
+    "limited_ppo": PPOConfig(**SMALL, cost=MultiplierConfig(cost_limits=(0.1,))),
+    "dqn": DQNConfig(**REPLAY, priority=PriorityConfig(), n_step=3),
+    "sac": SACConfig(**REPLAY),
+    "td3": TD3Config(**REPLAY, noise_correlation=0.5),
+    "maddpg": MADDPGConfig(**REPLAY),
+    "matd3": MADDPGConfig(**REPLAY, variant="matd3", exploration="ornstein_uhlenbeck"),
+    "qmix": QMIXConfig(**REPLAY),
+    "recurrent_qmix": QMIXConfig(**REPLAY, recurrent=True, max_episode_steps=2),
+    "vdn": QMIXConfig(**REPLAY, mixer="vdn"),
+    "apg": APGConfig(**SMALL),
+}
+
+
+def make_environment(name):
+    """Return a small world that the algorithm can play."""
+    if name in ("qmix", "recurrent_qmix", "vdn"):
+        return BatchedTwoStepGame(LockstepOptions(num_envs=NUM_ENVS), 0)
+    if name in ("maddpg", "matd3", "mappo"):
+        return make_world("service_agents", num_envs=NUM_ENVS)
+    if name == "dqn":
+        return with_actions(make_world("newsvendor", num_envs=NUM_ENVS), "binned")
+    return make_world("execution" if name == "apg" else "constrained_allocation", num_envs=NUM_ENVS)
+
+
+class StopAfter(NullRecorder):
+    """Asks to stop after some updates."""
+
+    def __init__(self, updates):
+        self.left = updates
+
+    def metrics(self, env_steps, values):
+        self.left -= 1
+
+    def should_stop(self):
+        return StopReason.PAUSE if self.left == 0 else None
+
+
+def go_on(name, folder, updates):
+    """Train one algorithm for some updates more."""
+    environment = make_environment(name)
+    agent = make_agent(CONFIGS[name], environment, seed=3)
+    checkpoints = CheckpointFolder(folder / name)
+    update = NUM_ENVS * (environment.config.num_steps if name == "apg" else ROLLOUT_STEPS)
+    config = TrainerConfig(
+        total_env_steps=TOTAL_UPDATES * update, rollout_steps=ROLLOUT_STEPS, seed=5
+    )
+    trainer = Trainer(config, environment, agent, StopAfter(updates), checkpoints=checkpoints)
+    newest = checkpoints.newest()
+    if newest is not None:
+        trainer.restore(newest.checkpoint)
+    trainer.train()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for algorithm in CONFIGS:
+        go_on(algorithm, Path(sys.argv[1]), int(sys.argv[2]))
