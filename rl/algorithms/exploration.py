@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -78,7 +79,7 @@ def ornstein_uhlenbeck_step(
         sigma: Size of the disturbances.
         dt: Time between two steps.
     """
-    return noise * (1.0 - theta * dt) + sigma * dt**0.5 * draw
+    return noise * (1.0 - theta * dt) + sigma * math.sqrt(dt) * draw
 
 
 class OrnsteinUhlenbeckNoise:

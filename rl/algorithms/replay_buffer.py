@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rl.algorithms.replay_ring import Shapes, Step, StepRing
+from rl.algorithms.policy_state import (
+    StateMismatchError,
+    TensorDict,
+    take_tensor,
+    under_prefix,
+    with_prefix,
+)
+from rl.algorithms.priority_tree import PriorityConfig, PriorityTree, importance_weights
+from rl.algorithms.replay_episodes import EpisodeBatch, gather_episodes
+from rl.algorithms.replay_ring import StepRing
+from rl.algorithms.replay_steps import Shapes, Step, TransitionBatch
 from rl.algorithms.returns import n_step_sums
 from utils.errors import ConfigError
 
-__all__ = ["ReplayBuffer", "Step", "TransitionBatch"]
+__all__ = ["EpisodeBatch", "PriorityConfig", "ReplayBuffer", "Step", "TransitionBatch"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class TransitionBatch:
-    """Transitions to learn from.
-
-    What a step record does not tell of an episode's last moment is taken from the moment before:
-    where the transition ends with its episode, `next_action_mask` and `next_state` are those of
-    the last step, while `next_observation` is the true last one.
-    """
-
-    observation: Float[Tensor, "batch agent obs"]
-    action_mask: Bool[Tensor, "batch agent act"]
-    alive: Bool[Tensor, "batch agent"]
-    """False where an agent was absent; such rows belong in no loss."""
-    action: Shaped[Tensor, "batch agent ..."]
-    reward: Float[Tensor, "batch agent"]
-    """Discounted sum over the steps of the transition."""
-    discount: Float[Tensor, "batch agent"]
-    """gamma to the number of those steps; 0 where the episode terminated or the agent left."""
-    next_observation: Float[Tensor, "batch agent obs"]
-    next_action_mask: Bool[Tensor, "batch agent act"]
-    state: Float[Tensor, "batch state"]
-    next_state: Float[Tensor, "batch state"]
-    weight: Float[Tensor, " batch"]
-    """Importance weight; 1 if every transition is as likely."""
-    index: Int64[Tensor, " batch"]
-    """Names the transitions to `update_priorities`."""
+STATE_VERSION = 1
 
 
 class ReplayBuffer:
@@ -52,6 +36,7 @@ class ReplayBuffer:
         capacity: int,
         gamma: float,
         n_step: int = 1,
+        priority: PriorityConfig | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         """Make an empty buffer; shapes come with the first step, memory as it fills.
@@ -60,6 +45,7 @@ class ReplayBuffer:
             capacity: Most transitions kept, over all copies; one is a step of all agents.
             gamma: Discount in [0, 1].
             n_step: Most steps whose rewards a transition sums up.
+            priority: How to prefer large errors; None draws uniformly.
             device: Where the steps lie and batches are made.
 
         Raises:
@@ -75,7 +61,12 @@ class ReplayBuffer:
         self._gamma = gamma
         self._n_step = n_step
         self._device = torch.device(device)
+        self._priority = priority
         self._ring: StepRing | None = None
+        self._tree: PriorityTree | None = None
+        self._largest = torch.ones((), dtype=torch.float64, device=self._device)
+        self._num_drawn = 0
+        self._added_since_draw = True
 
     def __len__(self) -> int:
         """Return how many transitions can be drawn."""
@@ -93,10 +84,14 @@ class ReplayBuffer:
         Raises:
             ConfigError: The full buffer would not fit into memory; says how much it needs.
         """
-        if self._ring is None:
-            shapes = Shapes.of(step)
-            self._ring = StepRing(shapes, capacity=self._capacity, device=self._device)
-        self._ring.add(step)
+        ring = self._ring or self._begin(Shapes.of(step))
+        row = torch.arange(ring.shapes.num_envs, device=self._device)
+        added = row + ring.head * ring.shapes.num_envs
+        ring.add(step)
+        self._added_since_draw = True
+        if self._tree:
+            self._tree.set(added, self._largest.expand(len(added)))
+            self._tree.set(row + ring.head * ring.shapes.num_envs, torch.zeros_like(self._largest))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """Draw transitions, with replacement.
@@ -112,9 +107,117 @@ class ReplayBuffer:
             ConfigError: The buffer is empty.
         """
         ring = self._filled()
-        number = torch.randint(len(self), (batch_size,), generator=generator, device=self._device)
-        index = ring.positions(number)
-        return self._transitions(ring, index, torch.ones(batch_size, device=self._device))
+        if self._tree is None or self._priority is None:
+            number = torch.randint(
+                len(self), (batch_size,), generator=generator, device=self._device
+            )
+            weight = torch.ones(batch_size, device=self._device)
+            return self._transitions(ring, ring.positions(number), weight)
+        index, priority = self._tree.draw(batch_size, generator)
+        weight = importance_weights(priority, self._priority.beta_at(self._num_drawn))
+        self._num_drawn += 1
+        self._added_since_draw = False
+        return self._transitions(ring, index, weight.to(torch.float32))
+
+    def update_priorities(
+        self, index: Int64[Tensor, " batch"], td_error: Float[Tensor, " batch"]
+    ) -> None:
+        """Set the priorities of transitions to (|error| + epsilon)^alpha; nothing if uniform.
+
+        Args:
+            index: As drawn; steps may have been added since.
+            td_error: One per transition; with several agents, their mean or largest.
+        """
+        if self._tree is None or self._priority is None:
+            return
+        error = td_error.detach().to(torch.float64).abs()
+        priority = (error + self._priority.epsilon).pow(self._priority.alpha)
+        self._largest = torch.maximum(self._largest, priority.max())
+        ring = self._filled()
+        if self._added_since_draw:
+            unfinished = index // ring.shapes.num_envs == ring.head
+            priority = priority.masked_fill(unfinished, 0.0)
+        self._tree.set(index, priority)
+
+    def sample_episodes(
+        self, batch_size: int, max_length: int, generator: torch.Generator
+    ) -> EpisodeBatch:
+        """Draw episodes whose first steps are still kept, uniformly, with replacement.
+
+        Args:
+            batch_size: How many.
+            max_length: Most steps of each.
+            generator: Source of the draws, on the buffer's device.
+
+        Raises:
+            ConfigError: No episode's first step is kept.
+        """
+        ring = self._filled()
+        if ring.num_begun == 0:
+            raise ConfigError(
+                f"buffer_size {self._capacity} keeps no episode's first step: raise it above the "
+                "number of copies times the longest episode"
+            )
+        ahead = torch.randint(
+            ring.num_begun, (batch_size,), generator=generator, device=self._device
+        )
+        return gather_episodes(ring, ring.endings.beginnings(ahead), max_length)
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of all that is needed to continue bit for bit."""
+        state = {
+            "version": torch.tensor([STATE_VERSION, self._num_drawn]),
+            "largest": self._largest.clone(),
+            "gamma": torch.tensor(self._gamma, dtype=torch.float64),
+        }
+        if self._ring:
+            state |= with_prefix("ring", self._ring.state_dict())
+        if self._ring and self._tree:
+            filled = len(state["ring.boundary"])
+            state["priority"] = self._tree.priorities[:filled].clone()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with saved steps and priorities.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            StateMismatchError: It was saved by another version, or with another capacity, gamma,
+                way of drawing, or other shapes.
+        """
+        version, num_drawn = take_tensor(state, "version").tolist()
+        if version != STATE_VERSION:
+            raise StateMismatchError(
+                f"the replay was saved by version {version} of it, this is version {STATE_VERSION}"
+            )
+        gamma = float(take_tensor(state, "gamma"))
+        if gamma != self._gamma:
+            raise StateMismatchError(
+                f"the replay was saved with gamma {gamma}, here it is {self._gamma}: load it with "
+                "the configuration it was saved with"
+            )
+        contents = under_prefix("ring", state)
+        self._ring = self._tree = None
+        if contents:
+            shapes = Shapes(*take_tensor(contents, "shapes").tolist())
+            ring = self._begin(shapes)
+            ring.load_state_dict(contents)
+            if self._tree:
+                filled = torch.arange(len(contents["boundary"]), device=self._device)
+                self._tree.set(filled, take_tensor(state, "priority").to(self._device))
+        self._largest.copy_(take_tensor(state, "largest", self._largest))
+        self._num_drawn = num_drawn
+
+    def _begin(self, shapes: Shapes) -> StepRing:
+        """Make room for steps of known shapes."""
+        self._ring = StepRing(
+            shapes, capacity=self._capacity, gamma=self._gamma, device=self._device
+        )
+        if self._priority:
+            self._tree = PriorityTree(self._ring.size, self._device)
+        return self._ring
 
     def _filled(self) -> StepRing:
         """Return the ring, which must hold a step."""
@@ -131,30 +234,30 @@ class ReplayBuffer:
         """Gather the transitions that begin at some positions."""
         first = ring.done(index)
         if self._n_step == 1:
-            reward = first["reward"]
-            discount = first["continues"] * self._gamma
-            last, boundary = index, first["boundary"].to(torch.int64)
+            reward = first.reward
+            discount = first.discount
+            last, boundary = index, first.boundary.to(torch.int64)
         else:
             reward, discount, last, boundary = self._follow(ring, index)
         ended = boundary >= 0
-        following = (last + ~ended * ring.shapes.num_envs) % ring.size
+        envs = ring.shapes.num_envs
+        following = torch.add(last + envs, ended, alpha=-envs) % ring.size
         before, after = ring.seen(index), ring.seen(following)
-        action = first["action"]
         return TransitionBatch(
-            observation=before["observation"],
-            action_mask=before["action_mask"],
-            alive=before["alive"],
-            action=action if action.is_floating_point() else action.to(torch.int64),
+            observation=before.observation,
+            action_mask=before.action_mask,
+            alive=before.alive,
+            action=ring.wide_action(first.action),
             reward=reward,
             discount=discount,
             next_observation=torch.where(
                 ended[:, None, None],
                 ring.endings.final_observations(boundary),
-                after["observation"],
+                after.observation,
             ),
-            next_action_mask=after["action_mask"],
-            state=before["state"],
-            next_state=after["state"],
+            next_action_mask=after.action_mask,
+            state=before.state,
+            next_state=after.state,
             weight=weight,
             index=index,
         )
@@ -167,13 +270,11 @@ class ReplayBuffer:
         ahead = torch.arange(self._n_step, device=index.device) * envs
         path = (index + ahead.unsqueeze(-1)) % ring.size
         steps = ring.done(path.flatten())
-        boundary = steps["boundary"].view_as(path)
-        newest = (path + envs) // envs % ring.ring_rows == ring.head
+        boundary = steps.boundary.view_as(path)
         reward, discount, taken = n_step_sums(
-            steps["reward"].view(*path.shape, -1),
-            steps["continues"].view(*path.shape, -1),
-            (boundary >= 0) | newest,
-            gamma=self._gamma,
+            steps.reward.view(*path.shape, -1),
+            steps.discount.view(*path.shape, -1),
+            (boundary >= 0) | ring.is_newest(path),
         )
         at_last = (taken - 1).unsqueeze(0)
         last = path.gather(0, at_last).squeeze(0)

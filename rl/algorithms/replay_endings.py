@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rl.algorithms.replay_records import rows_at
+from rl.algorithms.policy_state import TensorDict, take_tensor
+from rl.algorithms.replay_columns import Columns, Field
 
 _NUMBERS = 2**31
 
@@ -19,15 +22,16 @@ class Endings:
     It leaves when the row is overwritten in which its next episode begins.
     """
 
-    def __init__(self, final_observation: Float[Tensor, "env agent obs"], ring_rows: int) -> None:
+    def __init__(self, final_observation: Field, ring_rows: int, device: torch.device) -> None:
         """Make an empty queue.
 
         Args:
-            final_observation: For its shape and device.
+            final_observation: Shape of one.
             ring_rows: Rows of the ring that the boundaries lie in.
+            device: Where they are kept.
         """
-        self.finals = torch.zeros_like(final_observation[:1], dtype=torch.float32)
-        self.begins = torch.zeros(1, dtype=torch.int64, device=final_observation.device)
+        self._finals = Columns([final_observation], 1, device)
+        self._begins = Columns([Field((), torch.int64)], 1, device)
         self.oldest = 0
         self.count = 0
         self.begun = np.zeros(ring_rows, dtype=np.int32)
@@ -53,9 +57,9 @@ class Endings:
         self._grow(self.count + added)
         ahead = torch.arange(self.count, self.count + added, device=begins.device)
         numbers = (ahead + self.oldest) % _NUMBERS
-        slots = self.slots(numbers)
-        self.finals[slots] = final_observation.to(torch.float32)
-        self.begins[slots] = begins
+        slots = self._slots(numbers)
+        self._finals.tensors[0][slots] = final_observation.to(torch.float32)
+        self._begins.tensors[0][slots] = begins
         self.count += added
         self.begun[row] += added
         return numbers
@@ -71,33 +75,63 @@ class Endings:
         self.count -= dropped
         self.begun[row] = 0
 
-    def slots(self, numbers: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-        """Return where boundaries lie.
-
-        Args:
-            numbers: Of boundaries; -1 gives a slot that exists and means nothing.
-        """
-        return numbers & (len(self.begins) - 1)
-
     def final_observations(
         self, numbers: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch agent obs"]:
         """Return last observations.
 
         Args:
-            numbers: Of boundaries; whatever stands in some slot where -1.
+            numbers: Of boundaries; -1 gives some row that means nothing.
         """
-        return rows_at(self.finals, self.slots(numbers))
+        return self._finals.at(self._slots(numbers))[0]
+
+    def beginnings(self, ahead: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
+        """Return positions where episodes begin.
+
+        Args:
+            ahead: Which, counted from the oldest.
+        """
+        return self._begins.at(self._slots(ahead + self.oldest))[0]
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of all boundaries."""
+        return {
+            "finals": self._finals.tensors[0].clone(),
+            "begins": self._begins.tensors[0].clone(),
+            "begun": torch.from_numpy(self.begun.copy()),
+            "queue": torch.tensor([self.oldest, self.count]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with saved boundaries.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            StateMismatchError: A tensor is absent or has another shape or type.
+        """
+        begun = take_tensor(state, "begun", torch.from_numpy(self.begun))
+        size = len(take_tensor(state, "begins"))
+        finals, begins = self._finals.resized(size), self._begins.resized(size)
+        finals.tensors[0].copy_(take_tensor(state, "finals", finals.tensors[0]))
+        begins.tensors[0].copy_(take_tensor(state, "begins", begins.tensors[0]))
+        self.oldest, self.count = take_tensor(state, "queue").tolist()
+        self._finals, self._begins, self.begun = finals, begins, begun.numpy().copy()
+
+    def _slots(self, numbers: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+        """Return where boundaries lie; the size is a power of two."""
+        return numbers & (len(self._begins) - 1)
 
     def _grow(self, needed: int) -> None:
-        """Double until `needed` boundaries fit."""
-        size = len(self.begins)
-        if needed <= size:
+        """Double until `needed` boundaries fit; each goes to the slot of its number."""
+        if needed <= len(self._begins):
             return
-        doubled = 1 << (needed - 1).bit_length()
-        live = torch.arange(self.count, device=self.begins.device) + self.oldest
-        finals = self.finals.new_zeros((doubled, *self.finals.shape[1:]))
-        begins = self.begins.new_zeros(doubled)
-        finals[live & (doubled - 1)] = self.finals[live & (size - 1)]
-        begins[live & (doubled - 1)] = self.begins[live & (size - 1)]
-        self.finals, self.begins = finals, begins
+        begins = self._begins.tensors[0]
+        live = torch.arange(self.count, device=begins.device) + self.oldest
+        before = self._slots(live)
+        contents = self._finals.at(before)[0], self._begins.at(before)[0]
+        size = 1 << (needed - 1).bit_length()
+        self._finals, self._begins = self._finals.resized(size), self._begins.resized(size)
+        after = self._slots(live)
+        self._finals.tensors[0][after], self._begins.tensors[0][after] = contents

@@ -97,34 +97,86 @@ def episode_sums(
 
 def n_step_sums(
     reward: Float[Tensor, "step batch agent"],
-    continues: Bool[Tensor, "step batch agent"],
+    discount: Float[Tensor, "step batch agent"],
     boundary: Bool[Tensor, "step batch"],
-    *,
-    gamma: float,
 ) -> tuple[Float[Tensor, "batch agent"], Float[Tensor, "batch agent"], Int64[Tensor, " batch"]]:
     """Sum the rewards of up to n steps and give the discount of what follows them.
 
-    R = sum over k < m of gamma^k * reward_k * (c_0 ... c_{k-1}) and
-    discount = gamma^m * (c_0 ... c_{m-1}), where m is the number of steps up to and with the first
-    boundary, or n (Sutton and Barto, 2nd edition, 7.1).
+    R = sum over k < m of (d_0 ... d_{k-1}) r_k and D = d_0 ... d_{m-1}, where m is the number of
+    steps up to and with the first boundary, or n (Sutton and Barto, 2nd edition, 7.1).
 
     Args:
-        reward: Reward received after each step.
-        continues: c, False where the step was the agent's last: nothing follows that counts.
+        reward: r, received after each step.
+        discount: d, zero where the episode terminated or the agent left it, gamma elsewhere.
         boundary: True where the path may not go on beyond the step, be it that the episode
             terminated, was truncated, or that no more is known.
-        gamma: Discount in [0, 1].
 
     Returns:
-        R, the discount, and m.
+        R, D and m.
     """
     reached = torch.ones_like(boundary)
     reached[1:] = ~boundary[:-1].cummax(0).values
     taken = reached.sum(0)
-    survived = continues.cumprod(0)
-    counted = reached.unsqueeze(-1).repeat(1, 1, reward.shape[-1]).to(reward.dtype)
-    counted[1:] *= survived[:-1]
-    power = gamma ** torch.arange(len(reward) + 1, device=reward.device, dtype=reward.dtype)
-    total = (power[:-1, None, None] * counted * reward).sum(0)
-    last = (taken - 1)[None, :, None].expand(1, -1, reward.shape[-1])
-    return total, power[taken].unsqueeze(-1) * survived.gather(0, last).squeeze(0), taken
+    power = torch.where(reached.unsqueeze(-1), discount, 1.0).cumprod(0)
+    counted = reward * reached.unsqueeze(-1)
+    total = counted[0] + (counted[1:] * power[:-1]).sum(0)
+    return total, power[-1], taken
+
+
+def n_step_returns(
+    reward: Float[Tensor, "time ..."],
+    discount: Float[Tensor, "time ..."],
+    next_value: Float[Tensor, "time ..."],
+    *,
+    ended: Bool[Tensor, "time ..."],
+    n_step: int,
+) -> Float[Tensor, "time ..."]:
+    """Estimate returns from n rewards and the value of the state they led to.
+
+    In n passes: G^1_t = r_t + d_t v_{t+1} and G^n_t = r_t + d_t G^{n-1}_{t+1}; where an episode
+    ended, or the block did, v stands in for G (Sutton and Barto, 2nd edition, 7.1).
+
+    Args:
+        reward: r, received after each step.
+        discount: d, zero where the episode terminated, gamma elsewhere, truncation included.
+        next_value: v, estimate of the state that each step led to; at a truncation that is the
+            episode's own last observation.
+        ended: True where an episode terminated or was truncated by the step.
+        n_step: n, at least 1.
+    """
+    estimate = reward + discount * next_value
+    cut = ended[:-1]
+    for _ in range(n_step - 1):
+        follows = torch.cat([torch.where(cut, next_value[:-1], estimate[1:]), next_value[-1:]])
+        estimate = reward + discount * follows
+    return estimate.detach()
+
+
+def lambda_returns(
+    reward: Float[Tensor, "time ..."],
+    discount: Float[Tensor, "time ..."],
+    next_value: Float[Tensor, "time ..."],
+    *,
+    ended: Bool[Tensor, "time ..."],
+    trace_decay: float,
+) -> Float[Tensor, "time ..."]:
+    """Estimate returns by an exponential mix of n-step returns.
+
+    Works backwards: G_t = r_t + d_t ((1 - l) v_{t+1} + l G_{t+1}), with v_{t+1} alone where an
+    episode ended, or the block did (Sutton and Barto, 2nd edition, 12.1).
+
+    Args:
+        reward: r, received after each step.
+        discount: d, zero where the episode terminated, gamma elsewhere, truncation included.
+        next_value: v, estimate of the state that each step led to; at a truncation that is the
+            episode's own last observation.
+        ended: True where an episode terminated or was truncated by the step.
+        trace_decay: l, mixing weight in [0, 1]; 0 trusts the critic, 1 the rewards.
+    """
+    estimate = torch.empty_like(reward)
+    follows = next_value[-1]
+    for time in range(len(reward) - 1, -1, -1):
+        mixed = next_value[time] + trace_decay * (follows - next_value[time])
+        mixed = torch.where(ended[time], next_value[time], mixed)
+        follows = estimate[time] = reward[time] + discount[time] * mixed
+    return estimate.detach()

@@ -138,6 +138,8 @@ def td_loss(
 
     The slope by Q_i(a_i) is -w_i times the error cut to [-1, 1]; by other choices it is zero.
 
+    With c the error cut to [-1, 1], huber(e) = c (e - c / 2).
+
     Args:
         q: Q of what was observed.
         action: a, what was done.
@@ -145,10 +147,12 @@ def td_loss(
         weight: w, for instance an importance weight divided by the number of rows; zero for rows
             that do not count.
     """
-    error = target - value_of_choice(q, action)
-    slope = -weight * error.clamp(-1.0, 1.0)
-    gradient = torch.zeros_like(q).scatter_(-1, action.unsqueeze(-1), slope.unsqueeze(-1))
-    return TDLoss((weight * huber(error)).sum(), error, gradient)
+    choice = action.unsqueeze(-1)
+    error = target - q.gather(-1, choice).squeeze(-1)
+    cut = error.clamp(-1.0, 1.0)
+    weighted = weight * cut
+    gradient = torch.zeros_like(q).scatter_(-1, choice, weighted.neg().unsqueeze(-1))
+    return TDLoss(torch.dot(weighted, error.sub(cut, alpha=0.5)), error, gradient)
 
 
 def quantiles(

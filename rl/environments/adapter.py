@@ -145,7 +145,7 @@ class GymnasiumAdapter:
             observation=observation,
             action_mask=self._mask,
             agent_alive=self._alive,
-            reward=torch.from_numpy(rewards),
+            reward=torch.from_numpy(reward.astype(np.float32)[:, None]),
             cost=self._no_cost,
             terminated=torch.from_numpy(terminated),
             truncated=torch.from_numpy(truncated),
@@ -154,9 +154,17 @@ class GymnasiumAdapter:
             metrics={},
         )
 
+    def _is_plain(self, action: Tensor) -> bool:
+        """Tell at little cost that an action is fine; what is not plain may still be."""
+        numbers = action.numpy()
+        if isinstance(self._action_space, Box):
+            return numbers.shape == self._mask.shape and bool(np.isfinite(numbers).all())
+        is_choice = numbers.dtype == np.int64 and numbers.shape == self._alive.shape
+        return is_choice and bool(numbers.min() >= 0 and numbers.max() < self._mask.shape[-1])
+
     def _to_tensor(self, observation: Numbers) -> Tensor:
         rows = observation.reshape(len(observation), 1, -1)
-        return torch.tensor(rows, dtype=torch.float32)
+        return torch.from_numpy(np.asarray(rows, dtype=np.float32))
 
     def _is_plain(self, action: Tensor) -> bool:
         """Say cheaply, by NumPy, that choices are in order; `check_action` says what is not."""

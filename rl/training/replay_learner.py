@@ -83,7 +83,8 @@ class ReplayLearner:
         """
         played = [self._step() for _ in range(self._agent.config.train_frequency)]
         reward = torch.stack([record.reward for record in played]).sum(-1)
-        ended = torch.stack([record.terminated | record.truncated for record in played])
+        terminated = torch.stack([record.terminated for record in played])
+        ended = terminated | torch.stack([record.truncated for record in played])
         metrics = [record.metrics for record in played]
         summary, self._sums = summarise(reward, ended, self._sums, metrics)
         self.env_steps += summary.env_steps

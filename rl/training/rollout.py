@@ -252,19 +252,24 @@ def summarise(
     Returns:
         The summary, and the sums of the episodes under way after the block.
     """
-    returns, running_return = episode_sums(reward, ended, sums[0])
-    lengths, running_length = episode_sums(torch.ones_like(reward), ended, sums[1])
+    finished: tuple[Tensor, Tensor] | None = None
+    if ended.any():
+        returns, running_return = episode_sums(reward, ended, sums[0])
+        lengths, running_length = episode_sums(torch.ones_like(reward), ended, sums[1])
+        finished, sums = (returns, lengths), torch.stack((running_return, running_length))
+    else:
+        sums = torch.stack((sums[0] + reward.sum(0), sums[1] + len(reward)))
     summary = RolloutSummary(
         env_steps=reward.numel(),
-        episodes=len(returns),
-        mean_return=float(returns.mean()) if len(returns) else None,
-        mean_length=float(lengths.mean()) if len(lengths) else None,
+        episodes=len(finished[0]) if finished else 0,
+        mean_return=float(finished[0].mean()) if finished else None,
+        mean_length=float(finished[1].mean()) if finished else None,
         metrics={
             name: float(torch.stack([step[name] for step in metrics]).float().mean())
             for name in metrics[0]
         },
     )
-    return summary, torch.stack((running_return, running_length))
+    return summary, sums
 
 
 def restored(state: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:

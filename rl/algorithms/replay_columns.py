@@ -1,0 +1,117 @@
+"""Equally long tensors of which the same rows are wanted at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+ALIGNMENT = 8
+
+
+class Field:
+    """Shape and type of one entry of a column."""
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+        """Describe a column.
+
+        Args:
+            shape: Of one row's entry.
+            dtype: Of its numbers.
+        """
+        self.shape = tuple(shape)
+        self.dtype = dtype
+
+
+class Columns:
+    """A table whose columns differ in shape and type.
+
+    On the CPU a row is one stretch of memory that NumPy copies whole, and the columns are views of
+    it: reading 256 of a million rows is bound by looks at distant memory, and so there is one per
+    row. On other devices every column is a tensor of its own.
+    """
+
+    def __init__(self, fields: Sequence[Field], rows: int, device: torch.device) -> None:
+        """Make a table of zeros.
+
+        Args:
+            fields: Of the columns.
+            rows: How many.
+            device: Where it lies.
+        """
+        self._fields = tuple(fields)
+        self._device = device
+        self._layout = _layout(self._fields)
+        self._packed: np.ndarray | None = None
+        self._names = [f"f{i}" for i in range(len(self._fields))]
+        if device.type == "cpu":
+            self._packed = np.zeros(rows, self._layout)
+            self.tensors = self._unpacked(self._packed)
+        else:
+            self.tensors = [
+                torch.zeros((rows, *field.shape), dtype=field.dtype, device=device)
+                for field in self._fields
+            ]
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self.tensors[0])
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one row."""
+        return self._layout.itemsize
+
+    def at(self, index: Int64[Tensor, " batch"]) -> list[Tensor]:
+        """Copy some rows of every column.
+
+        Args:
+            index: Which; all exist.
+        """
+        if self._packed is None:
+            return [tensor.index_select(0, index) for tensor in self.tensors]
+        return self._unpacked(self._packed.take(index.numpy(), mode="clip"))
+
+    def resized(self, rows: int) -> Columns:
+        """Return a copy of another length; new rows are zero.
+
+        Args:
+            rows: How many there are to be.
+        """
+        copy = Columns(self._fields, rows, self._device)
+        for new, old in zip(copy.tensors, self.tensors, strict=True):
+            new[: len(old)] = old[:rows]
+        return copy
+
+    def by_row(self, width: int) -> list[Tensor]:
+        """Return views `[row, width, ...]` of the columns.
+
+        Args:
+            width: Rows that are put together.
+        """
+        groups = len(self) // width
+        return [tensor.view(groups, width, *tensor.shape[1:]) for tensor in self.tensors]
+
+    def _unpacked(self, packed: np.ndarray) -> list[Tensor]:
+        """Return the columns of packed rows, as views."""
+        return [torch.from_numpy(packed[name]) for name in self._names]
+
+
+def _layout(fields: Sequence[Field]) -> np.dtype[np.void]:
+    """Place fields in a row, the widest first, so that every one is aligned."""
+    formats = [(torch.empty(0, dtype=field.dtype).numpy().dtype, field.shape) for field in fields]
+    sizes = [np.dtype(one).itemsize for one in formats]
+    offsets, end = [0] * len(fields), 0
+    for i in sorted(range(len(fields)), key=lambda i: -fields[i].dtype.itemsize):
+        offsets[i], end = end, end + sizes[i]
+    return np.dtype(
+        {
+            "names": [f"f{i}" for i in range(len(fields))],
+            "formats": formats,
+            "offsets": offsets,
+            "itemsize": -(-end // ALIGNMENT) * ALIGNMENT,
+        }
+    )
