@@ -264,7 +264,7 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
 
 def _check_network(artifact: PolicyArtifact, domain: AllocationDomain) -> None:
     action = artifact.action
-    if action.kind != "continuous" or action.meaning not in ACTIONS:
+    if action.kind == "discrete" or action.meaning not in ACTIONS:
         raise ConfigError(f"{action}: this agent knows continuous {' and '.join(ACTIONS)}")
     size = planner_action_size(domain, cast("AllocationAction", action.meaning))
     if (artifact.observation_size, action.size) != (domain.observation_size, size):

@@ -48,8 +48,9 @@ class Normalizer(NamedTuple):
 class ActionSpec:
     """What the last layer's output means."""
 
-    kind: Literal["continuous", "discrete"]
-    """The action itself, to be clipped, or one logit per choice."""
+    kind: Literal["continuous", "squashed", "discrete"]
+    """The action itself, to be clipped; what a tanh is to stretch over the range; or one logit per
+    choice."""
     size: int
     low: float = 0.0
     high: float = 1.0

@@ -123,6 +123,59 @@ class DiagonalGaussian:
 
 
 @dataclass(frozen=True)
+class TanhNormal:
+    """Independent normal dimensions squashed by tanh into [low, high] (arXiv:1812.05905, C).
+
+    a = (high + low) / 2 + (high - low) / 2 tanh(u) with u ~ N(mean, std). Dimensions that the mask
+    switches off are zero in every action and absent from the log-probability.
+    """
+
+    mean: Float[Tensor, "*batch act"]
+    log_std: Float[Tensor, "*batch act"]
+    mask: Bool[Tensor, "*batch act"] | None = None
+    low: float = -1.0
+    high: float = 1.0
+
+    def rsample(self, noise: Float[Tensor, "*batch act"]) -> ActionSample:
+        """Return the action that standard normal noise leads to, with its gradient.
+
+        Args:
+            noise: One number per dimension.
+        """
+        before_tanh = torch.addcmul(self.mean, self.log_std.exp(), noise)
+        return ActionSample(self._squash(before_tanh), self._log_prob(before_tanh, noise))
+
+    def mode(self) -> Float[Tensor, "*batch act"]:
+        """Return the action of the mean, which is the median of each dimension."""
+        return self._squash(self.mean)
+
+    def log_prob(self, before_tanh: Float[Tensor, "*batch act"]) -> Float[Tensor, "*batch"]:
+        """Return the log-density of the action that comes of some numbers before the tanh.
+
+        Args:
+            before_tanh: u; from an action it is the inverse hyperbolic tangent.
+        """
+        return self._log_prob(before_tanh, (before_tanh - self.mean) * (-self.log_std).exp())
+
+    def _squash(self, before_tanh: Tensor) -> Tensor:
+        centre, half = 0.5 * (self.high + self.low), 0.5 * (self.high - self.low)
+        return self._in_use(centre + half * before_tanh.tanh())
+
+    def _log_prob(self, before_tanh: Tensor, noise: Tensor) -> Tensor:
+        """Return log N(u) - log |da/du|, with log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)).
+
+        The difference of squares would round to zero from u = 9 on in single precision.
+        """
+        softplus = torch.nn.functional.softplus(-2.0 * before_tanh)
+        constant = HALF_LOG_TWO_PI + math.log(0.5 * (self.high - self.low)) + 2.0 * math.log(2.0)
+        density = 2.0 * (before_tanh + softplus) - 0.5 * noise.square() - self.log_std
+        return self._in_use(density - constant).sum(-1)
+
+    def _in_use(self, quantity: Tensor) -> Tensor:
+        return quantity if self.mask is None else torch.where(self.mask, quantity, 0.0)
+
+
+@dataclass(frozen=True)
 class MaskedCategorical:
     """One choice of several; probabilities are normalised when they are first asked for."""
 

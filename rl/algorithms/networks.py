@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rl.algorithms.normalization import ObservationNormalizer
 
 Activation = Literal["tanh", "relu"]
+OutputActivation = Literal["identity", "tanh"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 HIDDEN_GAIN = math.sqrt(2.0)
@@ -37,6 +38,8 @@ class PolicyLayers(NamedTuple):
     std: NDArray[np.float32]
     clip: float
     """The first layer takes `clip((observation - mean) / std, -clip, clip)`."""
+    output_activation: OutputActivation = "identity"
+    """With tanh, [-1, 1] is to be stretched to the range of actions."""
 
 
 def multilayer_perceptron(

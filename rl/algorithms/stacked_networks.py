@@ -292,8 +292,27 @@ def _split(vector: Tensor, shapes: list[tuple[int, int, int]]) -> tuple[Tensor, 
     return tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
-def _tanh(x: Tensor) -> Tensor:
-    """Write tanh over x; many numbers on a CPU by 2 sigmoid(2 x) - 1: thrice as fast, to 2e-7."""
-    if x.is_cuda or x.numel() < FEW:
-        return x.tanh_()
-    return x.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return x W + b per member; a single one goes through the plainer product."""
+    if len(weight) == 1:
+        return torch.addmm(bias[0, 0], x[0], weight[0]).unsqueeze(0)
+    if weight.shape[-1] == 1:
+        return (x * weight.mT).sum(-1, keepdim=True).add_(bias)
+    return torch.baddbmm(bias, x, weight)
+
+
+def _product(one: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return the product per member; a single one goes through the plainer product.
+
+    Batched products with a width of one, as at the end of a critic, are slow: 140 us on the CPU
+    where the other ways below take 10 to 25.
+    """
+    if len(one) == 1:
+        plain = torch.mm(one[0], other[0], out=None if out is None else out[0])
+        return plain.unsqueeze(0) if out is None else out
+    if other.shape[1] == 1:
+        return torch.mul(one, other, out=out)
+    if other.shape[2] == 1 and out is not None:
+        torch.bmm(other.mT, one.mT, out=out.mT)
+        return out
+    return torch.bmm(one, other, out=out)

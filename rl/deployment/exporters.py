@@ -42,6 +42,11 @@ class PolicyLayers(Protocol):
         ...
 
     @property
+    def output_activation(self) -> Literal["identity", "tanh"]:
+        """After the last layer."""
+        ...
+
+    @property
     def mean(self) -> Array:
         """Subtracted from the observation."""
         ...
@@ -96,7 +101,9 @@ def export_allocation_planner(
         activation=exported.activation,
         normalizer=Normalizer(exported.mean, exported.std, exported.clip),
         action=ActionSpec(
-            kind="continuous", size=planner_action_size(domain, action), meaning=action
+            kind="squashed" if exported.output_activation == "tanh" else "continuous",
+            size=planner_action_size(domain, action),
+            meaning=action,
         ),
         domain=RESOURCE_ALLOCATION,
         domain_config=json.dumps(to_json(config), sort_keys=True),

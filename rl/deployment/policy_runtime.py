@@ -45,7 +45,7 @@ class PolicyRuntime:
         return self.choose(self.output(observation))
 
     def output(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the last layer's output: unclipped mean action, or logits.
+        """Return the last layer's output: mean action before clip or tanh, or logits.
 
         Args:
             observation: `[..., obs]`.
@@ -83,4 +83,8 @@ class PolicyRuntime:
         if self.action.kind == "discrete":
             choice: NDArray[np.int64] = output.argmax(-1)
             return choice
-        return np.minimum(np.maximum(output, self.action.low), self.action.high)
+        low, high = self.action.low, self.action.high
+        if self.action.kind == "squashed":
+            centre, half = np.float32(0.5 * (high + low)), np.float32(0.5 * (high - low))
+            output = centre + half * np.tanh(output)
+        return np.minimum(np.maximum(output, low), high)

@@ -1,0 +1,300 @@
+"""Twin delayed deterministic policy gradient (arXiv:1802.09477), weights shared by all agents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rl.algorithms import actor_critic_losses as equations
+from rl.algorithms.action_noise import uniform_sample
+from rl.algorithms.experience import Experience, as_row, check_experience_config, to_array
+from rl.algorithms.heads import ActionSample
+from rl.algorithms.networks import PolicyLayers
+from rl.algorithms.policy_state import (
+    TensorDict,
+    load_module_state,
+    module_state,
+    take_tensor,
+    under_prefix,
+    with_prefix,
+)
+from rl.algorithms.replay_buffer import Step, TransitionBatch
+from rl.algorithms.stacked_networks import StackedMLP
+from rl.algorithms.td_losses import td_target
+from rl.algorithms.trained_network import TrainedNetwork, export_squashed, follow
+from rl.algorithms.twin_critics import Rows, TwinCritics, as_rows
+from utils.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TD3Config:
+    """Settings of TD3; the defaults are the paper's. Noise is in units in which actions span 2."""
+
+    hidden_dims: tuple[int, ...] = (256, 256)
+    """Hidden layers of the actor, and of each critic."""
+    learning_rate: float = 3e-4
+    """Of actor and critics."""
+    gamma: float = 0.99
+    tau: float = 0.005
+    """Share of the way that the targets go at every update of the policy."""
+    buffer_size: int = 1_000_000
+    batch_size: int = 256
+    learning_starts: int = 1000
+    """Env steps of uniformly random actions before learning."""
+    train_frequency: int = 1
+    """Steps of every copy between updates."""
+    gradient_steps: int = 1
+    """Optimiser steps of the critics in an update."""
+    policy_delay: int = 2
+    """Steps of the critics for each step of policy and targets."""
+    smoothing_noise: float = 0.2
+    """Deviation of the noise on the target policy's action."""
+    smoothing_clip: float = 0.5
+    """Largest size of that noise."""
+    exploration_noise: float = 0.1
+    """Deviation of the noise on actions while training."""
+    noise_correlation: float = 0.0
+    """Of that noise in successive steps: 0 is Gaussian, above it is Ornstein-Uhlenbeck."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            ConfigError: A field is out of range.
+        """
+        check_experience_config(self)
+        noise = (self.smoothing_noise, self.smoothing_clip, self.exploration_noise)
+        if self.policy_delay < 1 or min(noise) < 0.0:
+            raise ConfigError(f"policy_delay must be at least 1 and noise not negative: {self}")
+
+
+class TD3Agent:
+    """Acts, learns from a replay, and can be saved and continued bit for bit."""
+
+    discrete = False
+
+    def __init__(
+        self,
+        agent_id: str,
+        state_dim: int,
+        action_dim: int,
+        config: TD3Config,
+        *,
+        seed: int,
+        action_low: float = -1.0,
+        action_high: float = 1.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Draw initial weights.
+
+        Args:
+            agent_id: Name of the learner.
+            state_dim: Length of an observation.
+            action_dim: Continuous dimensions.
+            config: Settings.
+            seed: Of the weights, the actions and the choice of transitions.
+            action_low: Smallest action.
+            action_high: Largest action.
+            device: Where weights and replay live.
+        """
+        self.agent_id = agent_id
+        self.config = config
+        self.device = torch.device(device)
+        self._low, self._high = action_low, action_high
+        self._half = 0.5 * (action_high - action_low)
+        self._action_dim = action_dim
+        weights = torch.Generator().manual_seed(seed)
+        sizes = (state_dim, *config.hidden_dims, action_dim)
+        network = StackedMLP(sizes, init="uniform", generator=weights).to(self.device)
+        self.actor = TrainedNetwork(network, config.learning_rate)
+        self.target_actor = network.copy().requires_grad_(requires_grad=False)
+        self.critics = TwinCritics(
+            (state_dim + action_dim, *config.hidden_dims),
+            learning_rate=config.learning_rate,
+            generator=weights,
+            device=self.device,
+        )
+        self.experience = Experience(config, action_dim, seed=seed, device=self.device)
+        self._critic_steps = 0
+
+    def decide(
+        self,
+        actor: StackedMLP,
+        observation: Float[Tensor, "*batch obs"],
+        mask: Bool[Tensor, "*batch act"] | None,
+    ) -> Float[Tensor, "*batch act"]:
+        """Return a policy's action, without noise.
+
+        Args:
+            actor: The policy or its target.
+            observation: As the environment gave it.
+            mask: True where a dimension is in use; None where all are.
+        """
+        output = actor(observation.reshape(1, -1, observation.shape[-1]))
+        share = output.view(*observation.shape[:-1], -1).tanh()
+        return _in_use(0.5 * (self._high + self._low) + self._half * share, mask)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Float[Tensor, "*batch obs"],
+        action_mask: Bool[Tensor, "*batch act"] | None,
+        *,
+        deterministic: bool = False,
+    ) -> ActionSample:
+        """Choose an action for every agent of every copy; at random until learning starts.
+
+        Args:
+            observation: As the environment gave it.
+            action_mask: True where a dimension is in use; None where all are.
+            deterministic: Add no noise and leave the generator alone.
+        """
+        action = self.decide(self.actor.network, observation, action_mask)
+        if deterministic:
+            return ActionSample(action, torch.zeros_like(action[..., 0]))
+        noise = self.experience.exploration(action)
+        if not self.experience.has_begun:
+            return uniform_sample(noise, action_mask, low=self._low, high=self._high)
+        explored = action + self.config.exploration_noise * self._half * noise
+        explored = _in_use(explored.clamp_(self._low, self._high), action_mask)
+        return ActionSample(explored, torch.zeros_like(action[..., 0]))
+
+    def observe(self, step: Step) -> None:
+        """Remember a step of all copies; see `Experience.observe`.
+
+        Args:
+            step: What was seen, done and received.
+        """
+        self.experience.observe(step)
+
+    def update(self, *, progress: float = 0.0) -> TensorDict:
+        """Take the configured steps and return mean metrics; before learning starts, neither.
+
+        Args:
+            progress: Share of training done; nothing here depends on it.
+
+        Raises:
+            DivergenceError: A loss is not finite.
+        """
+        del progress
+        return self.experience.improve(self.learn)
+
+    def learn(self, batch: TransitionBatch) -> TensorDict:
+        """Take one optimiser step of the critics, and of the policy when it is its turn.
+
+        Args:
+            batch: From the replay.
+        """
+        rows = as_rows(batch)
+        with torch.no_grad():
+            exact = self.decide(self.target_actor, rows.next_observation, rows.next_mask)
+            action = equations.smoothed_action(
+                exact,
+                self.experience.normal(exact) * (self._half * self.config.smoothing_noise),
+                noise_clip=self._half * self.config.smoothing_clip,
+                low=self._low,
+                high=self._high,
+            )
+            action = _in_use(action, rows.next_mask)
+            next_q = self.critics.target_value(rows.next_observation, action)
+            target = td_target(rows.reward, rows.discount, next_q.amin(0))
+        metrics = self.critics.learn(rows, target)
+        self._critic_steps += 1
+        if self._critic_steps % self.config.policy_delay == 0:
+            metrics |= self._improve(rows)
+            self.critics.follow(self.config.tau)
+            follow(self.target_actor, self.actor.network, self.config.tau)
+        return metrics
+
+    def _improve(self, rows: Rows) -> TensorDict:
+        action = self.decide(self.actor.network, rows.observation, rows.mask)
+        q_value = self.critics.first_value(rows.observation, action)
+        loss = equations.deterministic_policy_loss(q_value, rows.weight)
+        (gradient,) = torch.autograd.grad(loss, self.actor.network.vector)
+        return {"actor_loss": loss.detach(), "actor_gradient_norm": self.actor.step(gradient)}
+
+    def policy_state(self) -> TensorDict:
+        """Return copies of the policy's weights: all that acting needs."""
+        return module_state(self.actor.network)
+
+    def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
+        """Act from now on as the saved policy did; what is being learnt besides is left alone.
+
+        Args:
+            state: What `policy_state` returned.
+
+        Raises:
+            StateMismatchError: It was saved by another configuration.
+        """
+        load_module_state(self.actor.network, state)
+
+    def state_dict(self) -> TensorDict:
+        """Return copies of everything that learning needs to go on bit for bit."""
+        return {
+            **with_prefix("actor", self.actor.state_dict()),
+            **with_prefix("target_actor", module_state(self.target_actor)),
+            **with_prefix("critics", self.critics.state_dict()),
+            **with_prefix("experience", self.experience.state_dict()),
+            "critic_steps": torch.tensor(self._critic_steps),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: What `state_dict` returned, of an agent with the same configuration.
+
+        Raises:
+            StateMismatchError: It was saved by another configuration.
+        """
+        self.actor.load_state_dict(under_prefix("actor", state))
+        load_module_state(self.target_actor, under_prefix("target_actor", state))
+        self.critics.load_state_dict(under_prefix("critics", state))
+        self.experience.load_state_dict(under_prefix("experience", state))
+        self._critic_steps = int(take_tensor(state, "critic_steps"))
+
+    def export_layers(self) -> PolicyLayers:
+        """Return the deterministic policy as NumPy arrays, for a runtime without torch."""
+        return export_squashed(self.actor.network, self._action_dim)
+
+    def select_action(
+        self,
+        state: Any,
+        evaluation: bool = False,  # noqa: FBT001, FBT002  # promised
+    ) -> NDArray[np.float32]:
+        """Choose an action `[act]` for one observation `[obs]`; `evaluation` leaves out chance."""
+        observation = as_row(state, self.device)
+        return to_array(self.act(observation, None, deterministic=evaluation).action)
+
+    def select_action_with_info(self, state: Any) -> tuple[NDArray[np.float32], dict[str, float]]:
+        """Choose an action while training; the info tells how good it is."""
+        observation = as_row(state, self.device)
+        sample = self.act(observation, None)
+        value = self.critics.value(observation[0], sample.action[0]).amin()
+        return to_array(sample.action), {"value": float(value)}
+
+    def store_experience(  # noqa: PLR0917  # promised
+        self,
+        state: Any,
+        action: Any,
+        reward: float,
+        done: bool,  # noqa: FBT001
+        info: Mapping[str, Any],
+    ) -> None:
+        """Remember one step of an own loop; `StepWriter.write` says what `info` must tell."""
+        self.experience.store(state, action, reward=reward, done=done, info=info)
+
+    def should_update(self) -> bool:
+        """Whether an update is due by the number of steps remembered."""
+        return self.experience.is_due
+
+
+def _in_use(action: Tensor, mask: Tensor | None) -> Tensor:
+    return action if mask is None else torch.where(mask, action, 0.0)
