@@ -23,6 +23,7 @@ from benchmarks.measuring import RESULTS, write_report
 from data.demand import InventoryScenarios
 from data.scenario import BankConfig, FixedSource, ScenarioBank
 from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.domains.inventory import inv_management, inv_management_demand
 from rl.domains.inventory_experts import base_stock, tune_base_stock
@@ -30,7 +31,7 @@ from rl.environments.inventory_environment import BatchedInventory, InventoryOpt
 from rl.evaluation.inventory_bounds import ShrinkingHorizonPlanner, inventory_hindsight_bound
 from rl.evaluation.inventory_scores import base_stock_score, score_policy
 from rl.evaluation.statistics import clustered_t_interval
-from rl.training.learners import Learner, Policy, make_learner
+from rl.training.learners import Learner, make_learner
 
 WORLDS = {"serial_inventory": False, "serial_inventory_lost_sales": True}
 PLANNED_EPISODES = 60

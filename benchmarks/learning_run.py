@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from benchmarks.stored_runs import Row
+from rl.algorithms.base_algorithm import Policy
 from rl.environments.base_environment import BatchedEnvironment
-from rl.training.learners import Policy
 from rl.training.recorder import EvaluationRecord, NullRecorder, StopReason
 from rl.training.trainer import Trainer, TrainerConfig
 from utils.seeding import derive_seed

@@ -13,6 +13,7 @@ import torch
 
 from data.scenario import BankConfig, ScenarioBank
 from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.artifacts import PolicyCard
 from rl.deployment.exporters import export_allocation_planner
@@ -40,7 +41,6 @@ from rl.training.allocation_card import make_card
 from rl.training.allocation_world import AllocationWorld, HeldOut, build_world
 from rl.training.checkpointing import CheckpointFolder, load_checkpoint
 from rl.training.curve import CurveRecorder
-from rl.training.learners import Policy
 from rl.training.recorder import Recorder, StopReason
 from rl.training.trainer import Trainer, TrainerConfig, TrainOutcome
 from rl.training.training_config import TrainingConfig

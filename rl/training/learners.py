@@ -10,38 +10,12 @@ import torch
 from torch import Tensor
 
 from rl.algorithms.apg_agent import APGAgent
-from rl.algorithms.heads import ActionSample
+from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.training.replay_learner import OffPolicyAgent, ReplayLearner
 from rl.training.rollout import Collector, RolloutAgent, RolloutSummary
 from utils.errors import ConfigError
-
-
-class Policy(Protocol):
-    """What evaluation and export need of an agent."""
-
-    def act(
-        self, observation: Tensor, action_mask: Tensor | None, *, deterministic: bool
-    ) -> ActionSample:
-        """Choose an action for every agent of every copy."""
-        ...
-
-    def policy_state(self) -> TensorDict:
-        """Return copies of all that acting needs."""
-        ...
-
-    def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
-        """Act from now on as the saved policy did."""
-        ...
-
-    def state_dict(self) -> TensorDict:
-        """Return copies of everything that learning needs to go on bit for bit."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a saved state."""
-        ...
 
 
 class Learner(Protocol):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
 from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.checkpointing import Checkpoint, CheckpointFolder
-from rl.training.learners import Policy, make_learner
+from rl.training.learners import make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
 from rl.training.rollout import RolloutSummary
 from utils.config import to_json
