@@ -1,6 +1,6 @@
 """Settings of PPO on the tasks that the field measures itself by; `single_agent` trains with them.
 
-CartPole, Pendulum and LunarLander follow RL-Zoo (github.com/DLR-RM/rl-baselines3-zoo,
+CartPole and LunarLander follow RL-Zoo (github.com/DLR-RM/rl-baselines3-zoo,
 hyperparams/ppo.yml), without its state-dependent exploration.
 """
 
@@ -60,14 +60,14 @@ PENDULUM = Preset(
     config=PPOConfig(
         learning_rate=1e-3,
         decay_learning_rate=True,
-        gamma=0.9,
+        gamma=0.95,
         gae_lambda=0.95,
         ppo_epochs=10,
-        num_minibatches=32,
+        num_minibatches=8,
         scale_rewards=True,
     ),
-    num_envs=4,
-    rollout_steps=512,
+    num_envs=16,
+    rollout_steps=64,
     env_steps=100_000,
 )
 
