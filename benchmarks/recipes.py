@@ -10,10 +10,26 @@ from benchmarks import presets_multi_agent_ddpg as presets_ddpg
 from benchmarks.learning_run import Recipe
 from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
 from rl.algorithms.ppo_agent import PPOAgent
+from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.qmix_agent import QMIXAgent, QMIXConfig
 from rl.algorithms.sac_agent import SACAgent, SACConfig
 from rl.algorithms.td3_agent import TD3Agent, TD3Config
 from rl.environments.base_environment import BatchedEnvironment
+
+CARTPOLE_FAST = presets_ppo.Preset(
+    config=PPOConfig(
+        learning_rate=3e-3,
+        gamma=0.98,
+        gae_lambda=0.8,
+        ppo_epochs=10,
+        num_minibatches=1,
+        normalize_observations=False,
+    ),
+    num_envs=16,
+    rollout_steps=32,
+    env_steps=100_000,
+)
+"""The fastest found to a mean of 475: rates that do not fall, and few, large steps."""
 
 
 def _sizes(world: BatchedEnvironment) -> tuple[int, int]:
@@ -95,7 +111,7 @@ SINGLE_AGENT: dict[str, Recipe] = {
     "pendulum-td3": _td3(presets_continuous.TD3_PENDULUM),
     "pendulum-sac": _sac(presets_continuous.SAC_PENDULUM),
 }
-SINGLE_AGENT["cartpole-ppo-475"] = SINGLE_AGENT["cartpole-ppo"]
+SINGLE_AGENT["cartpole-ppo-475"] = _ppo(CARTPOLE_FAST)
 SINGLE_AGENT["cartpole-dqn-475"] = SINGLE_AGENT["cartpole-dqn"]
 
 MULTI_AGENT: dict[str, Recipe] = {
