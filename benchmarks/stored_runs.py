@@ -25,7 +25,7 @@ class StoredRuns:
         folder.mkdir(parents=True, exist_ok=True)
 
     def rows(self, task: str, library: str, env_steps: int) -> list[Row]:
-        """Return what is stored, ordered by seed.
+        """Return what is stored, ordered by seed; of two runs of one seed the first.
 
         Args:
             task: Its name.
@@ -34,10 +34,11 @@ class StoredRuns:
         """
         path = self._path(task, library)
         lines = path.read_text().splitlines() if path.exists() else []
-        rows: list[Row] = [json.loads(line) for line in lines]
-        return sorted(
-            (row for row in rows if row["budget"] == env_steps), key=lambda row: row["seed"]
-        )
+        found: dict[int, Row] = {}
+        for row in (json.loads(line) for line in lines):
+            if row["budget"] == env_steps:
+                found.setdefault(row["seed"], row)
+        return [found[seed] for seed in sorted(found)]
 
     def run_once(
         self, task: str, library: str, run: Callable[[], Row], *, env_steps: int, seed: int

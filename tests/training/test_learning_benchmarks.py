@@ -122,6 +122,17 @@ def test_a_stored_run_is_not_made_again(tmp_path):
     assert stored.rows("task", "ours", 20) == stored.rows("task", "peer", 10) == []
 
 
+def test_a_run_that_two_processes_made_counts_once(tmp_path):
+    stored = StoredRuns(tmp_path)
+
+    def run_twice():
+        stored.run_once("task", "ours", lambda: {"figure": 1}, env_steps=10, seed=0)
+        return {"figure": 2}
+
+    stored.run_once("task", "ours", run_twice, env_steps=10, seed=0)
+    assert [row["figure"] for row in stored.rows("task", "ours", 10)] == [1]
+
+
 def test_a_run_with_another_budget_is_another_run(tmp_path):
     stored = StoredRuns(tmp_path)
     for env_steps in (10, 20):
