@@ -151,6 +151,7 @@ class GymnasiumAdapter:
             truncated=torch.from_numpy(truncated),
             final_observation=final_observation,
             global_state=observation[:, 0],
+            final_global_state=final_observation[:, 0],
             metrics={},
         )
 

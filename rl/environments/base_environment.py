@@ -149,6 +149,8 @@ class StepRecord:
     final_observation: Float[Tensor, "env agent obs"]
     """The last observation of the episode where one ended, else `observation`."""
     global_state: Float[Tensor, "env state"]
+    final_global_state: Float[Tensor, "env state"]
+    """The last one of the episode where one ended, else `global_state`."""
     metrics: Mapping[str, Tensor]
     """Named figures of the step, `[env]` each."""
     reward_terms: Mapping[str, Tensor] = field(default_factory=dict)

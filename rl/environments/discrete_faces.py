@@ -350,6 +350,7 @@ def _between_steps(record: StepRecord) -> StepRecord:
         cost=torch.zeros_like(record.cost),
         terminated=torch.zeros_like(record.terminated),
         truncated=torch.zeros_like(record.truncated),
+        final_global_state=record.global_state,
         metrics={name: torch.zeros_like(value) for name, value in record.metrics.items()},
         reward_terms={name: torch.zeros_like(value) for name, value in record.reward_terms.items()},
     )

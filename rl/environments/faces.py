@@ -331,5 +331,6 @@ def _as_first(record: StepRecord) -> StepRecord:
         truncated=torch.zeros_like(record.truncated),
         final_observation=record.observation,
         global_state=record.global_state,
+        final_global_state=record.global_state,
         metrics={},
     )

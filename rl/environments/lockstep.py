@@ -237,6 +237,7 @@ class LockstepEnvironment(ABC, Generic[State]):
             terminated=self._never if is_truncation else ended,
             truncated=ended if is_truncation else self._never,
             final_observation=final.observation,
+            final_global_state=final.global_state,
             metrics=outcome.metrics,
             reward_terms=outcome.reward_terms,
         )
@@ -301,6 +302,7 @@ class LockstepEnvironment(ABC, Generic[State]):
             truncated=self._never,
             final_observation=sight.observation,
             global_state=sight.global_state,
+            final_global_state=sight.global_state,
             metrics={},
         )
 

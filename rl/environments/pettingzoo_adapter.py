@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ class PettingZooAdapter:
         for copy in range(self.num_envs):
             copy_seed = None if seed is None else derive_seed(seed, "pettingzoo", copy) % 2**31
             self._begin(copy, observation[copy], copy_seed)
-        return self._record(observation, observation, reward, ends)
+        return self._record(observation, reward, ends)
 
     def step(self, action: Tensor) -> StepRecord:
         """Advance every copy by one step.
@@ -125,7 +125,7 @@ class PettingZooAdapter:
         numbers = action.detach().numpy().astype(self._action_dtype, copy=False)
         native = {name: agent.native_actions(numbers) for name, agent in self._agents.items()}
         observation, reward, ends = self._empty_record()
-        last_looks: dict[int, Numbers] = {}
+        last_looks: dict[int, tuple[Numbers, Numbers]] = {}
         for copy, env in enumerate(self._envs):
             living = self._living(copy)
             following, earned, terminated, truncated, _ = env.step(
@@ -141,13 +141,16 @@ class PettingZooAdapter:
             if not self._alive[copy].any():
                 is_over = all(terminated.get(name) for name in living)
                 ends[:, copy] = is_over, not is_over
-                last_looks[copy] = observation[copy].copy()
+                last_looks[copy] = observation[copy].copy(), self._state(copy, observation)
                 observation[copy] = 0.0
                 self._begin(copy, observation[copy], None)
-        final = observation.copy() if last_looks else observation
-        for copy, look in last_looks.items():
-            final[copy] = look
-        return self._record(observation, final, reward, ends)
+        record = self._record(observation, reward, ends)
+        if not last_looks:
+            return record
+        final, state = record.observation.clone(), record.global_state.clone()
+        for copy, (look, last_state) in last_looks.items():
+            final[copy], state[copy] = torch.from_numpy(look), torch.from_numpy(last_state)
+        return replace(record, final_observation=final, final_global_state=state)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return nothing: a foreign simulator cannot be saved."""
@@ -199,11 +202,12 @@ class PettingZooAdapter:
     def _record(
         self,
         observation: Numbers,
-        final_observation: Numbers,
         reward: Numbers,
         ends: NDArray[np.bool_],
     ) -> StepRecord:
         seen = torch.from_numpy(observation)
+        copies = range(self.num_envs)
+        state = torch.from_numpy(np.stack([self._state(copy, observation) for copy in copies]))
         return StepRecord(
             observation=seen,
             action_mask=self._mask,
@@ -212,17 +216,17 @@ class PettingZooAdapter:
             cost=self._no_cost,
             terminated=torch.from_numpy(ends[0]),
             truncated=torch.from_numpy(ends[1]),
-            final_observation=seen
-            if final_observation is observation
-            else torch.from_numpy(final_observation),
-            global_state=torch.from_numpy(self._states(observation)),
+            final_observation=seen,
+            global_state=state,
+            final_global_state=state,
             metrics={},
         )
 
-    def _states(self, observation: Numbers) -> Numbers:
+    def _state(self, copy: int, observation: Numbers) -> Numbers:
         if not self._has_state:
-            return observation[:, self._is_seen]
-        return np.stack([np.ravel(env.state()) for env in self._envs]).astype(np.float32)
+            seen: Numbers = observation[copy, self._is_seen]
+            return seen
+        return np.ravel(self._envs[copy].state()).astype(np.float32)
 
 
 def _describe_agents(env: ParallelEnv[str, Any, Any]) -> dict[str, _Agent]:

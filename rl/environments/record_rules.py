@@ -53,6 +53,7 @@ def check_fields(env: BatchedEnvironment, record: StepRecord) -> None:
         "terminated": ((copies,), torch.bool),
         "truncated": ((copies,), torch.bool),
         "global_state": ((copies, env.state_size), torch.float32),
+        "final_global_state": ((copies, env.state_size), torch.float32),
     }
     for name, values in named_tensors(record):
         one, _, key = name.partition(".")
@@ -93,6 +94,7 @@ def check_values(env: BatchedEnvironment, record: StepRecord) -> None:
                     f"declared are [{low:g}, {high:g}]",
                 )
     _check_final(record)
+    _check_final_state(record)
     _check_mask(env, record)
     if record.reward_terms:
         total = torch.stack(list(record.reward_terms.values()))
@@ -113,6 +115,14 @@ def _check_final(record: StepRecord) -> None:
             "final_observation",
             "at the end of an episode it must be the last observation of that one, "
             "and observation the first of the next",
+        )
+
+
+def _check_final_state(record: StepRecord) -> None:
+    ended = record.terminated | record.truncated
+    if not torch.equal(record.final_global_state[~ended], record.global_state[~ended]):
+        raise ConformanceError(
+            "final_global_state", "it must equal global_state where no episode ended"
         )
 
 

@@ -57,6 +57,7 @@ class Target:
             truncated=never | ended,
             final_observation=self.goal,
             global_state=self.goal[:, 0],
+            final_global_state=self.goal[:, 0],
             metrics={"miss": -reward[:, 0]},
         )
 

@@ -76,7 +76,12 @@ class EndsTwice(BatchedResourceAllocation):
 class NeverEnds(BatchedResourceAllocation):
     def step(self, action):
         record = super().step(action)
-        return replace(record, truncated=record.terminated, final_observation=record.observation)
+        return replace(
+            record,
+            truncated=record.terminated,
+            final_observation=record.observation,
+            final_global_state=record.global_state,
+        )
 
 
 class EndsLate(BatchedResourceAllocation):
@@ -86,7 +91,12 @@ class EndsLate(BatchedResourceAllocation):
         record = super().step(action)
         late, self.late = self.late, record.truncated
         shown = record.terminated if late is None else late
-        return replace(record, truncated=shown, final_observation=record.observation)
+        return replace(
+            record,
+            truncated=shown,
+            final_observation=record.observation,
+            final_global_state=record.global_state,
+        )
 
 
 class LeaksReward(BatchedResourceAllocation):
@@ -177,6 +187,12 @@ class FinalsTheNext(BatchedResourceAllocation):
     def step(self, action):
         record = super().step(action)
         return replace(record, final_observation=record.observation * 0.5)
+
+
+class FinalStateOfAnother(BatchedResourceAllocation):
+    def step(self, action):
+        record = super().step(action)
+        return replace(record, final_global_state=record.global_state.roll(1, 0))
 
 
 class LeavesItsBounds(BatchedResourceAllocation):
@@ -282,6 +298,7 @@ FAULTS = [
     (ReusesItsBuffer, "records_stay"),
     (HidesTheEnd, "final_observation"),
     (FinalsTheNext, "final_observation"),
+    (FinalStateOfAnother, "final_global_state"),
     (LeavesItsBounds, "bounds"),
     (SaysNotANumber, "finite"),
     (CountsInDoubles, "shapes"),

@@ -354,3 +354,13 @@ def test_it_says_that_it_cannot_be_saved():
     adapter.load_state_dict(adapter.state_dict())
     with pytest.raises(ConfigError, match="another kind"):
         adapter.load_state_dict({"time": torch.zeros(1)})
+
+
+def test_the_last_state_of_an_episode_is_not_the_first_of_the_next():
+    world = PettingZooAdapter(lambda: simple_spread_v3.parallel_env(max_cycles=3), 2, seed=0)
+    record = world.reset(0)
+    for _ in range(3):
+        record = world.step(torch.zeros(2, world.num_agents, dtype=torch.int64))
+    assert record.truncated.all()
+    assert not torch.equal(record.final_global_state, record.global_state)
+    assert torch.equal(record.final_global_state, record.final_observation.flatten(1))

@@ -68,5 +68,6 @@ class Recall:
             truncated=torch.zeros_like(ended),
             final_observation=seen,
             global_state=seen[:, 0],
+            final_global_state=seen[:, 0],
             metrics={},
         )

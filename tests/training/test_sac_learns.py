@@ -60,6 +60,7 @@ class Point:
             truncated=never | ended,
             final_observation=final,
             global_state=self.x[:, 0],
+            final_global_state=final[:, 0],
             metrics={},
         )
 

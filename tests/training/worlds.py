@@ -43,6 +43,7 @@ class World:
             truncated=flags.get("truncated", nobody),
             final_observation=observation if final is None else final,
             global_state=observation[:, 0],
+            final_global_state=observation[:, 0],
             metrics={"load": torch.arange(self.num_envs).float()},
         )
 
