@@ -31,6 +31,7 @@ from rl.environments.lockstep import LockstepOptions
 from rl.environments.node_allocation_environment import BatchedNodes
 from rl.evaluation.node_bounds import nodes_hindsight_bound
 from rl.evaluation.statistics import clustered_t_interval
+from rl.training.agents import make_agent
 from rl.training.learners import RolloutLearner
 
 RATES = (5, 10, 20)
@@ -39,6 +40,7 @@ BEST_RULE = {5: 738.0, 10: 1668.0, 20: 1715.0}
 TARGETS = {"sla_violation_rate": 0.05, "completion_rate": 0.95, "cpu_utilization": 0.80}
 TRAINED = replace(distributed_nodes().nodes, observe="team", shared_reward=True)
 PPO = PPOConfig(
+    critic="central",
     hidden_dims=(64, 64),
     learning_rate=1e-3,
     decay_learning_rate=True,
@@ -70,9 +72,9 @@ def train(seed: int, env_steps: int) -> tuple[PPOAgent, float]:
     sizes = BankConfig(num_episodes=240, refresh_every_episodes=240)
     bank = ScenarioBank(NodeWorkload(world), sizes, seed)
     env = BatchedNodes(TRAINED, bank, LockstepOptions(num_envs=NUM_ENVS), seed)
-    agent = PPOAgent(
-        "node", env.observation_size, env.groups[0].action.size, PPO, discrete=False, seed=seed
-    )
+    agent = make_agent(PPO, env, seed=seed)
+    if not isinstance(agent, PPOAgent):
+        raise TypeError(f"{type(agent).__name__} does not learn from blocks of steps")
     learner = RolloutLearner(env, agent, rollout_steps=ROLLOUT_STEPS, seed=seed)
     begun = time.process_time()
     while learner.env_steps < env_steps:
