@@ -174,17 +174,19 @@ class TD3Agent:
         """
         self.experience.observe(step)
 
-    def update(self, *, progress: float = 0.0) -> TensorDict:
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
         """Take the configured steps and return mean metrics; before learning starts, neither.
 
         Args:
             progress: Share of training done; nothing here depends on it.
+            measure: Return the metrics.
 
         Raises:
             DivergenceError: A loss is not finite.
         """
         del progress
-        return self.experience.improve(self.learn)
+        metrics = self.experience.improve(self.learn)
+        return metrics if measure else {}
 
     def learn(self, batch: TransitionBatch) -> TensorDict:
         """Take one optimiser step of the critics, and of the policy when it is its turn.
