@@ -185,8 +185,7 @@ class SACAgent:
             DivergenceError: A loss is not finite.
         """
         del progress
-        metrics = self.experience.improve(self.learn)
-        return metrics if measure else {}
+        return self.experience.improve(self.learn, measure=measure)
 
     def learn(self, batch: TransitionBatch) -> TensorDict:
         """Take one optimiser step of critics, policy and temperature.

@@ -109,7 +109,7 @@ class TD3Agent:
         self.device = torch.device(device)
         self._low, self._high = action_low, action_high
         self._half = 0.5 * (action_high - action_low)
-        self._action_dim = action_dim
+        self._action_dim, self._critic_steps = action_dim, 0
         weights = torch.Generator().manual_seed(seed)
         sizes = (state_dim, *config.hidden_dims, action_dim)
         network = StackedMLP(sizes, init="uniform", generator=weights).to(self.device)
@@ -122,7 +122,6 @@ class TD3Agent:
             device=self.device,
         )
         self.experience = Experience(config, action_dim, seed=seed, device=self.device)
-        self._critic_steps = 0
 
     def decide(
         self,
@@ -185,8 +184,7 @@ class TD3Agent:
             DivergenceError: A loss is not finite.
         """
         del progress
-        metrics = self.experience.improve(self.learn)
-        return metrics if measure else {}
+        return self.experience.improve(self.learn, measure=measure)
 
     def learn(self, batch: TransitionBatch) -> TensorDict:
         """Take one optimiser step of the critics, and of the policy when it is its turn.
