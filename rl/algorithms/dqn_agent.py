@@ -220,22 +220,25 @@ class DQNAgent:
         self.env_steps += len(step.reward)
 
     @torch.no_grad()
-    def update(self, *, progress: float = 0.0) -> TensorDict:
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
         """Take `gradient_steps` optimiser steps.
 
         Args:
             progress: Share of training done; no setting depends on it.
+            measure: Work out the metrics, and see whether they are finite.
 
         Returns:
             Means over the steps, not yet read from the device; nothing before `learning_starts`.
 
         Raises:
-            DivergenceError: An observation, a reward or the loss is not finite.
+            DivergenceError: An observation, a reward or the loss is not finite, and it measures.
         """
         del progress
         if not self._can_learn():
             return {}
         history = [self._improve() for _ in range(self.config.gradient_steps)]
+        if not measure:
+            return {}
         return step_metrics(history) | {"epsilon": torch.tensor(self.epsilon)}
 
     def _improve(self) -> QStep:

@@ -180,11 +180,14 @@ class Experience:
         if step is not None:
             self.observe(step)
 
-    def improve(self, learn: Callable[[TransitionBatch], TensorDict]) -> TensorDict:
+    def improve(
+        self, learn: Callable[[TransitionBatch], TensorDict], *, measure: bool = True
+    ) -> TensorDict:
         """Take the configured optimiser steps, or none before learning starts.
 
         Args:
             learn: Takes one and returns its metrics.
+            measure: Return the metrics; they are looked at in any case.
 
         Returns:
             The mean of every metric over the steps that have it.
@@ -199,7 +202,7 @@ class Experience:
         metrics = history[0] if len(history) == 1 else _mean(history)
         if not torch.isfinite(torch.stack(list(metrics.values()))).all():
             require_finite(metrics)
-        return metrics
+        return metrics if measure else {}
 
     def state_dict(self) -> TensorDict:
         """Return copies of everything."""

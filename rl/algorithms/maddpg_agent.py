@@ -149,11 +149,12 @@ class MADDPGAgent:
         self.env_steps += len(step.reward)
         self.noise.reset(step.terminated | step.truncated)
 
-    def update(self, *, progress: float = 0.0) -> TensorDict:
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
         """Take the configured optimiser steps, or none before learning starts.
 
         Args:
             progress: Share of training done, in [0, 1]; exploration falls with it.
+            measure: Return the metrics.
 
         Returns:
             Means over the steps and agents; tensors, not yet read from the device.
@@ -171,7 +172,7 @@ class MADDPGAgent:
                 history.setdefault(name, []).append(metric)
         metrics = {name: torch.stack(steps).mean(0) for name, steps in history.items()}
         require_finite(metrics)
-        return metrics
+        return metrics if measure else {}
 
     @torch.no_grad()
     def learn(self, batch: TransitionBatch) -> TensorDict:

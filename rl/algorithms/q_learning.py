@@ -15,15 +15,14 @@ from rl.algorithms.losses import clip_norm, require_finite
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
-    load_optimizer_state,
     module_state,
-    optimizer_state,
     take_tensor,
     under_prefix,
     with_prefix,
 )
 from rl.algorithms.q_network import QNetwork
 from rl.algorithms.replay_buffer import TransitionBatch
+from rl.algorithms.vector_adam import VectorAdam
 
 STEP_METRICS = ("td_loss", "q_value", "target_q", "gradient_norm")
 QUANTILES = (0.1, 0.5, 0.9)
@@ -88,7 +87,7 @@ class QLearning:
         self.target = copy.deepcopy(network)
         self.steps = 0
         self._config = config
-        self._optimizer = torch.optim.Adam([network.vector], lr=config.learning_rate, fused=True)
+        self._optimizer = VectorAdam(network.vector, learning_rate=config.learning_rate)
 
     @torch.no_grad()
     def step(self, batch: TransitionBatch) -> QStep:
@@ -103,8 +102,9 @@ class QLearning:
         q, trace = self.network.trace(batch.observation.flatten(0, 1))
         found = td_losses.td_loss(q, batch.action.flatten(), target, weight)
         self.network.backward(trace, found.gradient)
-        norm = clip_norm(cast("Tensor", self.network.vector.grad), self._config.max_grad_norm)
-        self._optimizer.step()
+        gradient = cast("Tensor", self.network.vector.grad)
+        norm = clip_norm(gradient, self._config.max_grad_norm)
+        self._optimizer.step(gradient)
         self.steps += 1
         if self.steps % self._config.target_update_frequency == 0:
             self.target.vector.lerp_(self.network.vector, self._config.tau)
@@ -133,7 +133,7 @@ class QLearning:
         return {
             **with_prefix("network", module_state(self.network)),
             **with_prefix("target", module_state(self.target)),
-            **with_prefix("optimizer", optimizer_state(self._optimizer)),
+            **with_prefix("optimizer", self._optimizer.state_dict()),
             "steps": torch.tensor(self.steps),
         }
 
@@ -148,7 +148,7 @@ class QLearning:
         """
         load_module_state(self.network, under_prefix("network", state))
         load_module_state(self.target, under_prefix("target", state))
-        load_optimizer_state(self._optimizer, under_prefix("optimizer", state))
+        self._optimizer.load_state_dict(under_prefix("optimizer", state))
         self.steps = int(take_tensor(state, "steps"))
 
 

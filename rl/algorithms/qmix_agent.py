@@ -217,11 +217,12 @@ class QMIXAgent:
         self.begin_episodes(step.terminated | step.truncated)
         self._memories[True] = self.network.values.empty_memory(0)
 
-    def update(self, *, progress: float = 0.0) -> TensorDict:
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
         """Take `gradient_steps` optimiser steps on what is remembered.
 
         Args:
             progress: Not used: epsilon falls with the environment steps.
+            measure: Return the metrics.
 
         Returns:
             Means over the optimiser steps, not yet read from the device; nothing before
@@ -238,6 +239,8 @@ class QMIXAgent:
         metrics = {name: torch.stack([step[name] for step in steps]).mean(0) for name in steps[0]}
         seen = {"observation": batches[-1].observation, "reward": batches[-1].reward}
         require_finite(seen | {"td_loss": metrics["td_loss"]})
+        if not measure:
+            return {}
         return metrics | {"epsilon": torch.tensor(self.epsilon)}
 
     def _sample(self) -> EpisodeBatch:

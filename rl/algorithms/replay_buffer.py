@@ -85,15 +85,14 @@ class ReplayBuffer:
             ConfigError: The full buffer would not fit into memory; says how much it needs.
         """
         ring = self._ring or self._begin(Shapes.of(step))
-        row = torch.arange(ring.shapes.num_envs, device=self._device)
-        added = row + ring.head * ring.shapes.num_envs
+        row = ring.head
         ring.add(step)
         self._added_since_draw = True
         if self._tree:
-            self._tree.set(added, self._largest.expand(len(added)))
-            self._tree.set(
-                row + ring.head * ring.shapes.num_envs, self._largest.new_zeros(len(row))
-            )
+            copies = torch.arange(ring.shapes.num_envs, device=self._device)
+            added, unfinished = (copies + at * len(copies) for at in (row, ring.head))
+            self._tree.set(added, self._largest.expand(len(copies)))
+            self._tree.set(unfinished, self._largest.new_zeros(len(copies)))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """Draw transitions, with replacement.

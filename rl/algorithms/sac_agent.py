@@ -174,17 +174,18 @@ class SACAgent:
         """
         self.experience.observe(step)
 
-    def update(self, *, progress: float = 0.0) -> TensorDict:
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
         """Take the configured steps and return mean metrics; before learning starts, neither.
 
         Args:
             progress: Share of training done; nothing here depends on it.
+            measure: Return the metrics.
 
         Raises:
             DivergenceError: A loss is not finite.
         """
         del progress
-        return self.experience.improve(self.learn)
+        return self.experience.improve(self.learn, measure=measure)
 
     def learn(self, batch: TransitionBatch) -> TensorDict:
         """Take one optimiser step of critics, policy and temperature.

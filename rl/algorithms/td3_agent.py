@@ -109,7 +109,7 @@ class TD3Agent:
         self.device = torch.device(device)
         self._low, self._high = action_low, action_high
         self._half = 0.5 * (action_high - action_low)
-        self._action_dim = action_dim
+        self._action_dim, self._critic_steps = action_dim, 0
         weights = torch.Generator().manual_seed(seed)
         sizes = (state_dim, *config.hidden_dims, action_dim)
         network = StackedMLP(sizes, init="uniform", generator=weights).to(self.device)
@@ -122,7 +122,6 @@ class TD3Agent:
             device=self.device,
         )
         self.experience = Experience(config, action_dim, seed=seed, device=self.device)
-        self._critic_steps = 0
 
     def decide(
         self,
@@ -174,17 +173,18 @@ class TD3Agent:
         """
         self.experience.observe(step)
 
-    def update(self, *, progress: float = 0.0) -> TensorDict:
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
         """Take the configured steps and return mean metrics; before learning starts, neither.
 
         Args:
             progress: Share of training done; nothing here depends on it.
+            measure: Return the metrics.
 
         Raises:
             DivergenceError: A loss is not finite.
         """
         del progress
-        return self.experience.improve(self.learn)
+        return self.experience.improve(self.learn, measure=measure)
 
     def learn(self, batch: TransitionBatch) -> TensorDict:
         """Take one optimiser step of the critics, and of the policy when it is its turn.

@@ -11,12 +11,11 @@ from torch import Tensor
 from rl.algorithms.actor_critic_losses import target_entropy, temperature_loss
 from rl.algorithms.policy_state import (
     TensorDict,
-    load_optimizer_state,
-    optimizer_state,
     take_tensor,
     under_prefix,
     with_prefix,
 )
+from rl.algorithms.vector_adam import VectorAdam
 
 
 class Temperature:
@@ -45,7 +44,7 @@ class Temperature:
         self._range = action_range
         first = 1.0 if fixed is None else float(fixed)
         self._log = torch.tensor(first, device=device).log_().requires_grad_()
-        self._optimizer = torch.optim.Adam([self._log], lr=learning_rate, fused=True)
+        self._optimizer = VectorAdam(self._log, learning_rate=learning_rate)
 
     @property
     def value(self) -> Float[Tensor, ""]:
@@ -71,12 +70,12 @@ class Temperature:
         dimensions = mask.sum(-1).to(log_prob.dtype)
         goal = target_entropy(dimensions, per_dimension=self._per_dimension, low=low, high=high)
         loss = temperature_loss(self._log, log_prob, goal, weight)
-        (self._log.grad,) = torch.autograd.grad(loss, self._log)
-        self._optimizer.step()
+        (gradient,) = torch.autograd.grad(loss, self._log)
+        self._optimizer.step(gradient)
 
     def state_dict(self) -> TensorDict:
         """Return copies of the logarithm and its moments."""
-        moments = with_prefix("optimizer", optimizer_state(self._optimizer))
+        moments = with_prefix("optimizer", self._optimizer.state_dict())
         return {"log": self._log.detach().clone(), **moments}
 
     @torch.no_grad()
@@ -90,4 +89,4 @@ class Temperature:
             StateMismatchError: It was saved by another configuration.
         """
         self._log.copy_(take_tensor(state, "log", self._log))
-        load_optimizer_state(self._optimizer, under_prefix("optimizer", state))
+        self._optimizer.load_state_dict(under_prefix("optimizer", state))

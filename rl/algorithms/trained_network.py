@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -13,13 +14,12 @@ from rl.algorithms.normalization import ObservationNormalizer
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
-    load_optimizer_state,
     module_state,
-    optimizer_state,
     under_prefix,
     with_prefix,
 )
 from rl.algorithms.stacked_networks import StackedMLP
+from rl.algorithms.vector_adam import VectorAdam
 
 
 class TrainedNetwork:
@@ -33,7 +33,7 @@ class TrainedNetwork:
             learning_rate: Of Adam.
         """
         self.network = network
-        self._optimizer = torch.optim.Adam([network.vector], lr=learning_rate, fused=True)
+        self._optimizer = VectorAdam(network.vector, learning_rate=learning_rate)
 
     def step(self, gradient: Float[Tensor, " weight"] | None = None) -> Float[Tensor, ""]:
         """Take one step and return the norm of the gradient.
@@ -41,18 +41,19 @@ class TrainedNetwork:
         Args:
             gradient: Of the loss, for all weights; None takes what the network's `backward` wrote.
         """
-        vector = self.network.vector
-        if gradient is not None:
-            vector.grad = gradient
-        self._optimizer.step()
-        norm: Tensor = torch.linalg.vector_norm(vector.grad)
+        if gradient is None:
+            gradient = cast("Tensor", self.network.vector.grad)
+        else:
+            self.network.vector.grad = gradient
+        self._optimizer.step(gradient)
+        norm: Tensor = torch.linalg.vector_norm(gradient)
         return norm
 
     def state_dict(self) -> TensorDict:
         """Return copies of weights and moments."""
         return {
             **with_prefix("network", module_state(self.network)),
-            **with_prefix("optimizer", optimizer_state(self._optimizer)),
+            **with_prefix("optimizer", self._optimizer.state_dict()),
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -65,7 +66,7 @@ class TrainedNetwork:
             StateMismatchError: It was saved by another configuration.
         """
         load_module_state(self.network, under_prefix("network", state))
-        load_optimizer_state(self._optimizer, under_prefix("optimizer", state))
+        self._optimizer.load_state_dict(under_prefix("optimizer", state))
 
 
 @torch.no_grad()

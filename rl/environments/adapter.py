@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, Space
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,18 +49,18 @@ class GymnasiumAdapter:
         make_one: MakeEnvironment = (
             (lambda: gymnasium.make(make)) if isinstance(make, str) else make
         )
-        self._envs = SyncVectorEnv(
-            [make_one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=False
-        )
+        self._envs = [make_one() for _ in range(num_envs)]
         self._first_seed: int | None = seed
         self.num_envs = num_envs
         self.num_agents = 1
         self.agent_ids: tuple[str, ...] = ("agent_0",)
-        self.observation_size = _observation_size(self._envs.single_observation_space)
+        space = self._envs[0].observation_space
+        self.observation_size = _observation_size(space)
+        self._observations = np.empty((num_envs, *(space.shape or ())), np.float32)
         self.state_size = self.observation_size
         self.num_costs = 0
         self.device = torch.device("cpu")
-        self._action_space = self._envs.single_action_space
+        self._action_space = self._envs[0].action_space
         self._first_choice = int(getattr(self._action_space, "start", 0))
         action = _action_spec(self._action_space)
         self.groups: tuple[AgentGroup, ...] = (
@@ -84,11 +83,10 @@ class GymnasiumAdapter:
         """
         seed = self._first_seed if seed is None else seed
         self._first_seed = None
-        copies = range(self.num_envs)
-        seeds: list[int | None] = [_seed_of_copy(seed, copy) for copy in copies]
-        observation, _ = self._envs.reset(seed=seeds)
-        first = self._to_tensor(observation)
-        nothing = np.zeros(self.num_envs)
+        first = np.empty_like(self._observations)
+        for copy, env in enumerate(self._envs):
+            first[copy], _ = env.reset(seed=_seed_of_copy(seed, copy))
+        nothing = np.zeros(self.num_envs, np.float32)
         return self._record(first, first, nothing, terminated=nothing > 0, truncated=nothing > 0)
 
     def step(self, action: Tensor) -> StepRecord:
@@ -102,13 +100,20 @@ class GymnasiumAdapter:
         """
         if not self._is_plain(action):
             check_action(action, self.groups, self._mask.shape)
-        observation, reward, terminated, truncated, infos = self._envs.step(self._to_native(action))
-        following = self._to_tensor(observation)
-        final = following
-        if "final_obs" in infos:
-            final = following.clone()
-            for copy in np.flatnonzero(infos["_final_obs"]):
-                final[copy, 0] = self._to_tensor(infos["final_obs"][copy][None])[0, 0]
+        following = np.empty_like(self._observations)
+        reward = np.empty(self.num_envs, np.float32)
+        terminated, truncated = np.empty((2, self.num_envs), np.bool_)
+        last: dict[int, Numbers] = {}
+        steps = zip(self._envs, self._to_native(action), strict=True)
+        for copy, (env, native) in enumerate(steps):
+            seen, reward[copy], terminated[copy], truncated[copy], _ = env.step(native)
+            if terminated[copy] or truncated[copy]:
+                last[copy] = np.array(seen, np.float32)
+                seen, _ = env.reset()
+            following[copy] = seen
+        final = following.copy() if last else following
+        for copy, seen in last.items():
+            final[copy] = seen
         return self._record(following, final, reward, terminated=terminated, truncated=truncated)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -129,27 +134,31 @@ class GymnasiumAdapter:
 
     def close(self) -> None:
         """Release what the copies hold."""
-        self._envs.close()
+        for env in self._envs:
+            env.close()
 
     def _record(
         self,
-        observation: Tensor,
-        final_observation: Tensor,
+        following: Numbers,
+        final: Numbers,
         reward: Numbers,
         *,
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
     ) -> StepRecord:
-        rewards = reward.astype(np.float32).reshape(-1, 1)
+        observation = torch.from_numpy(following).view(self.num_envs, 1, -1)
+        last = observation
+        if final is not following:
+            last = torch.from_numpy(final).view(self.num_envs, 1, -1)
         return StepRecord(
             observation=observation,
             action_mask=self._mask,
             agent_alive=self._alive,
-            reward=torch.from_numpy(rewards),
+            reward=torch.from_numpy(reward).unsqueeze(-1),
             cost=self._no_cost,
             terminated=torch.from_numpy(terminated),
             truncated=torch.from_numpy(truncated),
-            final_observation=final_observation,
+            final_observation=last,
             global_state=observation[:, 0],
             final_global_state=final_observation[:, 0],
             metrics={},
@@ -157,25 +166,22 @@ class GymnasiumAdapter:
 
     def _is_plain(self, action: Tensor) -> bool:
         """Tell at little cost that an action is fine; what is not plain may still be."""
-        numbers = action.numpy()
         if isinstance(self._action_space, Box):
-            return numbers.shape == self._mask.shape and bool(np.isfinite(numbers).all())
-        is_choice = numbers.dtype == np.int64 and numbers.shape == self._alive.shape
-        return is_choice and bool(numbers.min() >= 0 and numbers.max() < self._mask.shape[-1])
+            is_shaped = action.shape == self._mask.shape
+            return is_shaped and bool(np.isfinite(action.numpy()).all())
+        if action.dtype != torch.int64 or action.shape != self._alive.shape:
+            return False
+        size = self.groups[0].action.size
+        return all(0 <= choice < size for (choice,) in action.tolist())
 
-    def _to_tensor(self, observation: Numbers) -> Tensor:
-        rows = observation.reshape(len(observation), 1, -1)
-        return torch.tensor(rows, dtype=torch.float32)
-
-    def _to_native(self, action: Tensor) -> Numbers:
+    def _to_native(self, action: Tensor) -> Numbers | list[int]:
         space = self._action_space
         if isinstance(space, Box):
             share = (action[:, 0].numpy().clip(-1.0, 1.0) + 1.0) / 2.0
             share = share.reshape(-1, *space.shape)
             stretched: Numbers = space.low + share * (space.high - space.low)
             return stretched.astype(space.dtype)
-        choice: Numbers = action[:, 0].numpy() + self._first_choice
-        return choice
+        return [int(choice) + self._first_choice for (choice,) in action.tolist()]
 
 
 def _seed_of_copy(seed: int | None, copy: int) -> int | None:

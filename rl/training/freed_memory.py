@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
+@cache
 def keep_freed_memory(num_bytes: int = 512 * 2**20) -> bool:
     """Tell glibc not to return freed memory to the system at once, for the rest of the process.
 

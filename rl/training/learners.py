@@ -13,7 +13,7 @@ from rl.algorithms.apg_agent import APGAgent
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
-from rl.training.replay_learner import OffPolicyAgent, ReplayLearner
+from rl.training.replay_learner import ENV_STEPS_PER_CALL, OffPolicyAgent, ReplayLearner
 from rl.training.rollout import Collector, RolloutAgent, RolloutSummary
 from utils.errors import ConfigError
 
@@ -191,5 +191,5 @@ def make_learner(
     if isinstance(agent, RolloutAgent):
         return RolloutLearner(environment, agent, rollout_steps=rollout_steps, seed=seed)
     if isinstance(agent, OffPolicyAgent):
-        return ReplayLearner(environment, agent, seed=seed)
+        return ReplayLearner(environment, agent, seed=seed, min_env_steps=ENV_STEPS_PER_CALL)
     raise ConfigError(f"no learner for {type(agent).__name__}")

@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 
 from rl.algorithms.heads import ActionSample
+from rl.algorithms.losses import require_finite
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.algorithms.replay_buffer import Step
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.training.rollout import RolloutSummary, restored, summarise
 from utils.seeding import derive_seed
+
+ENV_STEPS_PER_CALL = 64
+"""What `make_learner` has a call of `learn` cover at least: agents with few copies would else spend
+more time on reports than on learning."""
 
 
 class ReplayConfig(Protocol):
@@ -45,8 +50,8 @@ class OffPolicyAgent(Protocol):
         """Remember one step of all copies, and count it."""
         ...
 
-    def update(self, *, progress: float = 0.0) -> TensorDict:
-        """Take the configured optimiser steps; no metrics as long as there is too little to see."""
+    def update(self, *, progress: float = 0.0, measure: bool = True) -> TensorDict:
+        """Take the configured optimiser steps; no metrics if unasked for or nothing was learnt."""
         ...
 
 
@@ -54,7 +59,12 @@ class ReplayLearner:
     """Off-policy: play a few steps, show each to the agent, let it update."""
 
     def __init__(
-        self, environment: BatchedEnvironment, agent: OffPolicyAgent, *, seed: int
+        self,
+        environment: BatchedEnvironment,
+        agent: OffPolicyAgent,
+        *,
+        seed: int,
+        min_env_steps: int = 1,
     ) -> None:
         """Reset the environment.
 
@@ -62,8 +72,11 @@ class ReplayLearner:
             environment: Stepped by nobody else.
             agent: Learns; its `config.train_frequency` is the steps per copy and update.
             seed: Of the environment's episodes.
+            min_env_steps: Fewest transitions of a call of `learn`; it plays and updates as often
+                as that takes.
         """
         self.env_steps = 0
+        self._min_env_steps = min_env_steps
         self._environment = environment
         self._agent = agent
         self._seed = seed
@@ -73,22 +86,40 @@ class ReplayLearner:
         )
 
     def learn(self, total_env_steps: int) -> tuple[RolloutSummary, TensorDict]:
-        """Play the steps of one update, then update.
+        """Play the steps of one update, then update; again and again for `min_env_steps`.
 
         Args:
-            total_env_steps: Where training ends, for settings that decay.
+            total_env_steps: Where training ends: no further update is begun there, and settings
+                that decay have done so.
+
+        Returns:
+            What happened in all steps, and the metrics of the last update.
 
         Raises:
             DivergenceError: A reward, an observation or a loss is not finite.
         """
-        played = [self._step() for _ in range(self._agent.config.train_frequency)]
+        played: list[StepRecord] = []
+        learning: TensorDict = {}
+        copies, is_last = self._environment.num_envs, False
+        while not is_last:
+            played += [self._step() for _ in range(self._agent.config.train_frequency)]
+            self.env_steps += self._agent.config.train_frequency * copies
+            is_done = self.env_steps >= total_env_steps
+            is_last = is_done or len(played) * copies >= self._min_env_steps
+            progress = min(self.env_steps / total_env_steps, 1.0)
+            learning = self._agent.update(progress=progress, measure=is_last)
+        return self._summary(played), learning
+
+    def _summary(self, played: list[StepRecord]) -> RolloutSummary:
+        """Say what happened in some steps, which must have brought finite numbers."""
         reward = torch.stack([record.reward for record in played]).sum(-1)
         terminated = torch.stack([record.terminated for record in played])
         ended = terminated | torch.stack([record.truncated for record in played])
+        seen = torch.stack([record.final_observation for record in played])
+        require_finite({"observation": seen, "reward": reward})
         metrics = [record.metrics for record in played]
         summary, self._sums = summarise(reward, ended, self._sums, metrics)
-        self.env_steps += summary.env_steps
-        return summary, self._agent.update(progress=min(self.env_steps / total_env_steps, 1.0))
+        return summary
 
     def _step(self) -> StepRecord:
         """Take one step and show it to the agent."""

@@ -12,6 +12,7 @@ from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
 from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.checkpointing import Checkpoint, CheckpointFolder
+from rl.training.freed_memory import keep_freed_memory
 from rl.training.learners import make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
 from rl.training.rollout import RolloutSummary
@@ -80,7 +81,7 @@ class Trainer:
         checkpoints: CheckpointFolder | None = None,
         evaluate: Evaluate | None = None,
     ) -> None:
-        """Reset the environment.
+        """Reset the environment; the process keeps freed memory from now on.
 
         Args:
             config: Settings.
@@ -90,6 +91,7 @@ class Trainer:
             checkpoints: Where to save; None to save nothing.
             evaluate: Scores the agent without changing it or the environment.
         """
+        keep_freed_memory()
         self._config = config
         self._environment = environment
         self._agent = agent

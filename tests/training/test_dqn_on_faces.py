@@ -8,14 +8,14 @@ import torch
 from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.environments.catalog import make_world, with_actions
-from rl.training.learners import make_learner
+from rl.training.replay_learner import ReplayLearner
 
 
 def make_pair(name, actions, seed=0):
     world = with_actions(make_world(name, num_envs=4, seed=0), actions)
     config = DQNConfig(hidden_dims=(16,), learning_starts=64, train_frequency=8, gradient_steps=2)
     agent = DQNAgent(name, world.observation_size, world.action_size, config, seed=seed)
-    return world, agent, make_learner(world, agent, rollout_steps=1, seed=1)
+    return world, agent, ReplayLearner(world, agent, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mpe2 import simple_speaker_listener_v4, simple_spread_v3
 from benchmarks.presets_qmix import CONFIGS
 from rl.algorithms.qmix_agent import QMIXAgent
 from rl.environments.pettingzoo_adapter import PettingZooAdapter
-from rl.training.learners import make_learner
+from rl.training.replay_learner import ReplayLearner
 
 WORLDS = {"spread": simple_spread_v3, "speaker_listener": simple_speaker_listener_v4}
 COPIES, EPISODE_STEPS = 2, 5
@@ -43,7 +43,7 @@ def test_a_team_learns_in_a_particle_world(name, recurrent):
     )
     agent = make_agent(environment, config)
     before = agent.policy_state()
-    learner = make_learner(environment, agent, rollout_steps=1, seed=0)
+    learner = ReplayLearner(environment, agent, seed=0)
     figures = [learner.learn(1_000) for _ in range(12)]
     assert [bool(metrics) for _, metrics in figures] == [False] * 9 + [True] * 3
     assert all(torch.isfinite(value) for value in figures[-1][1].values())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 
+from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
 from rl.algorithms.heads import ActionSample
+from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.environments.adapter import GymnasiumAdapter
 from rl.training.learners import make_learner
@@ -43,8 +46,8 @@ class Watcher:
         self.calls.append("observe")
         self.steps.append(step)
 
-    def update(self, *, progress=0.0):
-        self.calls.append("update")
+    def update(self, *, progress=0.0, measure=True):
+        self.calls.append("update" if measure else "update unmeasured")
         self.progress.append(progress)
         return {"td_loss": torch.tensor(float(len(self.steps)))}
 
@@ -107,6 +110,49 @@ def test_an_update_follows_every_train_frequency_steps():
     for _ in range(4):
         learner.learn(48)
     assert agent.progress == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_a_call_covers_enough_steps_but_not_more_than_the_total():
+    world = PointWorld()
+    agent = Watcher(world, train_frequency=3)
+    learner = ReplayLearner(world, agent, seed=0, min_env_steps=30)
+    summary, metrics = learner.learn(60)
+    one = ["act", "observe"] * 3
+    assert agent.calls == [*one, "update unmeasured", *one, "update unmeasured", *one, "update"]
+    assert (summary.env_steps, learner.env_steps, metrics["td_loss"]) == (36, 36, 9)
+    assert learner.learn(60)[0].env_steps == 24
+    assert agent.calls[-1] == "update"
+    assert agent.progress == [0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def test_a_call_of_several_updates_equals_as_many_calls():
+    config = DQNConfig(learning_starts=20, batch_size=8, hidden_dims=(8,))
+    agents = [DQNAgent("waiting", 1, 2, config, seed=3) for _ in range(2)]
+    one, other = (
+        ReplayLearner(ConstantWorld(ending="truncated"), agent, seed=1, min_env_steps=steps)
+        for agent, steps in zip(agents, (1, 64), strict=True)
+    )
+    for _ in range(8):
+        one.learn(128)
+    for _ in range(2):
+        metrics = other.learn(128)[1]
+    assert metrics["td_loss"] > 0
+    first, second = (agent.state_dict() for agent in agents)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert agents[0].env_steps == agents[1].env_steps == 128
+
+
+def test_numbers_that_are_not_finite_stop_play():
+    class Broken(PointWorld):
+        def step(self, action):
+            record = super().step(action)
+            record.reward[1] = torch.inf
+            return record
+
+    world = Broken()
+    learner = ReplayLearner(world, Watcher(world), seed=0)
+    with pytest.raises(DivergenceError, match="reward"):
+        learner.learn(100)
 
 
 def test_episodes_are_counted_across_updates():
