@@ -63,15 +63,16 @@ class Columns:
         """Bytes of one row."""
         return self._layout.itemsize
 
-    def at(self, index: Int64[Tensor, " batch"]) -> list[Tensor]:
-        """Copy some rows of every column.
+    def at(self, index: Int64[Tensor, " batch"], count: int | None = None) -> list[Tensor]:
+        """Copy some rows of the columns.
 
         Args:
             index: Which; all exist.
+            count: How many of the first columns; None means all.
         """
         if self._packed is None:
-            return [tensor.index_select(0, index) for tensor in self.tensors]
-        return self._unpacked(self._packed.take(index.numpy(), mode="clip"))
+            return [tensor.index_select(0, index) for tensor in self.tensors[:count]]
+        return self._unpacked(self._packed.take(index.numpy(), mode="clip"), count)
 
     def resized(self, rows: int) -> Columns:
         """Return a copy of another length; new rows are zero.
@@ -93,9 +94,9 @@ class Columns:
         groups = len(self) // width
         return [tensor.view(groups, width, *tensor.shape[1:]) for tensor in self.tensors]
 
-    def _unpacked(self, packed: np.ndarray) -> list[Tensor]:
-        """Return the columns of packed rows, as views."""
-        return [torch.from_numpy(packed[name]) for name in self._names]
+    def _unpacked(self, packed: np.ndarray, count: int | None = None) -> list[Tensor]:
+        """Return the first columns of packed rows, as views."""
+        return [torch.from_numpy(packed[name]) for name in self._names[:count]]
 
 
 def _layout(fields: Sequence[Field]) -> np.dtype[np.void]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rl.algorithms.host_arrays import as_array, as_tensor
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.algorithms.replay_columns import Columns, Field
 
@@ -83,7 +84,7 @@ class Endings:
         Args:
             numbers: Of boundaries; -1 gives some row that means nothing.
         """
-        return self._finals.at(self._slots(numbers))[0]
+        return self._finals.at(as_tensor(self._slots(as_array(numbers))))[0]
 
     def beginnings(self, ahead: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return positions where episodes begin.
