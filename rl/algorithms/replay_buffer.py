@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rl.algorithms.host_arrays import as_array, as_tensor
+from rl.algorithms.host_arrays import as_array, as_float32, as_tensor
 from rl.algorithms.host_priority_tree import HostPriorityTree
+from rl.algorithms.host_transitions import host_transitions
 from rl.algorithms.policy_state import (
     StateMismatchError,
     TensorDict,
@@ -68,6 +70,7 @@ class ReplayBuffer:
         self._gamma = gamma
         self._n_step = n_step
         self._device = torch.device(device)
+        self._is_one_step_on_host = n_step == 1 and self._device.type == "cpu"
         self._priority = priority
         self._ring: StepRing | None = None
         self._tree: PriorityTree | HostPriorityTree | None = None
@@ -124,10 +127,10 @@ class ReplayBuffer:
             return self._transitions(ring, ring.positions(number), weight)
         index, priority = self._tree.draw(batch_size, generator)
         beta = self._priority.beta_at(self._num_drawn)
-        weight = as_tensor(importance_weights(as_array(priority), beta)).to(torch.float32)
+        weight = importance_weights(as_float32(as_array(priority)), beta)
         self._num_drawn += 1
         self._added_since_draw = False
-        return self._transitions(ring, index, weight)
+        return self._transitions(ring, index, as_tensor(weight))
 
     def update_priorities(
         self, index: Int64[Tensor, " batch"], td_error: Float[Tensor, " batch"]
@@ -142,7 +145,9 @@ class ReplayBuffer:
             return
         error = as_array(td_error.detach())
         priority = (abs(error) + self._priority.epsilon) ** self._priority.alpha
-        self._largest = torch.maximum(self._largest, as_tensor(priority).max())
+        largest = as_array(self._largest)
+        maximum = torch.maximum if isinstance(priority, Tensor) else np.maximum
+        maximum(largest, priority.max(), out=largest)
         ring = self._filled()
         if self._added_since_draw:
             priority = priority * (as_array(index) // ring.shapes.num_envs != ring.head)
@@ -241,6 +246,8 @@ class ReplayBuffer:
         weight: Float[Tensor, " batch"],
     ) -> TransitionBatch:
         """Gather the transitions that begin at some positions."""
+        if self._is_one_step_on_host:
+            return host_transitions(ring, index, weight)
         before, first = ring.steps(index)
         reward, discount, last, boundary = first.reward, first.discount, index, first.boundary
         if self._n_step > 1:

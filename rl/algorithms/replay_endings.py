@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rl.algorithms.host_arrays import as_array, as_tensor
 from rl.algorithms.policy_state import TensorDict, take_tensor
 from rl.algorithms.replay_columns import Columns, Field
 
@@ -84,7 +83,15 @@ class Endings:
         Args:
             numbers: Of boundaries; -1 gives some row that means nothing.
         """
-        return self._finals.at(as_tensor(self._slots(as_array(numbers))))[0]
+        return self._finals.at(self._slots(numbers))[0]
+
+    def host_finals(self, numbers: np.ndarray) -> np.ndarray:
+        """Return last observations, in host memory.
+
+        Args:
+            numbers: Of boundaries.
+        """
+        return self._finals.packed_at(numbers & (len(self._finals) - 1))["f0"]
 
     def beginnings(self, ahead: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return positions where episodes begin.

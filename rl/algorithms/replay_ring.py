@@ -11,12 +11,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Int64, Shaped
 from torch import Tensor
 
-from rl.algorithms.host_arrays import as_array, as_tensor
 from rl.algorithms.policy_state import (
     StateMismatchError,
     TensorDict,
@@ -93,7 +91,7 @@ class StepRing:
             Field((agents,)),
             Field((), torch.int32),
         )
-        self._columns = Columns([*seen, *done], 0, device)
+        self.columns = Columns([*seen, *done], 0, device)
         self._require_memory(capacity)
         self._grow(min(max(FIRST_POSITIONS // shapes.num_envs, 2), self.ring_rows))
         self.endings = Endings(Field((agents, shapes.observation_size)), self.ring_rows, device)
@@ -114,7 +112,7 @@ class StepRing:
         Args:
             position: Which.
         """
-        return Seen(*self._columns.at(position, SEEN))
+        return Seen(*self.columns.at(position, SEEN))
 
     def steps(self, position: Int64[Tensor, " batch"]) -> tuple[Seen, Done]:
         """Return what was known before some steps, and what they did.
@@ -122,7 +120,7 @@ class StepRing:
         Args:
             position: Which.
         """
-        columns = self._columns.at(position)
+        columns = self.columns.at(position)
         return Seen(*columns[:SEEN]), Done(*columns[SEEN:])
 
     def after(self, last: Int64[Tensor, " batch"], boundary: Int32[Tensor, " batch"]) -> Seen:
@@ -132,13 +130,11 @@ class StepRing:
             last: Positions of the steps.
             boundary: The boundaries that they came to, or -1.
         """
-        goes_on = as_array(boundary) < 0
-        following = (as_array(last) + self.shapes.num_envs * goes_on) % self.size
-        known = self.seen(as_tensor(following))
-        final = as_array(self.endings.final_observations(boundary))
-        choose = torch.where if isinstance(goes_on, Tensor) else np.where
-        observation = choose(goes_on[:, None, None], as_array(known.observation), final)
-        return known._replace(observation=as_tensor(observation))
+        envs, ended = self.shapes.num_envs, boundary >= 0
+        known = self.seen(torch.add(last + envs, ended, alpha=-envs) % self.size)
+        final = self.endings.final_observations(boundary)
+        observation = torch.where(ended[:, None, None], final, known.observation)
+        return known._replace(observation=observation)
 
     @property
     def num_begun(self) -> int:
@@ -225,7 +221,7 @@ class StepRing:
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         """Return names and tensors of all columns."""
-        return zip((*Seen._fields, *Done._fields), self._columns.tensors, strict=True)
+        return zip((*Seen._fields, *Done._fields), self.columns.tensors, strict=True)
 
     def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> bool:
         """Note episodes that begin although none was seen to end: the first, and after a break.
@@ -264,13 +260,13 @@ class StepRing:
     def _grow(self, rows: int) -> None:
         """Make room for `rows` rows; those that exist stay where they are."""
         envs = self.shapes.num_envs
-        self._columns = self._columns.resized(rows * envs)
-        by_row = self._columns.by_row(envs)
+        self.columns = self.columns.resized(rows * envs)
+        by_row = self.columns.by_row(envs)
         self._seen, self._done = Seen(*by_row[:SEEN]), Done(*by_row[SEEN:])
 
     def _require_memory(self, capacity: int) -> None:
         """Refuse a ring that cannot be filled."""
-        one = self._columns.num_bytes
+        one = self.columns.num_bytes
         needed, free = one * self.size, available_bytes(self.device)
         if needed > free:
             raise ConfigError(
