@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rl.algorithms.host_priority_tree import HostPriorityTree
 from utils.errors import ConfigError
+
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 FAN_OUT_BITS = 6
 FAN_OUT = 1 << FAN_OUT_BITS
@@ -56,14 +60,15 @@ class PriorityConfig:
         return self.beta + (self.final_beta - self.beta) * done
 
 
-def importance_weights(priority: Float[Tensor, " batch"], beta: float) -> Float[Tensor, " batch"]:
+def importance_weights(priority: Float[Array, " batch"], beta: float) -> Float[Array, " batch"]:
     """Return w_i = (N P(i))^-beta / max_j w_j, which is (p_i / min_j p_j)^-beta.
 
     Args:
         priority: p, positive; P is p over its sum and N how many there are, and both cancel.
         beta: 0 corrects nothing, 1 all of the bias.
     """
-    return (priority / priority.min()) ** -beta
+    weight: Array = (priority / priority.min()) ** -beta
+    return weight
 
 
 def priority_tree(size: int, device: torch.device) -> PriorityTree | HostPriorityTree:

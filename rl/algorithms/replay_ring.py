@@ -132,7 +132,7 @@ class StepRing:
         """
         envs, ended = self.shapes.num_envs, boundary >= 0
         known = self.seen(torch.add(last + envs, ended, alpha=-envs) % self.size)
-        final = self.endings.final_observations(boundary)
+        final = self.endings.final_observations(boundary.to(torch.int64))
         observation = torch.where(ended[:, None, None], final, known.observation)
         return known._replace(observation=observation)
 
