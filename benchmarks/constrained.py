@@ -3,7 +3,7 @@
 Run `python -m benchmarks.constrained`: PPO with a limit on the mean squared overuse, and without
 the penalty in its reward, in the world of the published table; five seeds, 512 unseen episodes of
 100 steps, played as the policy decides and projected into what is available. Prints a table and
-writes benchmarks/results/constrained.json. About seven CPU minutes on one core.
+writes benchmarks/results/constrained.json. About twelve CPU minutes on one core.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CONFIG = PPOConfig(
         initial_multiplier=4.0,
     ),
 )
-COPIES, ENV_STEPS = 2048, 2048 * 4 * 450
+COPIES, ENV_STEPS = 2048, 2048 * 4 * 750
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

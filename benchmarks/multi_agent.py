@@ -4,9 +4,10 @@ Run `python -m benchmarks.multi_agent [--cell spread-mappo ...] [--seeds 5] [--n
 and JSON in benchmarks/results/multi_agent.json. Every run is stored under `--runs` when it ends,
 and is not made again. The rule, for both libraries: the last policy plays 200 episodes of 25 steps
 without noise; the reward of a step is the mean over agents, an episode's return the sum over its
-steps. MADDPG and MATD3 act continuously, MAPPO and QMIX choose. BenchMARL has no MATD3: ours stands
-beside its MADDPG. Its settings are those of its base_experiment.yaml (benchmarks/peers/
-benchmarl_run.py says why). Joint steps per second are those of whole training runs.
+steps. Agents choose; BenchMARL's MADDPG cannot, and plays the continuous variant of the same world.
+BenchMARL has no MATD3: ours stands beside its MADDPG. Its settings are those of its
+base_experiment.yaml (benchmarks/peers/benchmarl_run.py says why). Joint steps per second are those
+of whole training runs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ ENV_STEPS = 300_000
 EPISODE_STEPS = 25
 EPISODES = 200
 WORLDS = {"spread": simple_spread_v3, "speaker_listener": simple_speaker_listener_v4}
-CONTINUOUS = ("maddpg", "matd3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +66,15 @@ CELLS = {
 }
 
 
-def make_world(cell: Cell) -> MakeEnvironment:
-    """Return what makes copies of a cell's world.
+def make_world(world: str) -> MakeEnvironment:
+    """Return what makes copies of a world.
 
     Args:
-        cell: Its algorithm decides whether agents act continuously or choose.
+        world: Its name.
     """
 
     def make_one() -> Any:
-        return WORLDS[cell.world].parallel_env(
-            max_cycles=EPISODE_STEPS, continuous_actions=cell.algorithm in CONTINUOUS
-        )
+        return WORLDS[world].parallel_env(max_cycles=EPISODE_STEPS, continuous_actions=False)
 
     return lambda copies, seed: PettingZooAdapter(make_one, copies, seed=seed)
 

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks import presets_continuous, presets_dqn, presets_qmix
+from dataclasses import replace
+from typing import Literal
+
+from benchmarks import presets_continuous, presets_dqn, presets_ppo, presets_qmix
+from benchmarks import presets_multi_agent_ddpg as presets_ddpg
 from benchmarks.learning_run import Recipe
-from benchmarks.ppo_cartpole import CONFIG as CARTPOLE_PPO
 from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
 from rl.algorithms.ppo_agent import PPOAgent
-from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.qmix_agent import QMIXAgent, QMIXConfig
 from rl.algorithms.sac_agent import SACAgent, SACConfig
 from rl.algorithms.td3_agent import TD3Agent, TD3Config
 from rl.environments.base_environment import BatchedEnvironment
-
-ACROBOT_PPO = PPOConfig(
-    gae_lambda=0.94, ppo_epochs=4, num_minibatches=64, learning_rate=3e-4, scale_rewards=True
-)
-"""Acrobot-v1, 16 copies, blocks of 256: RL-Zoo's."""
-
-PENDULUM_PPO = PPOConfig(
-    gamma=0.9, ppo_epochs=10, num_minibatches=64, learning_rate=1e-3, normalize_observations=False
-)
-"""Pendulum-v1, 4 copies, blocks of 1,024: RL-Zoo's but for gSDE."""
-
-LUNAR_LANDER_PPO = PPOConfig(
-    gamma=0.999,
-    gae_lambda=0.98,
-    ppo_epochs=4,
-    num_minibatches=256,
-    learning_rate=3e-4,
-    entropy_coeff=0.01,
-    normalize_observations=False,
-)
-"""LunarLander-v3, 16 copies, blocks of 1,024: RL-Zoo's."""
 
 
 def _sizes(world: BatchedEnvironment) -> tuple[int, int]:
@@ -40,14 +21,14 @@ def _sizes(world: BatchedEnvironment) -> tuple[int, int]:
     return world.observation_size, max(group.action.size for group in world.groups)
 
 
-def _ppo(config: PPOConfig, *, copies: int, steps: int) -> Recipe:
+def _ppo(preset: presets_ppo.Preset) -> Recipe:
     return Recipe(
-        copies=copies,
-        steps_per_update=steps,
+        copies=preset.num_envs,
+        steps_per_update=preset.rollout_steps,
         make_agent=lambda world, seed: PPOAgent(
             "ppo",
             *_sizes(world),
-            config,
+            preset.config,
             discrete=world.groups[0].action.kind == "discrete",
             num_agents=world.num_agents,
             seed=seed,
@@ -94,14 +75,23 @@ def _qmix(config: QMIXConfig) -> Recipe:
     )
 
 
+def _ddpg(world: presets_ddpg.World, variant: Literal["maddpg", "matd3"]) -> Recipe:
+    config = replace(presets_ddpg.CONFIGS[world], variant=variant)
+    return Recipe(
+        copies=presets_ddpg.COPIES,
+        steps_per_update=config.train_frequency,
+        make_agent=lambda world, seed: presets_ddpg.make_agent(world, config, seed),
+    )
+
+
 SINGLE_AGENT: dict[str, Recipe] = {
-    "cartpole-ppo": _ppo(CARTPOLE_PPO, copies=8, steps=32),
+    "cartpole-ppo": _ppo(presets_ppo.CARTPOLE),
     "cartpole-dqn": _dqn(presets_dqn.CARTPOLE, copies=presets_dqn.CARTPOLE_COPIES),
-    "pendulum-ppo": _ppo(PENDULUM_PPO, copies=4, steps=1_024),
-    "acrobot-ppo": _ppo(ACROBOT_PPO, copies=16, steps=256),
+    "pendulum-ppo": _ppo(presets_ppo.PENDULUM),
+    "acrobot-ppo": _ppo(presets_ppo.ACROBOT),
     "mountaincar-sac": _sac(presets_continuous.SAC_MOUNTAIN_CAR),
     "lunarlander-dqn": _dqn(presets_dqn.LUNAR_LANDER, copies=presets_dqn.LUNAR_LANDER_COPIES),
-    "lunarlander-ppo": _ppo(LUNAR_LANDER_PPO, copies=16, steps=1_024),
+    "lunarlander-ppo": _ppo(presets_ppo.LUNAR_LANDER),
     "pendulum-td3": _td3(presets_continuous.TD3_PENDULUM),
     "pendulum-sac": _sac(presets_continuous.SAC_PENDULUM),
 }
@@ -109,6 +99,12 @@ SINGLE_AGENT["cartpole-ppo-475"] = SINGLE_AGENT["cartpole-ppo"]
 SINGLE_AGENT["cartpole-dqn-475"] = SINGLE_AGENT["cartpole-dqn"]
 
 MULTI_AGENT: dict[str, Recipe] = {
+    "spread-mappo": _ppo(presets_ppo.MAPPO_SPREAD),
+    "speaker_listener-mappo": _ppo(presets_ppo.MAPPO_SPEAKER_LISTENER),
+    "spread-maddpg": _ddpg("simple_spread", "maddpg"),
+    "speaker_listener-maddpg": _ddpg("simple_speaker_listener", "maddpg"),
+    "spread-matd3": _ddpg("simple_spread", "matd3"),
+    "speaker_listener-matd3": _ddpg("simple_speaker_listener", "matd3"),
     "spread-qmix": _qmix(presets_qmix.SIMPLE_SPREAD),
     "speaker_listener-qmix": _qmix(presets_qmix.SIMPLE_SPEAKER_LISTENER),
 }

@@ -51,7 +51,10 @@ def linear(start: float) -> Any:
 
 
 def settings_of(task: str) -> Settings:
-    """Return the settings of RL-Zoo for a task.
+    """Return the settings of RL-Zoo for a task; for CartPole's time to 475, the fastest found.
+
+    Those were larger blocks, one batch each, and twice the rate without decay; the Zoo's own take
+    about three times as long.
 
     Args:
         task: As `benchmarks.single_agent` calls it.
@@ -184,7 +187,20 @@ def settings_of(task: str) -> Settings:
             },
         ),
     }
-    return known[task.removesuffix("-475")]
+    known["cartpole-dqn-475"] = known["cartpole-dqn"]
+    known["cartpole-ppo-475"] = Settings(
+        environment="CartPole-v1",
+        algorithm="ppo",
+        copies=8,
+        options={
+            **known["cartpole-ppo"].options,
+            "n_steps": 64,
+            "batch_size": 512,
+            "learning_rate": 2e-3,
+            "clip_range": 0.2,
+        },
+    )
+    return known[task]
 
 
 class Scores(BaseCallback):

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rl.algorithms import central_losses as equations
+from rl.algorithms.actor_critic_losses import smoothed_action
 from rl.algorithms.central_critics import CentralCritics, CriticTrace
-from rl.algorithms.exploration import OrnsteinUhlenbeckNoise, gaussian_noise, linear_schedule
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.losses import require_finite
 from rl.algorithms.maddpg_config import MADDPGConfig
@@ -30,6 +30,7 @@ from rl.algorithms.policy_state import (
 from rl.algorithms.replay_buffer import ReplayBuffer, Step, TransitionBatch
 from rl.algorithms.target_networks import Tracked
 from rl.algorithms.team_batch import TeamBatch, arrange, join
+from rl.algorithms.team_noise import TeamNoise
 from rl.algorithms.team_policies import TeamPolicies
 
 __all__ = ["MADDPGAgent", "MADDPGConfig"]
@@ -73,7 +74,6 @@ class MADDPGAgent:
         self.device = torch.device(device)
         self.env_steps = 0
         self._optimizer_steps = 0
-        self._progress = 0.0
         self._use_state = state_size > 0
         weights = torch.Generator().manual_seed(seed)
         actors = TeamPolicies(
@@ -97,7 +97,7 @@ class MADDPGAgent:
         self.actors = Tracked(actors.to(self.device), learning_rate=config.actor_learning_rate)
         self.critics = Tracked(critics.to(self.device), learning_rate=config.learning_rate)
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.noise = OrnsteinUhlenbeckNoise(sigma=config.exploration_noise)
+        self.noise = TeamNoise(config)
         self.replay = ReplayBuffer(
             capacity=config.buffer_size, gamma=config.gamma, device=self.device
         )
@@ -126,26 +126,14 @@ class MADDPGAgent:
         if deterministic:
             action = policies.best(output, mask)
         else:
-            action = self._explore(policies.draw(output, mask, self.generator), mask)
+            action = policies.draw(output, mask, self.generator)
+        if not (deterministic or self.discrete):  # choices are drawn, and random enough at first
+            is_early = self.env_steps < self.config.learning_starts
+            action = self.noise(action, self.generator, is_early=is_early) * mask
         chosen = policies.to_environment(action, mask).transpose(0, 1)
         return ActionSample(
             chosen.reshape(*shape, *chosen.shape[2:]), torch.zeros(shape, device=chosen.device)
         )
-
-    def _explore(self, action: Tensor, mask: Tensor) -> Tensor:
-        """Add noise to continuous actions; choices are drawn, and random enough at first."""
-        if self.discrete:
-            return action
-        if self.env_steps < self.config.learning_starts:
-            action = torch.empty_like(action).uniform_(-1.0, 1.0, generator=self.generator)
-            return action * mask
-        first, last = self.config.exploration_noise, self.config.final_exploration_noise
-        sigma = linear_schedule(first, last, self._progress)
-        if self.config.exploration == "gaussian":
-            return gaussian_noise(action, sigma, self.generator).clamp(-1.0, 1.0) * mask
-        self.noise.sigma = sigma
-        drifting = self.noise(action.transpose(0, 1), self.generator).transpose(0, 1)
-        return drifting.clamp(-1.0, 1.0) * mask
 
     def observe(self, step: Step) -> None:
         """Remember a step of all copies.
@@ -173,7 +161,7 @@ class MADDPGAgent:
         Raises:
             DivergenceError: A loss is not finite.
         """
-        self._progress = progress
+        self.noise.progress = progress
         if self.env_steps < self.config.learning_starts or len(self.replay) == 0:
             return {}
         history: dict[str, list[Tensor]] = {}
@@ -221,11 +209,13 @@ class MADDPGAgent:
         output = policies.outputs(policies.trace(team.next_observation))
         action = policies.draw(output, team.next_mask, self.generator)
         if config.variant == "matd3" and not self.discrete:
-            noise = torch.empty_like(action).normal_(generator=self.generator)
-            noise.mul_(config.target_noise).clamp_(
-                -config.target_noise_clip, config.target_noise_clip
+            noise = torch.empty_like(action).normal_(
+                0.0, config.target_noise, generator=self.generator
             )
-            action = (action + noise).clamp_(-1.0, 1.0) * team.next_mask
+            action = smoothed_action(
+                action, noise, noise_clip=config.target_noise_clip, low=-1.0, high=1.0
+            )
+            action = action * team.next_mask
         trace = self.critics.target.trace(join(team.next_context, action))
         return equations.central_target(team.reward, team.discount, trace.value)
 
@@ -273,7 +263,6 @@ class MADDPGAgent:
             "generator": self.generator.get_state(),
             "env_steps": torch.tensor(self.env_steps),
             "optimizer_steps": torch.tensor(self._optimizer_steps),
-            "progress": torch.tensor(self._progress, dtype=torch.float64),
             **with_prefix("replay", self.replay.state_dict()),
             **with_prefix("noise", self.noise.state_dict()),
             **with_prefix("actors", self.actors.state_dict()),
@@ -296,4 +285,3 @@ class MADDPGAgent:
         self.noise.load_state_dict(under_prefix("noise", state))
         self.env_steps = int(take_tensor(state, "env_steps"))
         self._optimizer_steps = int(take_tensor(state, "optimizer_steps"))
-        self._progress = float(take_tensor(state, "progress"))

@@ -7,10 +7,14 @@ import dataclasses
 import pytest
 import torch
 
+from benchmarks.constrained import make_world
+from benchmarks.rule_budgets import RuleBudgets
 from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.ppo_agent import PPOAgent
 from rl.algorithms.ppo_config import PPOConfig
+from rl.domains.constrained_experts import fill_cheapest_first
 from rl.environments.base_environment import ActionSpec
+from rl.environments.torch_tools import view_to_numpy
 from rl.training.learners import RolloutLearner
 from tests.training.worlds import World
 from utils.errors import ConfigError
@@ -124,3 +128,15 @@ def test_costs_are_written_down_beside_what_their_critic_said():
     torch.testing.assert_close(rollout.cost[..., 0], rollout.reward.square())
     torch.testing.assert_close(rollout.cost_value, agent.cost_value(rollout.observation))
     torch.testing.assert_close(rollout.next_cost_value[:-1], rollout.cost_value[1:])
+
+
+def test_a_budget_of_all_there_is_is_the_rule_and_a_wider_one_overuses():
+    core = make_world(32, 0, training=True)
+    face = RuleBudgets(core)
+    record = face.reset(0)
+    rule = fill_cheapest_first(view_to_numpy(core.view), core.config)
+    played = face.step(torch.zeros(32, 1, 1))
+    torch.testing.assert_close(core.state.allocation, torch.as_tensor(rule).view(32, 5, 3))
+    assert played.cost.max() < 1e-9
+    assert record.action_mask.shape == (32, 1, 1)
+    assert face.step(torch.ones(32, 1, 1)).cost.max() > 1e-4

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from pettingzoo import ParallelEnv
 
-from benchmarks import multi_agent, single_agent
+from benchmarks import multi_agent, presets_dqn, presets_ppo, single_agent
 from benchmarks.learning_run import Measure, Recipe, play_episodes, train_and_score
 from benchmarks.peer_python import PeerMissingError, peer_python, run_peer
+from benchmarks.recipes import MULTI_AGENT, SINGLE_AGENT
 from benchmarks.stored_runs import StoredRuns
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
@@ -194,3 +196,22 @@ def test_a_cell_is_reached_within_the_peers_interval_or_above(tmp_path, ours, is
     assert found["times_faster"] == 1.0
     assert found["benchmarl"]["low"] < -22.0 < found["benchmarl"]["high"]
     assert json.dumps(found)
+
+
+def test_every_task_has_a_recipe_of_ours_and_settings_of_the_peer():
+    settings = Path("benchmarks/peers/sb3_run.py").read_text()
+    for name in single_agent.TASKS:
+        assert f'"{name}"' in settings
+    assert single_agent.TASKS.keys() == SINGLE_AGENT.keys()
+    assert multi_agent.CELLS.keys() == MULTI_AGENT.keys()
+    for preset, name in (
+        (presets_ppo.CARTPOLE.env_steps, "cartpole-ppo"),
+        (presets_ppo.PENDULUM.env_steps, "pendulum-ppo"),
+        (presets_ppo.ACROBOT.env_steps, "acrobot-ppo"),
+        (presets_ppo.LUNAR_LANDER.env_steps, "lunarlander-ppo"),
+        (presets_dqn.CARTPOLE_ENV_STEPS, "cartpole-dqn"),
+        (presets_dqn.LUNAR_LANDER_ENV_STEPS, "lunarlander-dqn"),
+        (presets_ppo.MAPPO_SPREAD.env_steps, None),
+    ):
+        budget = single_agent.TASKS[name].env_steps if name else multi_agent.ENV_STEPS
+        assert preset == budget
