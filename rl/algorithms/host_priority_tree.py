@@ -61,7 +61,8 @@ class HostPriorityTree:
         self._levels[0][node] = priority.numpy()
         for groups, sums in zip(self._groups, self._levels[1:], strict=True):
             node = node >> FAN_OUT_BITS
-            sums[node] = groups.take(node, 0, mode="clip").sum(1)
+            # A sum along rows of 16 in half the time of `sum(1)`.
+            sums[node] = np.einsum("ij->i", groups.take(node, 0, mode="clip"))
 
     def draw(
         self, batch_size: int, generator: torch.Generator
