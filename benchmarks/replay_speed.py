@@ -10,10 +10,7 @@ QUARTERMASTER_PEERS names.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,6 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measuring import REPEATS, RESULTS, write_report
+from benchmarks.peer_python import peer_python, run_peer
 from rl.algorithms.replay_buffer import PriorityConfig, ReplayBuffer, Step
 
 PEERS = ("sb3", "tianshou")
@@ -115,16 +113,11 @@ def measure_peer(name: str, transitions: int, batch: int) -> dict[str, list[floa
         name: Of its environment.
         transitions: In the replay.
         batch: Transitions per draw.
+
+    Raises:
+        PeerMissingError: It is not installed.
     """
-    local = Path("var/peers")
-    folder = local if (local / name).exists() else Path(os.environ["QUARTERMASTER_PEERS"])
-    script = Path(__file__).parent / "peers" / f"{name}_replay_speed.py"
-    command = [str(folder / name / "bin" / "python"), str(script), str(transitions)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(  # noqa: S603
-        [*command, str(batch)], capture_output=True, text=True, check=True, env=environment
-    )
-    return dict(json.loads(run.stdout.splitlines()[-1]))
+    return run_peer(name, f"{name}_replay_speed.py", [str(transitions), str(batch)])
 
 
 def main() -> None:
@@ -136,6 +129,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "replay_speed.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    for peer in PEERS:
+        peer_python(peer)
     runs: dict[str, list[list[float]]] = defaultdict(list)
     for _ in range(arguments.repeats):
         found = measure_ours(arguments.transitions, arguments.batch)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rl.algorithms.replay_columns import Columns, Field
+from rl.algorithms.host_priority_tree import HostPriorityTree
 from utils.errors import ConfigError
+
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 FAN_OUT_BITS = 6
 FAN_OUT = 1 << FAN_OUT_BITS
@@ -56,18 +60,29 @@ class PriorityConfig:
         return self.beta + (self.final_beta - self.beta) * done
 
 
-def importance_weights(priority: Float[Tensor, " batch"], beta: float) -> Float[Tensor, " batch"]:
+def importance_weights(priority: Float[Array, " batch"], beta: float) -> Float[Array, " batch"]:
     """Return w_i = (N P(i))^-beta / max_j w_j, which is (p_i / min_j p_j)^-beta.
 
     Args:
         priority: p, positive; P is p over its sum and N how many there are, and both cancel.
         beta: 0 corrects nothing, 1 all of the bias.
     """
-    return (priority / priority.min()).pow(-beta)
+    weight: Array = (priority / priority.min()) ** -beta
+    return weight
+
+
+def priority_tree(size: int, device: torch.device) -> PriorityTree | HostPriorityTree:
+    """Return a tree of zeros: NumPy's in host memory, half the time of the other, or torch's.
+
+    Args:
+        size: Positions.
+        device: Where the priorities lie.
+    """
+    return HostPriorityTree(size) if device.type == "cpu" else PriorityTree(size, device)
 
 
 class PriorityTree:
-    """Priorities at positions, and the sums of every `FAN_OUT` of them.
+    """Priorities at positions on any device, and the sums of every `FAN_OUT` of them.
 
     Two levels, because a step down costs about ten small operations whatever its width: with
     64 at the lower one, a million priorities have 15,625 sums, whose running total takes 15 us.
@@ -82,8 +97,8 @@ class PriorityTree:
             device: Where the priorities lie.
         """
         nodes = -(-size // FAN_OUT)
-        self._groups = Columns([Field((FAN_OUT,), torch.float64)], nodes, device)
-        self._leaves = self._groups.tensors[0].view(-1)
+        self._groups = torch.zeros((nodes, FAN_OUT), dtype=torch.float64, device=device)
+        self._leaves = self._groups.view(-1)
         self._sums = torch.zeros(nodes, dtype=torch.float64, device=device)
         self._running = torch.zeros(nodes + 1, dtype=torch.float64, device=device)
         self._upper = torch.zeros(0, dtype=torch.float64, device=device)
@@ -107,7 +122,7 @@ class PriorityTree:
         """
         self._leaves[position] = priority.to(self._leaves.dtype)
         node = position >> FAN_OUT_BITS
-        self._sums[node] = self._groups.at(node)[0].sum(1)
+        self._sums[node] = self._groups.index_select(0, node).sum(1)
 
     def draw(
         self, batch_size: int, generator: torch.Generator
@@ -129,8 +144,7 @@ class PriorityTree:
         below = torch.empty_like(self._upper).uniform_(0.0, 1.0 / batch_size, generator=generator)
         aim = (self._upper - below).mul_(running[-1])
         node = torch.searchsorted(running, aim)
-        group = self._groups.at(node)[0]
-        within = group.cumsum(1)
+        within = self._groups.index_select(0, node).cumsum(1)
         rest = torch.minimum(aim.sub_(self._running.index_select(0, node)), within[:, -1])
         leaf = torch.searchsorted(within, rest.unsqueeze(1))
         position = torch.add(leaf.squeeze(1), node, alpha=FAN_OUT)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rl.algorithms.host_arrays import as_array, as_float32, as_tensor
+from rl.algorithms.host_priority_tree import HostPriorityTree
+from rl.algorithms.host_transitions import host_transitions
 from rl.algorithms.policy_state import (
     StateMismatchError,
     TensorDict,
@@ -15,7 +19,12 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.priority_tree import PriorityConfig, PriorityTree, importance_weights
+from rl.algorithms.priority_tree import (
+    PriorityConfig,
+    PriorityTree,
+    importance_weights,
+    priority_tree,
+)
 from rl.algorithms.replay_episodes import EpisodeBatch, gather_episodes
 from rl.algorithms.replay_ring import StepRing
 from rl.algorithms.replay_steps import Shapes, Step, TransitionBatch
@@ -61,9 +70,10 @@ class ReplayBuffer:
         self._gamma = gamma
         self._n_step = n_step
         self._device = torch.device(device)
+        self._is_one_step_on_host = n_step == 1 and self._device.type == "cpu"
         self._priority = priority
         self._ring: StepRing | None = None
-        self._tree: PriorityTree | None = None
+        self._tree: PriorityTree | HostPriorityTree | None = None
         self._largest = torch.ones((), device=self._device)
         self._num_drawn = 0
         self._added_since_draw = True
@@ -116,10 +126,10 @@ class ReplayBuffer:
             return self._transitions(ring, ring.positions(number), weight)
         index, priority = self._tree.draw(batch_size, generator)
         beta = self._priority.beta_at(self._num_drawn)
-        weight = importance_weights(priority.to(torch.float32), beta)
+        weight = importance_weights(as_float32(as_array(priority)), beta)
         self._num_drawn += 1
         self._added_since_draw = False
-        return self._transitions(ring, index, weight)
+        return self._transitions(ring, index, as_tensor(weight))
 
     def update_priorities(
         self, index: Int64[Tensor, " batch"], td_error: Float[Tensor, " batch"]
@@ -132,14 +142,15 @@ class ReplayBuffer:
         """
         if self._tree is None or self._priority is None:
             return
-        error = td_error.detach().abs()
-        priority = (error + self._priority.epsilon).pow(self._priority.alpha)
-        self._largest = torch.maximum(self._largest, priority.max())
+        error = as_array(td_error.detach())
+        priority = (abs(error) + self._priority.epsilon) ** self._priority.alpha
+        largest = as_array(self._largest)
+        maximum = torch.maximum if isinstance(priority, Tensor) else np.maximum
+        maximum(largest, priority.max(), out=largest)
         ring = self._filled()
         if self._added_since_draw:
-            unfinished = index // ring.shapes.num_envs == ring.head
-            priority = priority.masked_fill(unfinished, 0.0)
-        self._tree.set(index, priority)
+            priority = priority * (as_array(index) // ring.shapes.num_envs != ring.head)
+        self._tree.set(index, as_tensor(priority))
 
     def sample_episodes(
         self, batch_size: int, max_length: int, generator: torch.Generator
@@ -218,7 +229,7 @@ class ReplayBuffer:
             shapes, capacity=self._capacity, gamma=self._gamma, device=self._device
         )
         if self._priority:
-            self._tree = PriorityTree(self._ring.size, self._device)
+            self._tree = priority_tree(self._ring.size, self._device)
         return self._ring
 
     def _filled(self) -> StepRing:
@@ -234,17 +245,13 @@ class ReplayBuffer:
         weight: Float[Tensor, " batch"],
     ) -> TransitionBatch:
         """Gather the transitions that begin at some positions."""
-        first = ring.done(index)
-        if self._n_step == 1:
-            reward = first.reward
-            discount = first.discount
-            last, boundary = index, first.boundary.to(torch.int64)
-        else:
+        if self._is_one_step_on_host:
+            return host_transitions(ring, index, weight)
+        before, first = ring.steps(index)
+        reward, discount, last, boundary = first.reward, first.discount, index, first.boundary
+        if self._n_step > 1:
             reward, discount, last, boundary = _follow(ring, index, self._n_step)
-        ended = boundary >= 0
-        envs = ring.shapes.num_envs
-        following = torch.add(last + envs, ended, alpha=-envs) % ring.size
-        before, after = ring.seen(index), ring.seen(following)
+        after = ring.after(last, boundary)
         return TransitionBatch(
             observation=before.observation,
             action_mask=before.action_mask,
@@ -252,11 +259,7 @@ class ReplayBuffer:
             action=ring.wide_action(first.action),
             reward=reward,
             discount=discount,
-            next_observation=torch.where(
-                ended[:, None, None],
-                ring.endings.final_observations(boundary),
-                after.observation,
-            ),
+            next_observation=after.observation,
             next_action_mask=after.action_mask,
             state=before.state,
             next_state=after.state,
@@ -272,7 +275,7 @@ def _follow(
     envs = ring.shapes.num_envs
     ahead = torch.arange(n_step, device=index.device) * envs
     path = (index + ahead.unsqueeze(-1)) % ring.size
-    steps = ring.done(path.flatten())
+    _, steps = ring.steps(path.flatten())
     boundary = steps.boundary.view_as(path)
     reward, discount, taken = n_step_sums(
         steps.reward.view(*path.shape, -1),
@@ -281,4 +284,4 @@ def _follow(
     )
     at_last = (taken - 1).unsqueeze(0)
     last = path.gather(0, at_last).squeeze(0)
-    return reward, discount, last, boundary.gather(0, at_last).squeeze(0).to(torch.int64)
+    return reward, discount, last, boundary.gather(0, at_last).squeeze(0)

@@ -43,10 +43,10 @@ class Columns:
         self._fields = tuple(fields)
         self._device = device
         self._layout = _layout(self._fields)
-        self._packed: np.ndarray | None = None
+        self._on_host = device.type == "cpu"
         self._names = [f"f{i}" for i in range(len(self._fields))]
-        if device.type == "cpu":
-            self._packed = np.zeros(rows, self._layout)
+        self._packed = np.zeros(rows if self._on_host else 0, self._layout)
+        if self._on_host:
             self.tensors = self._unpacked(self._packed)
         else:
             self.tensors = [
@@ -63,15 +63,24 @@ class Columns:
         """Bytes of one row."""
         return self._layout.itemsize
 
-    def at(self, index: Int64[Tensor, " batch"]) -> list[Tensor]:
-        """Copy some rows of every column.
+    def at(self, index: Int64[Tensor, " batch"], count: int | None = None) -> list[Tensor]:
+        """Copy some rows of the columns.
+
+        Args:
+            index: Which; all exist.
+            count: How many of the first columns; None means all.
+        """
+        if not self._on_host:
+            return [tensor.index_select(0, index) for tensor in self.tensors[:count]]
+        return self._unpacked(self.packed_at(index.numpy()), count)
+
+    def packed_at(self, index: np.ndarray) -> np.ndarray:
+        """Copy some rows of all columns, named f0, f1, and so on; in host memory only.
 
         Args:
             index: Which; all exist.
         """
-        if self._packed is None:
-            return [tensor.index_select(0, index) for tensor in self.tensors]
-        return self._unpacked(self._packed.take(index.numpy(), mode="clip"))
+        return self._packed.take(index, mode="clip")
 
     def resized(self, rows: int) -> Columns:
         """Return a copy of another length; new rows are zero.
@@ -93,9 +102,9 @@ class Columns:
         groups = len(self) // width
         return [tensor.view(groups, width, *tensor.shape[1:]) for tensor in self.tensors]
 
-    def _unpacked(self, packed: np.ndarray) -> list[Tensor]:
-        """Return the columns of packed rows, as views."""
-        return [torch.from_numpy(packed[name]) for name in self._names]
+    def _unpacked(self, packed: np.ndarray, count: int | None = None) -> list[Tensor]:
+        """Return the first columns of packed rows, as views."""
+        return [torch.from_numpy(packed[name]) for name in self._names[:count]]
 
 
 def _layout(fields: Sequence[Field]) -> np.dtype[np.void]:

@@ -85,6 +85,14 @@ class Endings:
         """
         return self._finals.at(self._slots(numbers))[0]
 
+    def host_finals(self, numbers: np.ndarray) -> np.ndarray:
+        """Return last observations, in host memory.
+
+        Args:
+            numbers: Of boundaries.
+        """
+        return self._finals.packed_at(numbers & (len(self._finals) - 1))["f0"]
+
     def beginnings(self, ahead: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return positions where episodes begin.
 

@@ -46,7 +46,7 @@ def gather_episodes(
     envs = ring.shapes.num_envs
     time = torch.arange(max_length + 1, device=start.device).unsqueeze(-1)
     path = (start + time[:-1] * envs) % ring.size
-    done = ring.done(path.flatten())
+    _, done = ring.steps(path.flatten())
     boundary = done.boundary.view_as(path).to(torch.int64)
     valid = torch.ones_like(path, dtype=torch.bool)
     valid[1:] = ~((boundary >= 0) | ring.is_newest(path))[:-1].cummax(0).values

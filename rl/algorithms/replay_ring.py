@@ -8,12 +8,12 @@ in the order of time, together with the place where the next episode begins.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int32, Int64, Shaped
 from torch import Tensor
 
 from rl.algorithms.policy_state import (
@@ -29,6 +29,7 @@ from rl.algorithms.replay_steps import Done, Seen, Shapes, Step
 from utils.errors import ConfigError
 
 FIRST_POSITIONS = 1024
+SEEN = len(Seen._fields)
 _MEMORY_INFO = Path("/proc/meminfo")
 
 
@@ -91,8 +92,7 @@ class StepRing:
             Field((agents,)),
             Field((), torch.int32),
         )
-        self._seen_columns = Columns(seen, 0, device)
-        self._done_columns = Columns(done, 0, device)
+        self.columns = Columns([*seen, *done], 0, device)
         self._require_memory(capacity)
         self._grow(min(max(FIRST_POSITIONS // shapes.num_envs, 2), self.ring_rows))
         self.endings = Endings(Field((agents, shapes.observation_size)), self.ring_rows, device)
@@ -113,15 +113,29 @@ class StepRing:
         Args:
             position: Which.
         """
-        return Seen(*self._seen_columns.at(position))
+        return Seen(*self.columns.at(position, SEEN))
 
-    def done(self, position: Int64[Tensor, " batch"]) -> Done:
-        """Return what some steps did.
+    def steps(self, position: Int64[Tensor, " batch"]) -> tuple[Seen, Done]:
+        """Return what was known before some steps, and what they did.
 
         Args:
             position: Which.
         """
-        return Done(*self._done_columns.at(position))
+        columns = self.columns.at(position)
+        return Seen(*columns[:SEEN]), Done(*columns[SEEN:])
+
+    def after(self, last: Int64[Tensor, " batch"], boundary: Int32[Tensor, " batch"]) -> Seen:
+        """Return what followed some steps.
+
+        Args:
+            last: Positions of the steps.
+            boundary: The boundaries that they came to, or -1.
+        """
+        envs, ended = self.shapes.num_envs, boundary >= 0
+        known = self.seen(torch.add(last + envs, ended, alpha=-envs) % self.size)
+        final = self.endings.final_observations(boundary.to(torch.int64))
+        observation = torch.where(ended[:, None, None], final, known.observation)
+        return known._replace(observation=observation)
 
     @property
     def num_begun(self) -> int:
@@ -181,11 +195,10 @@ class StepRing:
     def state_dict(self) -> TensorDict:
         """Return copies of all that is filled."""
         filled = min(self.num_rows + 1, self.ring_rows) * self.shapes.num_envs
-        names, columns = self._columns()
         return {
             "shapes": torch.tensor(self.shapes),
             "rows": torch.tensor([self.ring_rows, self.head, self.num_rows]),
-            **{name: column[:filled].clone() for name, column in zip(names, columns, strict=True)},
+            **{name: column[:filled].clone() for name, column in self._named()},
             **with_prefix("endings", self.endings.state_dict()),
         }
 
@@ -205,15 +218,14 @@ class StepRing:
                 f"{self.ring_rows - 1} here: load it with the configuration it was saved with"
             )
         self._grow(min(num_rows + 1, ring_rows))
-        for name, column in zip(*self._columns(), strict=True):
+        for name, column in self._named():
             column.copy_(take_tensor(state, name, column))
         self.endings.load_state_dict(under_prefix("endings", state))
         self.head, self.num_rows = head, num_rows
 
-    def _columns(self) -> tuple[tuple[str, ...], list[Tensor]]:
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
         """Return names and tensors of all columns."""
-        tensors = [*self._seen_columns.tensors, *self._done_columns.tensors]
-        return (*Seen._fields, *Done._fields), tensors
+        return zip((*Seen._fields, *Done._fields), self.columns.tensors, strict=True)
 
     def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> bool:
         """Note episodes that begin although none was seen to end: the first, and after a break.
@@ -252,15 +264,14 @@ class StepRing:
     def _grow(self, rows: int) -> None:
         """Make room for `rows` rows; those that exist stay where they are."""
         envs = self.shapes.num_envs
-        self._seen_columns = self._seen_columns.resized(rows * envs)
-        self._done_columns = self._done_columns.resized(rows * envs)
-        self._seen = Seen(*self._seen_columns.by_row(envs))
-        self._done = Done(*self._done_columns.by_row(envs))
+        self.columns = self.columns.resized(rows * envs)
+        by_row = self.columns.by_row(envs)
+        self._seen, self._done = Seen(*by_row[:SEEN]), Done(*by_row[SEEN:])
         self._seen_rows, self._done_rows = _native(self._seen), _native(self._done)
 
     def _require_memory(self, capacity: int) -> None:
         """Refuse a ring that cannot be filled."""
-        one = self._seen_columns.resized(1).num_bytes + self._done_columns.resized(1).num_bytes
+        one = self.columns.num_bytes
         needed, free = one * self.size, available_bytes(self.device)
         if needed > free:
             raise ConfigError(

@@ -160,7 +160,7 @@ class GymnasiumAdapter:
             truncated=torch.from_numpy(truncated),
             final_observation=last,
             global_state=observation[:, 0],
-            final_global_state=final_observation[:, 0],
+            final_global_state=last[:, 0],
             metrics={},
         )
 

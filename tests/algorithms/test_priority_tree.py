@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rl.algorithms.host_priority_tree import HostPriorityTree
 from rl.algorithms.priority_tree import PriorityConfig, PriorityTree, importance_weights
 from rl.algorithms.replay_buffer import ReplayBuffer
 from tests.algorithms.replay_streams import Stream
@@ -19,8 +20,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def tree_of(priorities: list[float]) -> PriorityTree:
-    tree = PriorityTree(len(priorities), CPU)
+def trees(size: int) -> list[PriorityTree | HostPriorityTree]:
+    return [PriorityTree(size, CPU), HostPriorityTree(size)]
+
+
+def tree_of(priorities: list[float], *, on_host: bool = True) -> PriorityTree | HostPriorityTree:
+    tree = trees(len(priorities))[on_host]
     tree.set(torch.arange(len(priorities)), torch.tensor(priorities, dtype=torch.float64))
     return tree
 
@@ -29,9 +34,10 @@ def tree_of(priorities: list[float]) -> PriorityTree:
 @given(
     st.lists(st.sampled_from([0.0, 1e-6, 0.3, 1.0, 50.0]), min_size=1, max_size=300).filter(any),
     st.integers(0, 10**6),
+    st.booleans(),
 )
-def test_stratified_draws_match_priorities(priorities, seed):
-    tree = tree_of(priorities)
+def test_stratified_draws_match_priorities(priorities, seed, on_host):
+    tree = tree_of(priorities, on_host=on_host)
     draws = 1000
     position, priority = tree.draw(draws, generator(seed))
     expected = torch.tensor(priorities, dtype=torch.float64)
@@ -46,19 +52,48 @@ def test_stratified_draws_match_priorities(priorities, seed):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 199), st.floats(0.0, 100.0)), min_size=1, max_size=400))
 def test_the_total_is_the_sum_after_any_changes(changes):
-    tree = PriorityTree(200, CPU)
-    expected = torch.zeros(200, dtype=torch.float64)
-    for position, priority in changes:
-        tree.set(torch.tensor([position]), torch.tensor([priority], dtype=torch.float64))
-        expected[position] = priority
-    assert torch.equal(tree.priorities[:200], expected)
-    assert float(tree.total()) == pytest.approx(float(expected.sum()))
+    for tree in trees(200):
+        expected = torch.zeros(200, dtype=torch.float64)
+        for position, priority in changes:
+            tree.set(torch.tensor([position]), torch.tensor([priority], dtype=torch.float64))
+            expected[position] = priority
+        assert torch.equal(tree.priorities[:200], expected)
+        assert float(tree.total()) == pytest.approx(float(expected.sum()))
 
 
-def test_a_position_named_twice_counts_once():
-    tree = tree_of([1.0, 1.0])
+@pytest.mark.parametrize("on_host", [False, True])
+def test_a_position_named_twice_counts_once(on_host):
+    tree = tree_of([1.0, 1.0], on_host=on_host)
     tree.set(torch.tensor([1, 1]), torch.tensor([3.0, 3.0]))
     assert float(tree.total()) == 4.0
+
+
+def test_sums_do_not_tell_in_what_order_priorities_came():
+    priority = torch.rand(300, generator=generator(), dtype=torch.float64)
+    for at_once, one_by_one in zip(trees(300), trees(300), strict=True):
+        at_once.set(torch.arange(300), priority)
+        for position in torch.randperm(300, generator=generator()).split(1):
+            one_by_one.set(position, priority[position])
+        assert torch.equal(at_once.total(), one_by_one.total())
+        ours, theirs = (tree.draw(64, generator(1)) for tree in (at_once, one_by_one))
+        assert torch.equal(ours[0], theirs[0])
+
+
+def test_both_trees_draw_the_same_out_of_many():
+    size = 200_000
+    priority = torch.rand(size, generator=generator(), dtype=torch.float64)
+    priority[torch.rand(size, generator=generator(1)) < 0.5] = 0.0
+    changed = torch.randint(size, (500,), generator=generator(2))
+    drawn = []
+    for tree in trees(size):
+        tree.set(torch.arange(size), priority)
+        tree.set(changed, torch.full((500,), 5.0, dtype=torch.float64))
+        expected = priority.index_fill(0, changed, 5.0)
+        assert float(tree.total()) == pytest.approx(float(expected.sum()))
+        drawn.append(tree.draw(1000, generator(3)))
+    assert len(trees(size)[True]._groups) == 2
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[0][1], drawn[1][1])
 
 
 def test_weights_undo_the_preference():

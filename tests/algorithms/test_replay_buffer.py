@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl.algorithms import replay_ring
+from rl.algorithms import replay_buffer, replay_ring
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.replay_buffer import PriorityConfig, ReplayBuffer, Step
 from tests.algorithms.replay_streams import SlowReplay, Stream
@@ -71,6 +71,16 @@ def test_transitions_are_those_of_a_slow_replay(stream, count, n_step, capacity)
                 assert torch.equal(batch.next_observation[b, agent], expected["next_observation"])
                 assert torch.equal(batch.next_action_mask[b, agent], expected["next_action_mask"])
                 assert torch.equal(batch.next_state[b], expected["next_state"])
+
+
+def test_one_step_transitions_are_those_of_the_way_for_devices(monkeypatch):
+    buffer, _ = filled(Stream(num_envs=3, end_probability=0.3), 50, capacity=60, gamma=0.9)
+    on_host = buffer.sample(200, generator())
+    monkeypatch.setattr(replay_buffer, "host_transitions", None)
+    monkeypatch.setattr(buffer, "_is_one_step_on_host", False)
+    as_on_device = buffer.sample(200, generator())
+    for name, value in vars(on_host).items():
+        assert torch.equal(value, getattr(as_on_device, name)), name
 
 
 def test_random_streams_bring_the_same_state_in_any_order_of_saving():
