@@ -1,7 +1,7 @@
 """Steps per second of PPO on CartPole-v1, beside Stable-Baselines3 in the same run.
 
 Run `python -m benchmarks.ppo_speed`: a table, and JSON in benchmarks/results/ppo_speed.json. Both
-step gymnasium's SyncVectorEnv with one torch thread and take turns; medians of five. On a busy
+use one torch thread and take turns (the peer steps SyncVectorEnv); medians of five. On a busy
 machine read the column of CPU seconds. The share of matrix products is what those of one block
 take in a bare loop, by what the whole block takes: the distance to the limit of this CPU.
 """

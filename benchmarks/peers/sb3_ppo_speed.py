@@ -1,7 +1,7 @@
 """Steps per second of Stable-Baselines3's PPO; run by the Python of its own environment.
 
 Prints one line of JSON. `python -m benchmarks.ppo_speed` calls it; `scripts/install-peers sb3`
-makes the environment. CartPole-v1 is stepped by gymnasium's SyncVectorEnv, as ours is.
+makes the environment. CartPole-v1 is stepped by gymnasium's SyncVectorEnv.
 """
 
 from __future__ import annotations
