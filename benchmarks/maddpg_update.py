@@ -304,6 +304,7 @@ def train_hundred(case: str) -> None:
             final_observation=following,
             state=nothing,
             next_state=nothing,
+            final_state=nothing,
         )
         team.observe(step)
         seen = following

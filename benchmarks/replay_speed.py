@@ -59,6 +59,7 @@ def filled(transitions: int, *, n_step: int, priority: PriorityConfig | None) ->
             final_observation=torch.where(ended, final, following),
             state=torch.zeros(COPIES, 0),
             next_state=torch.zeros(COPIES, 0),
+            final_state=torch.zeros(COPIES, 0),
         )
         buffer.add(step)
         observation = following

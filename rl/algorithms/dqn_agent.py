@@ -26,6 +26,7 @@ from rl.algorithms.policy_state import (
 from rl.algorithms.q_learning import QLearning, QStep, step_metrics
 from rl.algorithms.q_network import QNetwork
 from rl.algorithms.replay_buffer import PriorityConfig, ReplayBuffer, Step
+from rl.algorithms.replay_steps import without_state
 from rl.algorithms.step_writer import StepWriter
 from utils.errors import ConfigError
 
@@ -215,8 +216,7 @@ class DQNAgent:
         Args:
             step: What came before and what followed.
         """
-        nothing = step.state[:, :0]
-        self.replay.add(step._replace(state=nothing, next_state=nothing))
+        self.replay.add(without_state(step))
         self.env_steps += len(step.reward)
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from rl.algorithms.action_noise import unit_noise
 from rl.algorithms.losses import require_finite
 from rl.algorithms.policy_state import TensorDict, take_tensor, under_prefix, with_prefix
 from rl.algorithms.replay_buffer import ReplayBuffer, Step, TransitionBatch
+from rl.algorithms.replay_steps import without_state
 from rl.algorithms.step_writer import StepWriter
 from utils.errors import ConfigError
 
@@ -161,7 +162,7 @@ class Experience:
                 "reward": step.reward,
             }
         )
-        self.replay.add(step)
+        self.replay.add(without_state(step))
         self.env_steps += len(step.reward)
 
     def store(

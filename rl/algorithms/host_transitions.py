@@ -36,8 +36,8 @@ def host_transitions(
     following[ended] = position[ended]
     following %= ring.size
     after = ring.columns.packed_at(following)
-    next_observation = after[OBSERVATION]
-    next_observation[ended] = ring.endings.host_finals(boundary[ended])
+    next_observation, next_state = after[OBSERVATION], after[STATE]
+    next_observation[ended], next_state[ended] = ring.endings.host_finals(boundary[ended])
     action = rows[ACTION]
     tensor = torch.from_numpy
     return TransitionBatch(
@@ -50,7 +50,7 @@ def host_transitions(
         next_observation=tensor(next_observation),
         next_action_mask=tensor(after[MASK]),
         state=tensor(rows[STATE]),
-        next_state=tensor(after[STATE]),
+        next_state=tensor(next_state),
         weight=weight,
         index=index,
     )

@@ -28,6 +28,7 @@ from rl.algorithms.policy_state import (
     with_prefix,
 )
 from rl.algorithms.replay_buffer import ReplayBuffer, Step, TransitionBatch
+from rl.algorithms.replay_steps import without_state
 from rl.algorithms.target_networks import Tracked
 from rl.algorithms.team_batch import TeamBatch, arrange, join
 from rl.algorithms.team_noise import TeamNoise
@@ -145,7 +146,7 @@ class MADDPGAgent:
             DivergenceError: An observation or a reward is not finite.
         """
         require_finite({"observation": step.observation, "reward": step.reward})
-        self.replay.add(step)
+        self.replay.add(step if self._use_state else without_state(step))
         self.env_steps += len(step.reward)
         self.noise.reset(step.terminated | step.truncated)
 

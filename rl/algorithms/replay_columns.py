@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+
+_MEMORY_INFO = Path("/proc/meminfo")
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the memory that is free for new tensors.
+
+    Args:
+        device: Where they would lie.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if _MEMORY_INFO.exists():
+        lines = (line.split() for line in _MEMORY_INFO.read_text().splitlines())
+        return next(int(line[1]) * 1024 for line in lines if line[0] == "MemAvailable:")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class Field:

@@ -1,8 +1,8 @@
-"""Where episodes ended: their last observations, and where the next ones begin."""
+"""Where episodes ended: what was seen last, and where the next ones begin."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -22,15 +22,15 @@ class Endings:
     It leaves when the row is overwritten in which its next episode begins.
     """
 
-    def __init__(self, final_observation: Field, ring_rows: int, device: torch.device) -> None:
+    def __init__(self, finals: list[Field], ring_rows: int, device: torch.device) -> None:
         """Make an empty queue.
 
         Args:
-            final_observation: Shape of one.
+            finals: Shapes of the last observations of one copy, and of its last state.
             ring_rows: Rows of the ring that the boundaries lie in.
             device: Where they are kept.
         """
-        self._finals = Columns([final_observation], 1, device)
+        self._finals = Columns(finals, 1, device)
         self._begins = Columns([Field((), torch.int64)], 1, device)
         self.oldest = 0
         self.count = 0
@@ -39,14 +39,14 @@ class Endings:
 
     def append(
         self,
-        final_observation: Float[Tensor, "ended agent obs"],
+        finals: tuple[Float[Tensor, "ended agent obs"], Float[Tensor, "ended state"]],
         begins: Int64[Tensor, " ended"],
         row: int,
     ) -> Int64[Tensor, " ended"]:
         """Note episodes that ended.
 
         Args:
-            final_observation: What was seen last.
+            finals: What was seen last, and the last state.
             begins: Positions of the first steps of the episodes that follow.
             row: Row of those positions.
 
@@ -58,7 +58,8 @@ class Endings:
         ahead = torch.arange(self.count, self.count + added, device=begins.device)
         numbers = (ahead + self.oldest) % _NUMBERS
         slots = self._slots(numbers)
-        self._finals.tensors[0][slots] = final_observation.to(torch.float32)
+        for column, final in zip(self._finals.tensors, finals, strict=True):
+            column[slots] = final.to(torch.float32)
         self._begins.tensors[0][slots] = begins
         self.count += added
         self.begun[row] += added
@@ -75,23 +76,25 @@ class Endings:
         self.count -= dropped
         self.begun[row] = 0
 
-    def final_observations(
+    def finals(
         self, numbers: Int64[Tensor, " batch"]
-    ) -> Float[Tensor, "batch agent obs"]:
-        """Return last observations.
+    ) -> tuple[Float[Tensor, "batch agent obs"], Float[Tensor, "batch state"]]:
+        """Return last observations and states.
 
         Args:
             numbers: Of boundaries; -1 gives some row that means nothing.
         """
-        return self._finals.at(self._slots(numbers))[0]
+        observation, state = self._finals.at(self._slots(numbers))
+        return observation, state
 
-    def host_finals(self, numbers: np.ndarray) -> np.ndarray:
-        """Return last observations, in host memory.
+    def host_finals(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return last observations and states, in host memory.
 
         Args:
             numbers: Of boundaries.
         """
-        return self._finals.packed_at(numbers & (len(self._finals) - 1))["f0"]
+        rows = self._finals.packed_at(numbers & (len(self._finals) - 1))
+        return rows["f0"], rows["f1"]
 
     def beginnings(self, ahead: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return positions where episodes begin.
@@ -104,7 +107,7 @@ class Endings:
     def state_dict(self) -> TensorDict:
         """Return copies of all boundaries."""
         return {
-            "finals": self._finals.tensors[0].clone(),
+            **{name: column.clone() for name, column in self._named(self._finals)},
             "begins": self._begins.tensors[0].clone(),
             "begun": torch.from_numpy(self.begun.copy()),
             "queue": torch.tensor([self.oldest, self.count]),
@@ -122,10 +125,14 @@ class Endings:
         begun = take_tensor(state, "begun", torch.from_numpy(self.begun))
         size = len(take_tensor(state, "begins"))
         finals, begins = self._finals.resized(size), self._begins.resized(size)
-        finals.tensors[0].copy_(take_tensor(state, "finals", finals.tensors[0]))
+        for name, column in self._named(finals):
+            column.copy_(take_tensor(state, name, column))
         begins.tensors[0].copy_(take_tensor(state, "begins", begins.tensors[0]))
         self.oldest, self.count = take_tensor(state, "queue").tolist()
         self._finals, self._begins, self.begun = finals, begins, begun.numpy().copy()
+
+    def _named(self, finals: Columns) -> Iterator[tuple[str, Tensor]]:
+        return zip(("final_observation", "final_state"), finals.tensors, strict=True)
 
     def _slots(self, numbers: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         """Return where boundaries lie; the size is a power of two."""
@@ -138,8 +145,10 @@ class Endings:
         begins = self._begins.tensors[0]
         live = torch.arange(self.count, device=begins.device) + self.oldest
         before = self._slots(live)
-        contents = self._finals.at(before)[0], self._begins.at(before)[0]
+        finals, begun = self._finals.at(before), self._begins.at(before)
         size = 1 << (needed - 1).bit_length()
         self._finals, self._begins = self._finals.resized(size), self._begins.resized(size)
         after = self._slots(live)
-        self._finals.tensors[0][after], self._begins.tensors[0][after] = contents
+        for columns, contents in ((self._finals, finals), (self._begins, begun)):
+            for column, content in zip(columns.tensors, contents, strict=True):
+                column[after] = content

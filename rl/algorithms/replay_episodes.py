@@ -16,7 +16,7 @@ class EpisodeBatch:
     """Episodes side by side, from their first steps on.
 
     What was seen has one moment more than there are steps: entry `t + 1` is what followed step `t`,
-    be it the episode's true last observation. Mask, presence and state of that last moment are
+    be it the episode's true last observation and state. Mask and presence of that last moment are
     those of the moment before, because a step record does not tell them.
     """
 
@@ -56,15 +56,15 @@ def gather_episodes(
     known = torch.minimum(time, length - ended.to(torch.int64))
     seen = ring.seen(((start + known * envs) % ring.size).flatten())
     rows = (max_length + 1, len(start))
-    at_end = ((time >= length) & ended)[..., None, None]
-    final = ring.endings.final_observations(last_boundary)
+    at_end = ((time >= length) & ended).unsqueeze(-1)
+    final, final_state = ring.endings.finals(last_boundary)
     steps = (max_length, len(start))
     counts = valid.unsqueeze(-1)
     return EpisodeBatch(
-        observation=torch.where(at_end, final, _split(seen.observation, rows)),
+        observation=torch.where(at_end.unsqueeze(-1), final, _split(seen.observation, rows)),
         action_mask=_split(seen.action_mask, rows),
         alive=_split(seen.alive, rows),
-        state=_split(seen.state, rows),
+        state=torch.where(at_end, final_state, _split(seen.state, rows)),
         action=_split(ring.wide_action(done.action), steps),
         reward=_split(done.reward, steps) * counts,
         discount=_split(done.discount, steps) * counts,

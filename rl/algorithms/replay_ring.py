@@ -7,9 +7,7 @@ in the order of time, together with the place where the next episode begins.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,28 +21,13 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.replay_columns import Columns, Field
+from rl.algorithms.replay_columns import Columns, Field, available_bytes
 from rl.algorithms.replay_endings import Endings
 from rl.algorithms.replay_steps import Done, Seen, Shapes, Step
 from utils.errors import ConfigError
 
 FIRST_POSITIONS = 1024
 SEEN = len(Seen._fields)
-_MEMORY_INFO = Path("/proc/meminfo")
-
-
-def available_bytes(device: torch.device) -> int:
-    """Return the memory that is free for new tensors.
-
-    Args:
-        device: Where they would lie.
-    """
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if _MEMORY_INFO.exists():
-        lines = (line.split() for line in _MEMORY_INFO.read_text().splitlines())
-        return next(int(line[1]) * 1024 for line in lines if line[0] == "MemAvailable:")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class StepRing:
@@ -95,7 +78,8 @@ class StepRing:
         self.columns = Columns([*seen, *done], 0, device)
         self._require_memory(capacity)
         self._grow(min(max(FIRST_POSITIONS // shapes.num_envs, 2), self.ring_rows))
-        self.endings = Endings(Field((agents, shapes.observation_size)), self.ring_rows, device)
+        finals = [Field((agents, shapes.observation_size)), Field((shapes.state_size,))]
+        self.endings = Endings(finals, self.ring_rows, device)
 
     def positions(self, number: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         """Return the positions of steps counted from the oldest.
@@ -133,9 +117,11 @@ class StepRing:
         """
         envs, ended = self.shapes.num_envs, boundary >= 0
         known = self.seen(torch.add(last + envs, ended, alpha=-envs) % self.size)
-        final = self.endings.final_observations(boundary.to(torch.int64))
-        observation = torch.where(ended[:, None, None], final, known.observation)
-        return known._replace(observation=observation)
+        final, final_state = self.endings.finals(boundary.to(torch.int64))
+        return known._replace(
+            observation=torch.where(ended[:, None, None], final, known.observation),
+            state=torch.where(ended[:, None], final_state, known.state),
+        )
 
     @property
     def num_begun(self) -> int:
@@ -172,7 +158,7 @@ class StepRing:
             self._grow(min(2 * following, self.ring_rows))
         seen, done, came = self._seen_rows, self._done_rows, _native(step)
         goes_on = self.num_rows > 0 and bool((seen.observation[row] == came.observation).all())
-        if not goes_on and self._begin_episodes(row, step.observation):
+        if not goes_on and self._begin_episodes(row, step.observation, step.state):
             before = (came.observation, came.action_mask, came.alive, came.state)
             for column, entry in zip(seen, before, strict=True):
                 column[row] = entry
@@ -190,7 +176,7 @@ class StepRing:
         self.num_rows = min(self.num_rows + 1, self.ring_rows - 1)
         if ended.any():
             env = (step.terminated | step.truncated).nonzero().squeeze(-1)
-            self._end_episodes(row, env, step.final_observation)
+            self._end_episodes(row, env, (step.final_observation, step.final_state))
 
     def state_dict(self) -> TensorDict:
         """Return copies of all that is filled."""
@@ -227,7 +213,12 @@ class StepRing:
         """Return names and tensors of all columns."""
         return zip((*Seen._fields, *Done._fields), self.columns.tensors, strict=True)
 
-    def _begin_episodes(self, row: int, observation: Float[Tensor, "env agent obs"]) -> bool:
+    def _begin_episodes(
+        self,
+        row: int,
+        observation: Float[Tensor, "env agent obs"],
+        state: Float[Tensor, "env state"],
+    ) -> bool:
         """Note episodes that begin although none was seen to end: the first, and after a break.
 
         Returns:
@@ -235,7 +226,7 @@ class StepRing:
         """
         if self.num_rows == 0:
             env = torch.arange(self.shapes.num_envs, device=self.device)
-            self.endings.append(observation, env, row)
+            self.endings.append((observation, state), env, row)
             return True
         expected = self._seen.observation[row]
         observation = observation.to(expected.dtype)
@@ -244,21 +235,23 @@ class StepRing:
         before = (row - 1) % self.ring_rows
         broken = (expected != observation).flatten(1).any(1)
         broken &= self._done.boundary[before] < 0
-        self._end_episodes(before, broken.nonzero().squeeze(-1), expected)
+        last = (expected, self._seen.state[row])
+        self._end_episodes(before, broken.nonzero().squeeze(-1), last)
         return True
 
     def _end_episodes(
         self,
         row: int,
         env: Int64[Tensor, " ended"],
-        final_observation: Float[Tensor, "env agent obs"],
+        finals: tuple[Float[Tensor, "env agent obs"], Float[Tensor, "env state"]],
     ) -> None:
         """Note that the steps of a row in some copies were the last of their episodes."""
         if len(env) == 0:
             return
         following = (row + 1) % self.ring_rows
         begins = env + following * self.shapes.num_envs
-        numbers = self.endings.append(final_observation[env], begins, following)
+        observation, state = finals
+        numbers = self.endings.append((observation[env], state[env]), begins, following)
         self._done.boundary[row, env] = numbers.to(torch.int32)
 
     def _grow(self, rows: int) -> None:

@@ -29,6 +29,19 @@ class Step(NamedTuple):
     state: Float[Tensor, "env state"]
     """Global state before the step; of width 0 if nobody needs it."""
     next_state: Float[Tensor, "env state"]
+    """After an episode's end the first state of the next one."""
+    final_state: Float[Tensor, "env state"]
+    """The last state of the episode where one ended, else `next_state`."""
+
+
+def without_state(step: Step) -> Step:
+    """Return the step for a learner that looks at observations only.
+
+    Args:
+        step: Any.
+    """
+    nothing = step.state[:, :0]
+    return step._replace(state=nothing, next_state=nothing, final_state=nothing)
 
 
 class Shapes(NamedTuple):
@@ -87,8 +100,8 @@ class TransitionBatch:
     """Transitions to learn from.
 
     What a step record does not tell of an episode's last moment is taken from the moment before:
-    where the transition ends with its episode, `next_action_mask` and `next_state` are those of
-    the last step, while `next_observation` is the true last one.
+    where the transition ends with its episode, `next_action_mask` is that of the last step, while
+    `next_observation` and `next_state` are the true last ones.
     """
 
     observation: Float[Tensor, "batch agent obs"]

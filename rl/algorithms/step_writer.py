@@ -84,6 +84,7 @@ class StepWriter:
             final_observation=held.get("final_observation", following),
             state=none,
             next_state=none,
+            final_state=none,
         )
 
     def _as_action(self, action: Any) -> Tensor:

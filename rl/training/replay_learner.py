@@ -144,6 +144,7 @@ class ReplayLearner:
                 final_observation=following.final_observation,
                 state=state,
                 next_state=following.global_state,
+                final_state=following.final_global_state,
             )
         )
         self._record = following

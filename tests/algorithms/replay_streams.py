@@ -44,7 +44,7 @@ class Stream:
             truncated = (draw > 1 - self.end_probability / 2) & ~terminated
             ended = terminated | truncated
             following, next_mask, next_state = seen()
-            final, _, _ = seen()
+            final, _, final_state = seen()
             stays = torch.tensor(
                 rng.random((self.num_envs, self.num_agents)) >= self.leave_probability
             )
@@ -70,6 +70,7 @@ class Stream:
                     final_observation=torch.where(ended[:, None, None], final, following),
                     state=state,
                     next_state=next_state,
+                    final_state=torch.where(ended[:, None], final_state, next_state),
                 )
             )
             observation, mask, state, alive = following, next_mask, next_state, next_alive
@@ -105,5 +106,5 @@ class SlowReplay:
             "discount": 0.0 if dead else discount,
             "next_observation": step.final_observation[env, agent],
             "next_action_mask": (step.action_mask if ended else step.next_action_mask)[env, agent],
-            "next_state": (step.state if ended else step.next_state)[env],
+            "next_state": step.final_state[env],
         }

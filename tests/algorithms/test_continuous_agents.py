@@ -45,6 +45,7 @@ def step_of(observation, action, reward, following, **changes):
         final_observation=following,
         state=torch.zeros(envs, 0),
         next_state=torch.zeros(envs, 0),
+        final_state=torch.zeros(envs, 0),
     )
     return step._replace(**changes)
 

@@ -55,6 +55,7 @@ class Play:
                 final_observation=following,
                 state=torch.zeros(ENV, 7),
                 next_state=torch.zeros(ENV, 7),
+                final_state=torch.zeros(ENV, 7),
             )
         )
         self.observation, self.mask, self.alive = following, mask, alive
@@ -225,7 +226,8 @@ def mean_of_a_rare_reward(agent):
         state = torch.zeros(1, 0)
         agent.observe(
             Step(
-                one, mask, alive, action, reward, over, not_cut, one, mask, alive, one, state, state
+                *(one, mask, alive, action, reward, over, not_cut),
+                *(one, mask, alive, one, state, state, state),
             )
         )
     found = []

@@ -89,6 +89,7 @@ def make_steps(count, seed=0, reward=None):
             final_observation=torch.where(ended[:, None, None], final, seen[time + 1]),
             state=states[time],
             next_state=states[time + 1],
+            final_state=torch.where(ended[:, None], states[time], states[time + 1]),
         )
 
 

@@ -213,6 +213,7 @@ def end_of_one_episode(*, terminated: bool) -> Step:
         final_observation=2 * one,
         state=torch.zeros(1, 0),
         next_state=torch.zeros(1, 0),
+        final_state=torch.zeros(1, 0),
     )
 
 
