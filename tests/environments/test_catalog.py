@@ -139,7 +139,7 @@ def test_the_index_says_what_the_world_is(name):
 
 def test_the_python_blocks_of_the_index_run():
     blocks = re.findall(r"```python\n(.*?)```", INDEX, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     program = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks) + "print(*rewards)"],
         cwd=ROOT,
