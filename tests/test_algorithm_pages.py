@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.learning_table import learning_table
 from rl.algorithms.apg_agent import APGConfig
 from rl.algorithms.capabilities import CAPABILITIES
 from rl.algorithms.dqn_agent import DQNConfig
@@ -65,6 +66,10 @@ def test_every_option_is_on_a_page(config, pages):
     text += (PAGES / "README.md").read_text()
     missing = [field.name for field in dataclasses.fields(config) if f"`{field.name}" not in text]
     assert missing == []
+
+
+def test_the_table_is_the_stored_one():
+    assert learning_table() in INDEX
 
 
 def test_the_index_code_runs():

@@ -63,6 +63,12 @@ def test_a_world_is_made_in_three_lines():
     assert run(BLOCKS[1]).startswith("how much to order on every link")
 
 
+def test_an_agent_of_ones_own_loop_learns():
+    steps, _, names = run(BLOCKS[2]).partition(" ")
+    assert int(steps) == 64
+    assert "'td_loss'" in names
+
+
 @pytest.mark.slow
 def test_the_python_block_runs(tmp_path):
     block = BLOCKS[0]
