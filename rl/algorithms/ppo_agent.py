@@ -18,9 +18,7 @@ from rl.algorithms.parameter_groups import groups_of
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,
-    load_optimizer_state,
     module_state,
-    optimizer_state,
     take_tensor,
     under_prefix,
     with_prefix,
@@ -30,6 +28,7 @@ from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.ppo_gradient import LossRows, LossSettings, loss_gradient, loss_settings
 from rl.algorithms.ppo_metrics import STEP_METRICS, UpdateHistory
 from rl.algorithms.rollout_buffer import Rollout
+from rl.algorithms.vector_adam import VectorAdam
 from utils.errors import ConfigError
 
 __all__ = ["STEP_METRICS", "PPOAgent", "PPOConfig"]
@@ -97,8 +96,8 @@ class PPOAgent(OwnLoop):
         if self.network.log_std is not None:
             nn.init.constant_(self.network.log_std, config.initial_log_std)
             self.network.actor.biases[-1].fill_(config.initial_action_mean)
-        self.optimizer = torch.optim.Adam(
-            [self.network.vector], lr=config.learning_rate, eps=1e-5, fused=True
+        self.optimizer = VectorAdam(
+            self.network.vector, learning_rate=config.learning_rate, epsilon=1e-5
         )
         self.objective = Objective(
             state_dim, config, device=self.device, generator=torch.Generator().manual_seed(seed)
@@ -165,7 +164,7 @@ class PPOAgent(OwnLoop):
         losses.require_finite({"observation": rollout.observation, "reward": rollout.reward})
         rate = self.config.learning_rate_at(progress)
         settings = loss_settings(self.config, progress, self.kl_coeff)
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.learning_rate = rate
         weight = rollout.alive.float()
         worth = self.objective.assess(rollout, progress=progress)
         batch = lay_out(rollout, self.network, worth, weight)
@@ -202,7 +201,7 @@ class PPOAgent(OwnLoop):
         gradient, rows = loss_gradient(trace.policy, trace.value, part, settings)
         self.network.backward(trace, gradient)
         norm = losses.clip_norm(self.network.gradient, self.config.max_grad_norm)
-        self.optimizer.step()
+        self.optimizer.step(self.network.gradient)
         return rows, norm
 
     def _learn_costs(self, rollout: Rollout, worth: Worth, rate: float) -> TensorDict:
@@ -245,7 +244,7 @@ class PPOAgent(OwnLoop):
         """Return copies of everything that learning needs to go on bit for bit."""
         return {
             **with_prefix("network", self.policy_state()),
-            **with_prefix("optimizer", optimizer_state(self.optimizer)),
+            **with_prefix("optimizer", self.optimizer.state_dict()),
             **with_prefix("objective", self.objective.state_dict()),
             "generator": self.generator.get_state(),
             **with_prefix("own", self._own_state()),
@@ -262,7 +261,7 @@ class PPOAgent(OwnLoop):
             StateMismatchError: It was saved by another configuration.
         """
         self.load_policy_state(under_prefix("network", state))
-        load_optimizer_state(self.optimizer, under_prefix("optimizer", state))
+        self.optimizer.load_state_dict(under_prefix("optimizer", state))
         self.objective.load_state_dict(under_prefix("objective", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
         self._load_own_state(under_prefix("own", state))

@@ -21,15 +21,19 @@ class VectorAdam:
     does for a small network.
     """
 
-    def __init__(self, vector: Float[Tensor, "*shape"], *, learning_rate: float) -> None:
+    def __init__(
+        self, vector: Float[Tensor, "*shape"], *, learning_rate: float, epsilon: float = 1e-8
+    ) -> None:
         """Begin with empty moments.
 
         Args:
             vector: Changed by every step; on its device.
-            learning_rate: Of every step.
+            learning_rate: Of every step until it is set anew.
+            epsilon: Added to the root of the second moment.
         """
+        self.learning_rate = learning_rate
+        self._epsilon = epsilon
         self._vector = vector
-        self._learning_rate = learning_rate
         self._moments = [torch.zeros_like(vector.detach()) for _ in range(2)]
         self._steps = torch.zeros((), device=vector.device)
 
@@ -49,11 +53,11 @@ class VectorAdam:
             [second],
             [],
             [self._steps],
-            lr=self._learning_rate,
+            lr=self.learning_rate,
             beta1=0.9,
             beta2=0.999,
             weight_decay=0.0,
-            eps=1e-8,
+            eps=self._epsilon,
             amsgrad=False,
             maximize=False,
         )
