@@ -40,12 +40,12 @@ BEST_RULE = {5: 738.0, 10: 1668.0, 20: 1715.0}
 TARGETS = {"sla_violation_rate": 0.05, "completion_rate": 0.95, "cpu_utilization": 0.80}
 TRAINED = replace(distributed_nodes().nodes, observe="team", shared_reward=True)
 PPO = PPOConfig(
-    critic="central",
     hidden_dims=(64, 64),
     learning_rate=1e-3,
     decay_learning_rate=True,
-    gamma=0.995,
-    gae_lambda=0.95,
+    gamma=0.99,
+    gae_lambda=0.8,
+    ppo_epochs=10,
     num_minibatches=8,
     scale_rewards=True,
     initial_log_std=-1.0,
@@ -239,7 +239,7 @@ def main() -> None:
     """Train, play and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--env-steps", type=int, default=1_000_000, help="joint, per seed")
+    parser.add_argument("--env-steps", type=int, default=600_000, help="joint, per seed")
     parser.add_argument("--episodes", type=int, default=400, help="unseen, per rate")
     parser.add_argument("--output", type=Path, default=RESULTS / "node_policy.json")
     arguments = parser.parse_args()
