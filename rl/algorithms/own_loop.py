@@ -120,7 +120,7 @@ class OwnLoop(ABC):
         taken = self._taken(action)
         with torch.no_grad():
             likely = self.network.policy(observation, None).log_prob(taken)
-        gain, terminated, cut = observation.new_tensor([float(reward), done, truncated])
+        gain, terminated, cut = observation.new_tensor([reward, done, truncated])
         self._steps.append(OwnStep(observation, taken, likely, gain, terminated, cut, last))
 
     def should_update(self) -> bool:

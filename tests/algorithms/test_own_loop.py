@@ -164,8 +164,8 @@ def test_an_action_that_it_cannot_take_is_refused(action_dim, discrete, action):
         agent.store_experience(np.zeros(2), action, 1.0, False, {})
 
 
-def test_arrays_of_one_number_are_choices_and_rewards():
+def test_an_array_of_one_number_is_a_choice():
     agent = small_agent(4, discrete=True)
     for end in (False, True):
-        agent.store_experience(np.zeros(2), np.array([3]), np.array(1.0), end, {})
+        agent.store_experience(np.zeros(2), np.array([3]), 1.0, end, {})
     assert torch.isfinite(agent.update()["policy_loss"])
