@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,6 +22,7 @@ from rl.algorithms.networks import (
 )
 from rl.algorithms.normalization import ObservationNormalizer
 from rl.algorithms.parameter_groups import ParameterGroups
+from rl.algorithms.policy_state import load_module_state
 from rl.algorithms.stacked_networks import StackedMLP
 from utils.errors import ConfigError
 
@@ -139,6 +140,15 @@ class ActorCritic(nn.Module):
         if self.log_std is not None:
             self.log_std.data = values[-1].view_as(self.log_std)
             self._log_std_gradient = gradients[-1].view_as(self.log_std)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActorCritic:
+        """Copy with one vector of its own; torch's way would tear the networks from it."""
+        other = ActorCritic(
+            self.shape, self.groups, device=self.vector.device, generator=torch.Generator()
+        )
+        load_module_state(other, self.state_dict())
+        memo[id(self)], memo[id(self.vector)] = other, other.vector
+        return other
 
     def normalize(self, observation: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch obs"]:
         """Return what the networks see of an observation.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from utils.errors import ConfigError
 
+Method = Literal["projected", "softplus", "pid"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MultiplierConfig:
@@ -19,7 +21,7 @@ class MultiplierConfig:
 
     cost_limits: tuple[float, ...]
     """d: highest mean cost per step and agent, one for each of the environment's costs."""
-    method: Literal["projected", "softplus", "pid"] = "pid"
+    method: Method = "pid"
     """Gradient ascent kept at zero or above, or on z with multiplier = softplus(z), or PID."""
     learning_rate: float = 0.1
     """Step of the gradient, and the gain of the integral term (K_I) of PID."""
@@ -37,6 +39,8 @@ class MultiplierConfig:
         """
         if not self.cost_limits:
             raise ConfigError("cost_limits=(): give one limit for each cost of the environment")
+        if self.method not in get_args(Method):
+            raise ConfigError(f"method={self.method!r}: choose from {get_args(Method)}")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate={self.learning_rate}: choose a number above 0")
         for name in ("proportional_gain", "derivative_gain", "initial_multiplier"):

@@ -12,6 +12,8 @@ from rl.algorithms.policy_state import load_module_state, take_tensor
 from rl.algorithms.returns import discounted_sums
 
 SMALLEST_STD = 1e-4
+UNVARIED_STD = 1e-8
+"""Below this, rewards were all alike and are left as they are."""
 
 
 class RunningMoments(nn.Module):
@@ -128,8 +130,9 @@ class RewardScaler(nn.Module):
             self.trace = reward.new_zeros(reward.shape[1:])
         sums, self.trace = discounted_sums(reward, ended, self.trace, gamma=self.gamma)
         self.moments.update(sums[alive].unsqueeze(-1))
-        std = self.moments.variance.sqrt().clamp_min(SMALLEST_STD).to(reward.dtype)
-        return reward / std
+        std = self.moments.variance.sqrt()
+        scale = torch.where(std < UNVARIED_STD, 1.0, std.clamp_min(SMALLEST_STD))
+        return reward / scale.to(reward.dtype)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from saved statistics, whatever the number of copies was.

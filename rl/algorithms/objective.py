@@ -88,11 +88,16 @@ class Objective:
             progress: Share of training done.
 
         Raises:
-            ConfigError: No agent is alive.
+            ConfigError: No agent is alive, or costs are limited that the block does not hold.
             DivergenceError: A cost is not finite.
         """
         if not rollout.alive.any():
             raise ConfigError("no agent is alive in this rollout: check agent_alive")
+        if self.constraint is not None and rollout.cost.shape[-1] != self.num_costs:
+            raise ConfigError(
+                f"cost_limits has {self.num_costs} entries, but the experience has "
+                f"{rollout.cost.shape[-1]} costs: one's own loop has none, train by make_learner"
+            )
         require_finite({"cost": rollout.cost})
         reward, metrics = rollout.reward, TensorDict()
         if self.tail is not None:
@@ -141,6 +146,12 @@ class Objective:
                 for part in order.tensor_split(min(self._config.num_minibatches, len(target)))
             ]
         return {"cost_value_loss": torch.stack(errors).mean()}
+
+    def begin_episodes(self) -> None:
+        """Forget what episodes that will not be finished have paid so far."""
+        self.reward_scaler.trace.zero_()
+        if self.tail is not None:
+            self.tail.begin_episodes()
 
     def state_dict(self) -> TensorDict:
         """Return copies of everything that is needed to go on bit for bit."""

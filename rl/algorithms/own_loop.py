@@ -106,7 +106,8 @@ class OwnLoop(ABC):
             info: `truncated` where it was cut; then `final_observation` is what was seen last.
 
         Raises:
-            ConfigError: A truncated episode comes without its last observation.
+            ConfigError: A truncated episode comes without its last observation, or the action is
+                none that this agent takes.
         """
         truncated = bool(info.get("truncated", False)) and not done
         if truncated and info.get("final_observation") is None:
@@ -116,11 +117,10 @@ class OwnLoop(ABC):
             )
         observation = self._tensor(state)
         last = self._tensor(info["final_observation"]) if truncated else observation
-        kind = torch.int64 if self.discrete else torch.float32
-        taken = torch.tensor(np.asarray(action), dtype=kind, device=self.device)
+        taken = self._taken(action)
         with torch.no_grad():
             likely = self.network.policy(observation, None).log_prob(taken)
-        gain, terminated, cut = observation.new_tensor([reward, done, truncated])
+        gain, terminated, cut = observation.new_tensor([float(reward), done, truncated])
         self._steps.append(OwnStep(observation, taken, likely, gain, terminated, cut, last))
 
     def should_update(self) -> bool:
@@ -189,6 +189,26 @@ class OwnLoop(ABC):
             )
         columns = [state[name].to(self.device, copy=True).unbind() for name in OwnStep._fields]
         self._steps = [OwnStep(*step) for step in zip(*columns, strict=True)]
+
+    def _taken(self, action: Any) -> Shaped[Tensor, ...]:
+        """Return an action as a tensor.
+
+        Raises:
+            ConfigError: It has another length, or is no choice.
+        """
+        shape = self.network.shape
+        choices = (shape.num_choices or (shape.action_size,)) if self.discrete else ()
+        given = np.asarray(action)
+        if given.size != (len(choices) or shape.action_size):
+            raise ConfigError(
+                f"action={action!r}: give {len(choices) or shape.action_size} numbers"
+            )
+        kind = torch.int64 if self.discrete else torch.float32
+        taken = torch.tensor(given, dtype=kind, device=self.device).flatten()
+        pairs = zip(given.ravel().tolist(), choices, strict=False)  # numbers have no choices
+        if any(not 0 <= choice < size for choice, size in pairs):
+            raise ConfigError(f"action={action!r}: choose below {choices}, from 0 on")
+        return taken if shape.num_choices or not self.discrete else taken[0]
 
     def _tensor(self, state: NDArray[Any]) -> Float[Tensor, " obs"]:
         return torch.tensor(np.asarray(state), dtype=torch.float32, device=self.device)

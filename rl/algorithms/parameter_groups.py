@@ -92,10 +92,14 @@ def groups_of(config: PPOConfig, num_agents: int, device: torch.device) -> Param
     if config.parameter_sharing == "shared":
         return ParameterGroups(None, device=device)
     if config.parameter_sharing == "independent":
+        if num_agents == 1:
+            return ParameterGroups(None, device=device)
         return ParameterGroups(tuple((agent,) for agent in range(num_agents)), device=device)
     members = config.agent_groups
-    if sorted(agent for group in members for agent in group) != list(range(num_agents)):
+    agents = sorted(agent for group in members for agent in group)
+    if agents != list(range(num_agents)) or not all(members):
         raise ConfigError(
-            f"agent_groups={members}: every one of the {num_agents} agents belongs to one group"
+            f"agent_groups={members}: every one of the {num_agents} agents belongs to one group, "
+            "and no group is empty"
         )
-    return ParameterGroups(members, device=device)
+    return ParameterGroups(None if num_agents == 1 else members, device=device)

@@ -70,6 +70,7 @@ class PPOAgent(OwnLoop):
             raise ConfigError(f"memory_size={config.memory_size}: take RecurrentPPOAgent, or 0")
         self.agent_id = agent_id
         self.config = config
+        self.num_agents = num_agents
         self.num_choices = action_dim if isinstance(action_dim, tuple) else ()
         self.discrete = discrete or bool(self.num_choices)
         self.device = torch.device(device)

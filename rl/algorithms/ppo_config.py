@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.networks import Activation
@@ -80,6 +80,7 @@ class PPOConfig:
             ConfigError: A field is out of range.
         """
         object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
+        _require_known(self)
         positive = ("learning_rate", "epsilon_clip", "max_grad_norm", "ppo_epochs", "kl_coeff")
         optional = [n for n in ("value_clip", "target_kl") if getattr(self, n) is not None]
         for name in ("gamma", "gae_lambda"):
@@ -111,3 +112,10 @@ class PPOConfig:
             progress: Share of training done, in [0, 1].
         """
         return self.learning_rate * (1.0 - progress * self.decay_learning_rate)
+
+
+def _require_known(config: PPOConfig) -> None:
+    known = {"activation": Activation, "critic": Critic, "parameter_sharing": ParameterSharing}
+    for name, kind in known.items():
+        if getattr(config, name) not in get_args(kind):
+            raise ConfigError(f"{name}={getattr(config, name)!r}: choose from {get_args(kind)}")

@@ -52,7 +52,7 @@ class UpdateHistory:
         return self._mean(log_ratio.exp() - 1.0 - log_ratio, last)
 
     def means(self, epsilon: float) -> TensorDict:
-        """Return the `STEP_METRICS`, averaged over minibatches and sets of weights.
+        """Return the `STEP_METRICS`, averaged over minibatches and sets of weights with live rows.
 
         Args:
             epsilon: Half the width of the interval of ratios that are not counted as clipped.
@@ -72,4 +72,5 @@ class UpdateHistory:
 
     def _mean(self, quantity: Float[Tensor, "minibatch stack row"], last: int) -> Tensor:
         share = torch.stack(self._shares[-last:])
-        return (share * quantity).sum(-1).mean()
+        live = share.sum().clamp_min(torch.finfo(share.dtype).tiny)
+        return (share * quantity).sum() / live

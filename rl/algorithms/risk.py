@@ -107,6 +107,10 @@ class TailRewards:
         }
         return tail_rewards(reward, returns, threshold), metrics
 
+    def begin_episodes(self) -> None:
+        """Forget the rewards of episodes that will not be finished."""
+        self._carry.zero_()
+
     def state_dict(self) -> TensorDict:
         """Return copies of all that is needed to go on in the middle of an episode."""
         return {"carry": self._carry.clone(), "recent": self._recent.clone()}

@@ -66,7 +66,8 @@ class Collector:
             seed: Of the environment's episodes.
 
         Raises:
-            ConfigError: The agent limits other costs than the environment has.
+            ConfigError: The agent limits other costs than the environment has, or tells other
+                agents apart.
         """
         num_costs = agent.objective.num_costs
         if num_costs not in {0, environment.num_costs}:
@@ -74,6 +75,8 @@ class Collector:
                 f"cost_limits has {num_costs} entries, but the environment has "
                 f"{environment.num_costs} costs: give one limit for each, or none"
             )
+        if isinstance(agent, PPOAgent):
+            _check_agents(agent, environment.num_agents)
         self._environment = environment
         self._agent = agent
         self._recurrent = agent if isinstance(agent, RecurrentPPOAgent) else None
@@ -232,6 +235,7 @@ class Collector:
                 derive_seed(self._seed, "resume", self.env_steps)
             )
             self._sums.zero_()
+            self._agent.objective.begin_episodes()
             if self._recurrent is not None:
                 self._recurrent.memory = None
             return
@@ -242,6 +246,21 @@ class Collector:
             agent_alive=restored(state, "agent_alive", current.agent_alive),
         )
         self._sums = restored(state, "episode_sums", self._sums)
+
+
+def _check_agents(agent: PPOAgent, num_agents: int) -> None:
+    """Refuse an agent whose networks are laid out for another number of agents.
+
+    Raises:
+        ConfigError: They are.
+    """
+    config, known = agent.config, agent.num_agents
+    tells_apart = config.append_agent_id or config.critic == "central"
+    if (tells_apart or config.parameter_sharing != "shared") and known != num_agents:
+        raise ConfigError(
+            f"num_agents={known}, but the environment has {num_agents} agents, which this "
+            f"configuration tells apart: build the agent with num_agents={num_agents}"
+        )
 
 
 def summarise(

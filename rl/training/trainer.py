@@ -127,7 +127,8 @@ class Trainer:
             self._update()
             stopped = self._recorder.should_stop()
             is_last = self.env_steps >= total
-            if stopped is None and (is_last or self._is_due(self._config.evaluate_every_updates)):
+            is_due = stopped is None and self._is_due(self._config.evaluate_every_updates)
+            if is_last or is_due:
                 self._score()
             is_ending = is_last or stopped is not None
             if is_ending or self._is_due(self._config.checkpoint_every_updates):

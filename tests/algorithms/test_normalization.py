@@ -67,3 +67,9 @@ def test_scaling_ignores_absent_agents_and_carries_on_between_blocks():
     reward[..., 1] = 1e6
     absent(reward, ended, alive)
     assert absent.moments.variance < 100
+
+
+def test_rewards_that_are_all_alike_are_left_alone():
+    scaler = RewardScaler(0.9)
+    reward, yes = torch.full((3, 2, 1), -2.0), torch.ones(3, 2, 1, dtype=torch.bool)
+    assert torch.equal(scaler(reward, yes, yes), reward)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from utils.errors import ConfigError
@@ -114,3 +115,57 @@ def test_an_update_without_experience_is_refused():
         agent.update()
     with pytest.raises(ConfigError, match="needs info"):
         agent.store_experience(np.ones(2), np.zeros(1), 1.0, False, {"truncated": True})
+
+
+def small_agent(action_dim=2, *, discrete=False, **settings):
+    config = PPOConfig(hidden_dims=(8,), **settings)
+    return PPOAgent("a", 2, action_dim, config, discrete=discrete)
+
+
+def test_limits_on_costs_are_refused_before_anything_changes():
+    agent = small_agent(cost=MultiplierConfig(cost_limits=(0.1,)))
+    agent.store_experience(np.zeros(2), np.zeros(2), 1.0, True, {})
+    before = agent.objective.state_dict()
+    with pytest.raises(ConfigError, match="cost_limits has 1 entries"):
+        agent.update()
+    after = agent.objective.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"parameter_sharing": "independent"},
+        {"parameter_sharing": "grouped", "agent_groups": ((0,),)},
+    ],
+)
+def test_one_agent_with_weights_of_its_own_learns(settings):
+    agent = small_agent(**settings)
+    action = agent.select_action(np.zeros(2))
+    assert action.shape == (2,)
+    for end in (False, True):
+        agent.store_experience(np.zeros(2), action, 1.0, end, {})
+    assert torch.isfinite(agent.update()["policy_loss"])
+
+
+@pytest.mark.parametrize(
+    ("action_dim", "discrete", "action"),
+    [
+        (2, False, np.zeros(1)),
+        (4, True, 4),
+        (4, True, -1),
+        ((2, 3), True, [1, 3]),
+        ((2, 3), True, 1),
+    ],
+)
+def test_an_action_that_it_cannot_take_is_refused(action_dim, discrete, action):
+    agent = small_agent(action_dim, discrete=discrete)
+    with pytest.raises(ConfigError, match="action="):
+        agent.store_experience(np.zeros(2), action, 1.0, False, {})
+
+
+def test_arrays_of_one_number_are_choices_and_rewards():
+    agent = small_agent(4, discrete=True)
+    for end in (False, True):
+        agent.store_experience(np.zeros(2), np.array([3]), np.array(1.0), end, {})
+    assert torch.isfinite(agent.update()["policy_loss"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
+from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.losses import adapted_penalty
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
-from rl.algorithms.ppo_gradient import loss_settings
+from rl.algorithms.ppo_gradient import LossRows, loss_settings
+from rl.algorithms.ppo_metrics import UpdateHistory
 from rl.training.rollout import Collector
 from tests.training.worlds import PointWorld
 from utils.errors import ConfigError
@@ -60,3 +64,52 @@ def test_many_agents_learn_and_are_resumed_bit_for_bit(settings):
     if "target_kl" in settings:
         assert metrics["kl_penalty"].item() == pytest.approx(0.2)
         assert agent.kl_coeff > 0.2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"activation": "gelu"}, {"critic": "centralised"}, {"parameter_sharing": "separate"}],
+)
+def test_an_unknown_word_is_refused_not_taken_for_another(settings):
+    with pytest.raises(ConfigError, match="choose from"):
+        PPOConfig(**settings)
+
+
+def test_an_unknown_method_is_refused_not_taken_for_pid():
+    with pytest.raises(ConfigError, match="method='PID'"):
+        MultiplierConfig(cost_limits=(0.1,), method="PID")
+
+
+def test_an_empty_group_is_refused():
+    config = PPOConfig(parameter_sharing="grouped", agent_groups=((0, 1), ()))
+    with pytest.raises(ConfigError, match="no group is empty"):
+        PPOAgent("learner", 3, 2, config, num_agents=2)
+
+
+def test_weights_of_one_agent_do_not_learn_for_two():
+    agent = PPOAgent("learner", 3, 2, PPOConfig(parameter_sharing="independent"))
+    with pytest.raises(ConfigError, match="num_agents=1, but the environment has 2"):
+        Collector(PointWorld(), agent, rollout_steps=4, seed=1)
+
+
+def test_figures_are_means_over_what_was_alive():
+    history = UpdateHistory()
+    share = torch.tensor([[0.5, 0.5], [0.0, 0.0]])
+    figures = torch.tensor([[1.0, 3.0], [7.0, 7.0]])
+    history.add(LossRows(figures, figures, figures, torch.zeros(2, 2)), share, torch.tensor(1.0))
+    metrics = history.means(0.2)
+    assert metrics["value_loss"] == 2.0
+    assert metrics["policy_loss"] == -2.0
+
+
+def test_a_deep_copy_learns_as_the_original_and_apart_from_it():
+    agent = PPOAgent("learner", 3, 2, PPOConfig(hidden_dims=(8,)))
+    rollout, _ = Collector(PointWorld(), agent, rollout_steps=12, seed=1).collect()
+    agent.update(rollout)
+    twin, before = copy.deepcopy(agent), agent.policy_state()
+    twin.update(rollout)
+    assert all(torch.equal(agent.policy_state()[name], before[name]) for name in before)
+    agent.update(rollout)
+    expected, found = agent.state_dict(), twin.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not torch.equal(found["network.actor.vector"], before["actor.vector"])

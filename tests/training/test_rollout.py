@@ -145,10 +145,16 @@ def test_what_cannot_be_restored_begins_episodes_not_shown_before():
             pass
 
     world, other = Foreign(), Foreign()
-    agent = make_agent(world)
+    agent = make_agent(world, tail_share=0.5, scale_rewards=True)
     collector = Collector(world, agent, rollout_steps=7, seed=1)
-    first = collector.collect()[0].observation[0].clone()
+    rollout, _ = collector.collect()
+    first = rollout.observation[0].clone()
+    agent.update(rollout)
+    assert agent.objective.reward_scaler.trace.any()
+    assert agent.objective.state_dict()["tail.carry"].any()
     late = Collector(other, agent, rollout_steps=7, seed=1)
     late.load_state_dict(collector.state_dict())
     assert late.env_steps == 28
+    assert not agent.objective.reward_scaler.trace.any()
+    assert not agent.objective.state_dict()["tail.carry"].any()
     assert not torch.equal(late.collect()[0].observation[0], first)

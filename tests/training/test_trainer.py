@@ -236,3 +236,10 @@ def test_learns_to_hit_a_target_and_leaves_masked_dimensions_alone():
     assert log_std.flatten()[0] < -1.5
     assert log_std.flatten()[1] == -1.0
     assert agent.network.actor.biases[-1][0, 0, 1] == 0.5
+
+
+def test_a_stop_in_the_last_update_does_not_take_the_last_evaluation():
+    notebook = Notebook(stop_after=10)
+    outcome = build(recorder=notebook, evaluate=lambda agent: {"kpi": 1.0})[0].train()
+    assert (outcome.updates, outcome.stopped, outcome.best_score) == (10, None, 1.0)
+    assert len(notebook.evaluations) == 1
