@@ -156,13 +156,21 @@ def test_numbers_that_are_not_finite_stop_play():
 
 
 def test_what_the_environment_did_wrong_is_not_blamed_on_the_loss():
+    """One bad reward, learnt from without measuring and forgotten when the loss is measured."""
+
     class Broken(ConstantWorld):
+        steps = 0
+
         def step(self, action):
             record = super().step(action)
-            record.reward.fill_(torch.nan)
+            self.steps += 1
+            if self.steps == 1:
+                record.reward.fill_(torch.nan)
             return record
 
-    config = DQNConfig(learning_starts=1, batch_size=8, hidden_dims=(8,))
+    config = DQNConfig(
+        learning_starts=1, train_frequency=1, batch_size=8, buffer_size=8, hidden_dims=(8,)
+    )
     agent = DQNAgent("misled", 1, 2, config, seed=3)
     learner = ReplayLearner(Broken(ending="truncated"), agent, seed=1, min_env_steps=64)
     with pytest.raises(DivergenceError, match="reward is not finite"):
