@@ -157,6 +157,7 @@ class StackedMLP(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> StackedMLP:
         """Copy with views of its own; torch's way would leave the layers behind."""
         copied = memo[id(self)] = self.copy()
+        memo[id(self.vector)] = copied.vector  # an optimiser copied with it steps the copy
         return copied
 
     def forward(self, x: Float[Tensor, "stack batch in"]) -> Float[Tensor, "stack batch out"]:

@@ -173,3 +173,13 @@ def test_exported_layers_are_those_of_the_member():
     for (weight, bias), (other_weight, other_bias) in zip(layers, expected, strict=True):
         assert (weight == other_weight).all()
         assert (bias == other_bias).all()
+
+
+def test_an_optimiser_copied_with_its_network_steps_the_copy():
+    network = StackedMLP((2, 4, 1), generator=torch.Generator().manual_seed(0))
+    pair = (network, torch.optim.Adam([network.vector], fused=True))
+    twin, optimizer = copy.deepcopy(pair)
+    twin.backward(twin.trace(torch.ones(1, 3, 2)), torch.ones(1, 3, 1))
+    optimizer.step()
+    assert not torch.equal(twin.vector, network.vector)
+    assert torch.equal(twin.biases[-1].flatten(), twin.vector[-1:])
