@@ -127,7 +127,7 @@ class DQNAgent:
         )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.env_steps = 0
-        self._writer = StepWriter(action_dim, self.device)
+        self._writer = StepWriter(action_dim, self.device, discrete=True)
 
     @property
     def epsilon(self) -> float:
@@ -285,7 +285,7 @@ class DQNAgent:
         """
         self.learning.load_state_dict(under_prefix("learning", state))
         self.replay.load_state_dict(under_prefix("replay", state))
-        self._writer.held = under_prefix("held", state)
+        self._writer.load(under_prefix("held", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
         self.env_steps = int(take_tensor(state, "env_steps"))
 

@@ -117,7 +117,7 @@ class Experience:
         self.replay = ReplayBuffer(capacity=config.buffer_size, gamma=config.gamma, device=device)
         self._config = config
         self._noise = unit_noise(config.noise_correlation)
-        self._writer = StepWriter(action_dim, device)
+        self._writer = StepWriter(action_dim, device, discrete=False)
 
     @property
     def has_begun(self) -> bool:
@@ -226,7 +226,7 @@ class Experience:
         """
         self.replay.load_state_dict(under_prefix("replay", state))
         self._noise.load_state_dict(under_prefix("noise", state))
-        self._writer.held = under_prefix("held", state)
+        self._writer.load(under_prefix("held", state))
         self.generator.set_state(take_tensor(state, "generator").cpu())
         self.env_steps = int(take_tensor(state, "env_steps"))
 

@@ -114,6 +114,7 @@ class OrnsteinUhlenbeckNoise:
         """
         if self._noise.shape != action.shape:
             self._noise = torch.zeros_like(action)
+        self._noise = self._noise.to(action.device)  # elsewhere if it was just loaded
         draw = torch.empty_like(action).normal_(generator=generator)
         self._noise = ornstein_uhlenbeck_step(
             self._noise, draw, theta=self.theta, sigma=self.sigma, dt=self.dt
@@ -127,7 +128,7 @@ class OrnsteinUhlenbeckNoise:
             ended: One flag per copy.
         """
         if len(self._noise):
-            self._noise = self._noise.masked_fill(ended.view(-1, 1, 1), 0.0)
+            self._noise = self._noise.to(ended.device).masked_fill(ended.view(-1, 1, 1), 0.0)
 
     def state_dict(self) -> TensorDict:
         """Return a copy of the noise of the last step."""

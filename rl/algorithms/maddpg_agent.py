@@ -36,6 +36,9 @@ from rl.algorithms.team_policies import TeamPolicies
 
 __all__ = ["MADDPGAgent", "MADDPGConfig"]
 
+NUMBERS = ("observation", "final_observation", "reward", "state", "final_state")
+"""Of a step, what learning depends on."""
+
 
 class MADDPGAgent:
     """A team that acts, learns from a replay, and can be saved and continued bit for bit."""
@@ -143,10 +146,9 @@ class MADDPGAgent:
             step: What was seen, done and received.
 
         Raises:
-            DivergenceError: An observation or a reward is not finite.
+            DivergenceError: An observation, a state or a reward is not finite.
         """
-        require_finite({"observation": step.observation, "reward": step.reward})
-        self.replay.add(step if self._use_state else without_state(step))
+        self.replay.add(_checked(step if self._use_state else without_state(step)))
         self.env_steps += len(step.reward)
         self.noise.reset(step.terminated | step.truncated)
 
@@ -287,3 +289,9 @@ class MADDPGAgent:
         self.noise.load_state_dict(under_prefix("noise", state))
         self.env_steps = int(take_tensor(state, "env_steps"))
         self._optimizer_steps = int(take_tensor(state, "optimizer_steps"))
+
+
+def _checked(step: Step) -> Step:
+    """Return a step whose numbers are finite."""
+    require_finite({name: getattr(step, name) for name in NUMBERS})
+    return step

@@ -118,9 +118,11 @@ class PriorityTree:
 
         Args:
             position: Whose.
-            priority: Not negative; 0 is never drawn.
+            priority: Not negative; 0 is never drawn, nor is what is not finite.
         """
-        self._leaves[position] = priority.to(self._leaves.dtype)
+        # A search for what is not a number would end behind the last sum, out of bounds.
+        finite = priority.nan_to_num(0.0, 0.0, 0.0)
+        self._leaves[position] = finite.to(self._leaves.dtype)
         node = position >> FAN_OUT_BITS
         self._sums[node] = self._groups.index_select(0, node).sum(1)
 

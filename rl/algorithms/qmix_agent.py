@@ -229,16 +229,19 @@ class QMIXAgent:
             `learning_starts`.
 
         Raises:
-            DivergenceError: A loss is not finite.
+            DivergenceError: An observation, a state, a reward or the loss is not finite.
         """
         del progress
         if self.env_steps < self.config.learning_starts or len(self.replay) == 0:
             return {}
         batches = [self._sample() for _ in range(self.config.gradient_steps)]
-        steps = [self.optimizer.step(batch, self.reward(batch.reward)) for batch in batches]
+        rewards = [self.reward(batch.reward) for batch in batches]
+        for batch, reward in zip(batches, rewards, strict=True):
+            seen = {"observation": batch.observation, "reward": reward}
+            require_finite(seen | ({"state": batch.state} if self.config.mixer == "qmix" else {}))
+        steps = [self.optimizer.step(*pair) for pair in zip(batches, rewards, strict=True)]
         metrics = {name: torch.stack([step[name] for step in steps]).mean(0) for name in steps[0]}
-        seen = {"observation": batches[-1].observation, "reward": batches[-1].reward}
-        require_finite(seen | {"td_loss": metrics["td_loss"]})
+        require_finite({"td_loss": metrics["td_loss"]})
         if not measure:
             return {}
         return metrics | {"epsilon": torch.tensor(self.epsilon)}

@@ -93,6 +93,7 @@ class ReplayBuffer:
 
         Raises:
             ConfigError: The full buffer would not fit into memory; says how much it needs.
+            StateMismatchError: The step is of other copies or agents than those before.
         """
         ring = self._ring or self._begin(Shapes.of(step))
         row = ring.head
@@ -212,6 +213,11 @@ class ReplayBuffer:
                 "the configuration it was saved with"
             )
         contents = under_prefix("ring", state)
+        if "priority" in state and self._priority is None:
+            raise StateMismatchError(
+                "the replay was saved with priorities, here it draws uniformly: load it with the "
+                "configuration it was saved with"
+            )
         self._ring = self._tree = None
         if contents:
             shapes = Shapes(*take_tensor(contents, "shapes").tolist())

@@ -85,10 +85,11 @@ class Columns:
         """Copy some rows of the columns.
 
         Args:
-            index: Which; all exist.
+            index: Which; beyond the last row it is that one.
             count: How many of the first columns; None means all.
         """
         if not self._on_host:
+            index = index.clamp_max(len(self) - 1)
             return [tensor.index_select(0, index) for tensor in self.tensors[:count]]
         return self._unpacked(self.packed_at(index.numpy()), count)
 
@@ -96,7 +97,7 @@ class Columns:
         """Copy some rows of all columns, named f0, f1, and so on; in host memory only.
 
         Args:
-            index: Which; all exist.
+            index: Which; beyond the last row it is that one.
         """
         return self._packed.take(index, mode="clip")
 

@@ -152,7 +152,11 @@ class StepRing:
 
         Args:
             step: Copied.
+
+        Raises:
+            StateMismatchError: It is of other copies or agents than the ring.
         """
+        self.shapes.require(step)
         row, following = self.head, (self.head + 1) % self.ring_rows
         if following >= len(self._seen.observation):
             self._grow(min(2 * following, self.ring_rows))

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int32, Int64, Shaped
 from torch import Tensor
 
+from rl.algorithms.policy_state import StateMismatchError
+
 
 class Step(NamedTuple):
     """One step of all copies."""
@@ -72,6 +74,22 @@ class Shapes(NamedTuple):
             action_size=step.action.shape[2] if step.action.dim() > 2 else -1,
             is_choice=int(not step.action.is_floating_point()),
         )
+
+    def require(self, step: Step) -> None:
+        """Refuse a step of other copies or agents, which would be spread over those that are kept.
+
+        Args:
+            step: Any.
+
+        Raises:
+            StateMismatchError: It is.
+        """
+        found = step.observation.shape
+        if found != self[:3]:
+            raise StateMismatchError(
+                f"observations of a step have shape {tuple(found)}, but those in the replay "
+                f"{self[:3]}: go on with as many copies and agents as before"
+            )
 
 
 class Seen(NamedTuple):

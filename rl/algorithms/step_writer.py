@@ -17,13 +17,15 @@ from utils.errors import ConfigError
 class StepWriter:
     """Holds back each step until the next one shows where it led to."""
 
-    def __init__(self, action_dim: int, device: torch.device) -> None:
+    def __init__(self, action_dim: int, device: torch.device, *, discrete: bool = False) -> None:
         """Begin with nothing held back.
 
         Args:
             action_dim: Continuous dimensions, or number of choices.
             device: Where steps go.
+            discrete: True for choices; else whole numbers are numbers, too.
         """
+        self._discrete = discrete
         self._mask = torch.ones(1, 1, action_dim, dtype=torch.bool, device=device)
         self._device = device
         self.held: TensorDict = {}
@@ -89,7 +91,15 @@ class StepWriter:
 
     def _as_action(self, action: Any) -> Tensor:
         row = torch.tensor(np.asarray(action), device=self._device)[None, None]
-        return row.float() if row.is_floating_point() else row
+        return row if self._discrete else row.float()
+
+    def load(self, held: Mapping[str, Tensor]) -> None:
+        """Go on from what a saved writer held back.
+
+        Args:
+            held: On any device.
+        """
+        self.held = {name: tensor.to(self._device) for name, tensor in held.items()}
 
     def _as_row(self, observation: Any) -> Tensor:
         row = np.asarray(observation, dtype=np.float32)

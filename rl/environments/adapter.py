@@ -179,7 +179,7 @@ class GymnasiumAdapter:
         if isinstance(space, Box):
             share = (action[:, 0].numpy().clip(-1.0, 1.0) + 1.0) / 2.0
             share = share.reshape(-1, *space.shape)
-            stretched: Numbers = space.low + share * (space.high - space.low)
+            stretched: Numbers = (1.0 - share) * space.low + share * space.high
             return stretched.astype(space.dtype)
         return [int(choice) + self._first_choice for (choice,) in action.tolist()]
 

@@ -55,6 +55,15 @@ class OffPolicyAgent(Protocol):
         ...
 
 
+@runtime_checkable
+class RemembersEpisodes(Protocol):
+    """An agent with a memory of the episodes under way."""
+
+    def begin_episodes(self, ended: Tensor, *, deterministic: bool = False) -> None:
+        """Forget the episodes of some copies."""
+        ...
+
+
 class ReplayLearner:
     """Off-policy: play a few steps, show each to the agent, let it update."""
 
@@ -99,16 +108,17 @@ class ReplayLearner:
             DivergenceError: A reward, an observation or a loss is not finite.
         """
         played: list[StepRecord] = []
-        learning: TensorDict = {}
-        copies, is_last = self._environment.num_envs, False
-        while not is_last:
+        copies = self._environment.num_envs
+        while True:
             played += [self._step() for _ in range(self._agent.config.train_frequency)]
             self.env_steps += self._agent.config.train_frequency * copies
             is_done = self.env_steps >= total_env_steps
-            is_last = is_done or len(played) * copies >= self._min_env_steps
             progress = min(self.env_steps / total_env_steps, 1.0)
-            learning = self._agent.update(progress=progress, measure=is_last)
-        return self._summary(played), learning
+            if is_done or len(played) * copies >= self._min_env_steps:
+                # The summary first, so that what the environment did wrong is blamed on it.
+                summary = self._summary(played)
+                return summary, self._agent.update(progress=progress)
+            self._agent.update(progress=progress, measure=False)
 
     def _summary(self, played: list[StepRecord]) -> RolloutSummary:
         """Say what happened in some steps, which must have brought finite numbers."""
@@ -180,6 +190,9 @@ class ReplayLearner:
                 derive_seed(self._seed, "resume", self.env_steps)
             )
             self._sums.zero_()
+            if isinstance(self._agent, RemembersEpisodes):
+                ended = self._record.terminated
+                self._agent.begin_episodes(torch.ones_like(ended))
             return
         current = self._record
         self._record = replace(

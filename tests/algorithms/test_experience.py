@@ -46,3 +46,17 @@ def test_a_step_is_written_when_its_successor_is_known():
     assert [one.terminated.item() for one in (first, second, third)] == [False, False, True]
     assert [one.truncated.item() for one in (first, second, third)] == [False, True, False]
     assert first.action.tolist() == [[[0.5]]]
+
+
+def test_whole_numbers_are_numbers_where_actions_are_continuous():
+    """The first action decides what the replay keeps: as choices, 0.7 would become 0 later."""
+    for discrete, kept in ((False, torch.float32), (True, torch.int64)):
+        writer = StepWriter(1, torch.device("cpu"), discrete=discrete)
+        writer.write([0.0], [0], reward=1.0, done=False, info={})
+        assert writer.held["action"].dtype == kept
+
+
+def test_a_step_that_waits_follows_the_agent_to_its_device():
+    writer = StepWriter(1, torch.device("meta"))
+    writer.load({"observation": torch.zeros(1, 1, 1)})
+    assert writer.held["observation"].device.type == "meta"

@@ -125,3 +125,11 @@ def test_noise_goes_on_from_a_saved_state():
 def test_a_process_that_does_not_settle_is_refused(settings):
     with pytest.raises(ConfigError, match="theta"):
         OrnsteinUhlenbeckNoise(**settings)
+
+
+def test_saved_noise_follows_the_actions_to_their_device():
+    noise = OrnsteinUhlenbeckNoise(sigma=1.0)
+    noise.load_state_dict({"noise": torch.zeros(2, 1, 3)})
+    noise.reset(torch.zeros(2, dtype=torch.bool, device="meta"))
+    noise.load_state_dict({"noise": torch.zeros(2, 1, 3)})
+    assert noise(torch.zeros(2, 1, 3, device="meta"), seeded()).device.type == "meta"

@@ -443,3 +443,15 @@ def test_a_hundred_agents_learn():
         index=torch.arange(4),
     )
     assert torch.isfinite(torch.stack(list(agent.learn(batch).values()))).all()
+
+
+def test_last_observations_are_looked_at_before_they_are_learnt_from():
+    class Broken(PointWorld):
+        def look(self, reward=None, *, final=None, **flags):
+            if final is not None:
+                final = final.masked_fill(flags["truncated"][:, None, None], torch.nan)
+            return super().look(reward, final=final, **flags)
+
+    _, agent, _ = team_of_points()
+    with pytest.raises(DivergenceError, match="final_observation is not finite"):
+        go_on(ReplayLearner(Broken(), agent, seed=3), 10)

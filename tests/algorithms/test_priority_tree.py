@@ -175,3 +175,16 @@ def test_uniform_replay_ignores_errors():
     batch = buffer.sample(3, generator())
     buffer.update_priorities(batch.index, torch.ones(3))
     assert batch.weight.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_errors_that_are_not_finite_keep_draws_within_the_tree(broken):
+    """On a device a draw out of bounds would end the process before the loss can be looked at."""
+    tree = PriorityTree(100, torch.device("cpu"))
+    tree.set(torch.arange(100), torch.ones(100))
+    tree.set(torch.tensor([70, 99]), torch.tensor([broken, broken]))
+    position, priority = tree.draw(64, generator())
+    assert position.max() < 99
+    assert torch.equal(priority, torch.ones(64, dtype=torch.float64))
+    tree.set(torch.arange(100), torch.full((100,), broken))
+    assert (tree.draw(64, generator())[0] < 100).all()

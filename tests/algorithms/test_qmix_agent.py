@@ -434,3 +434,14 @@ def test_qmix_without_a_state_is_refused_and_vdn_is_not():
     QMIXAgent("team", OBS, ACT, QMIXConfig(mixer="vdn"), **settings)
     with pytest.raises(ConfigError, match="mixer='vdn'"):
         QMIXAgent("team", OBS, ACT, QMIXConfig(), **settings)
+
+
+@pytest.mark.parametrize("what", ["observation", "reward", "state"])
+def test_no_weight_moves_on_what_is_not_finite(what):
+    agent = make_agent(gradient_steps=3, learning_starts=2)
+    for step in make_steps(2):
+        agent.observe(step._replace(**{what: torch.full_like(getattr(step, what), torch.nan)}))
+    before = agent.policy_state()
+    with pytest.raises(DivergenceError, match=f"{what} is not finite"):
+        agent.update()
+    assert all(torch.equal(before[name], now) for name, now in agent.policy_state().items())

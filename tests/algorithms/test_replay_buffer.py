@@ -275,3 +275,33 @@ def test_episodes_are_followed_from_their_first_steps(seed, count, max_length, c
             ended = bool(step.terminated[env] | step.truncated[env])
             goes_on = step.alive[env] & (step.next_alive[env] | ended) & ~step.terminated[env]
             assert torch.equal(batch.discount[time, b], goes_on * 0.5)
+
+
+def test_no_read_goes_behind_what_is_filled(monkeypatch):
+    """A device does not forgive it, and a ring that still grows is shorter than its capacity."""
+    steps = {"capacity": 5000, "gamma": 0.9, "n_step": 3}
+    buffer, _ = filled(Stream(num_envs=1, end_probability=0.0), 1023, **steps)
+    on_host = buffer.sample(4000, generator())
+    episodes = buffer.sample_episodes(2, 1100, generator())
+    monkeypatch.setattr(buffer._ring.columns, "_on_host", False)
+    on_device = buffer.sample(4000, generator())
+    assert torch.equal(on_host.next_observation, on_device.next_observation)
+    assert torch.equal(on_host.reward, on_device.reward)
+    followed = buffer.sample_episodes(2, 1100, generator())
+    assert torch.equal(followed.observation, episodes.observation)
+    assert torch.equal(followed.reward, episodes.reward)
+
+
+@pytest.mark.parametrize(("first", "second"), [(4, 1), (4, 2), (1, 4)])
+def test_another_number_of_copies_is_refused(first, second):
+    buffer, _ = filled(Stream(num_envs=first), 3, capacity=40, gamma=0.9)
+    (step,) = Stream(num_envs=second).steps(1)
+    with pytest.raises(StateMismatchError, match=rf"\({second}, 2, 2\), but .* \({first}, 2, 2\)"):
+        buffer.add(step)
+    assert len(buffer) == 3 * first
+
+
+def test_priorities_are_not_forgotten_silently():
+    buffer, _ = filled(Stream(), 9, capacity=40, gamma=0.9, priority=PriorityConfig())
+    with pytest.raises(StateMismatchError, match="saved with priorities"):
+        ReplayBuffer(capacity=40, gamma=0.9).load_state_dict(buffer.state_dict())

@@ -145,3 +145,22 @@ def test_it_says_that_it_cannot_be_saved():
     adapter.load_state_dict(adapter.state_dict())
     with pytest.raises(ConfigError, match="another kind"):
         adapter.load_state_dict({"time": torch.zeros(1)})
+
+
+def test_no_action_leaves_the_bounds_by_rounding():
+    """In single precision low + (high - low) is beyond high for these."""
+    low, high = np.random.default_rng(0).random((2, 1000)).astype(np.float32) * [[-1], [3]]
+    space = Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+    assert (space.low + (space.high - space.low) > space.high).any()
+
+    class Strict(Counter):
+        action_space = space
+
+        def step(self, action):
+            assert self.action_space.contains(action)
+            return super().step(action)
+
+    adapter = GymnasiumAdapter(Strict, 1)
+    adapter.reset()
+    for end in (-1.0, 1.0):
+        adapter.step(torch.full((1, 1, 1000), end))

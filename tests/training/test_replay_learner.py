@@ -155,6 +155,28 @@ def test_numbers_that_are_not_finite_stop_play():
         learner.learn(100)
 
 
+def test_what_the_environment_did_wrong_is_not_blamed_on_the_loss():
+    """One bad reward, learnt from without measuring and forgotten when the loss is measured."""
+
+    class Broken(ConstantWorld):
+        steps = 0
+
+        def step(self, action):
+            record = super().step(action)
+            self.steps += 1
+            if self.steps == 1:
+                record.reward.fill_(torch.nan)
+            return record
+
+    config = DQNConfig(
+        learning_starts=1, train_frequency=1, batch_size=8, buffer_size=8, hidden_dims=(8,)
+    )
+    agent = DQNAgent("misled", 1, 2, config, seed=3)
+    learner = ReplayLearner(Broken(ending="truncated"), agent, seed=1, min_env_steps=64)
+    with pytest.raises(DivergenceError, match="reward is not finite"):
+        learner.learn(128)
+
+
 def test_episodes_are_counted_across_updates():
     world = ConstantWorld(ending="truncated")
     learner = ReplayLearner(world, Watcher(world, discrete=True, train_frequency=3), seed=0)
@@ -216,6 +238,22 @@ def test_what_cannot_be_restored_begins_episodes_not_shown_before():
     assert late.env_steps == 16
     first, resumed = agent.steps[0].observation, late_agent.steps[0].observation
     assert not torch.equal(first, resumed)
+
+
+def test_new_episodes_begin_without_the_memory_of_those_that_were_saved():
+    class Remembering(Watcher):
+        def begin_episodes(self, ended, *, deterministic=False):
+            self.calls.append(("begin", ended.tolist(), deterministic))
+
+    saved, agents = {}, []
+    for _ in range(2):
+        environment = GymnasiumAdapter("CartPole-v1", 2, seed=0)
+        agents.append(Remembering(environment, discrete=True))
+        learner = ReplayLearner(environment, agents[-1], seed=1)
+        if saved:
+            learner.load_state_dict(saved)
+        saved = learner.state_dict()
+    assert [agent.calls for agent in agents] == [[], [("begin", [True, True], False)]]
 
 
 def test_agents_that_observe_learn_from_a_replay():
