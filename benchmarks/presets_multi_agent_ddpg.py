@@ -15,8 +15,10 @@ import torch
 from mpe2 import simple_speaker_listener_v4, simple_spread_v3
 
 from benchmarks.measuring import RESULTS, write_report
-from rl.algorithms.maddpg_agent import MADDPGAgent, MADDPGConfig
+from rl.algorithms.base_algorithm import Policy
+from rl.algorithms.maddpg_config import MADDPGConfig
 from rl.environments.pettingzoo_adapter import PettingZooAdapter
+from rl.training.agents import make_agent
 from rl.training.replay_learner import ReplayLearner
 from utils.seeding import derive_seed
 
@@ -67,26 +69,7 @@ def make_environment(
     )
 
 
-def make_agent(environment: PettingZooAdapter, config: MADDPGConfig, seed: int) -> MADDPGAgent:
-    """Make a team for an environment.
-
-    Args:
-        environment: What it plays.
-        config: Settings.
-        seed: Of the team.
-    """
-    return MADDPGAgent(
-        "team",
-        environment.observation_size,
-        max(group.action.size for group in environment.groups),
-        config,
-        num_agents=environment.num_agents,
-        discrete=environment.groups[0].action.kind == "discrete",
-        seed=seed,
-    )
-
-
-def evaluate(agent: MADDPGAgent, environment: PettingZooAdapter, seed: int) -> float:
+def evaluate(agent: Policy, environment: PettingZooAdapter, seed: int) -> float:
     """Return the mean over episodes, one a copy, of the return of an agent.
 
     Args:
@@ -120,7 +103,7 @@ def main() -> None:
     config = dataclasses.replace(CONFIGS[world], variant=arguments.variant)
     environment = make_environment(world, COPIES, seed, continuous=arguments.continuous)
     tests = make_environment(world, EVALUATION_EPISODES, seed, continuous=arguments.continuous)
-    agent = make_agent(environment, config, seed)
+    agent = make_agent(config, environment, seed=seed)
     learner = ReplayLearner(environment, agent, seed=seed)
     curve: list[dict[str, float]] = []
     cpu, wall = 0.0, 0.0
