@@ -89,7 +89,7 @@ def run_ours(cell: Cell, env_steps: int, seed: int) -> Row:
     """
     measure = Measure(env_steps=env_steps, every=env_steps, episodes=1, final_episodes=EPISODES)
     return train_and_score(
-        make_world(cell), MULTI_AGENT[f"{cell.world}-{cell.algorithm}"], measure, seed=seed
+        make_world(cell.world), MULTI_AGENT[f"{cell.world}-{cell.algorithm}"], measure, seed=seed
     )
 
 
