@@ -16,7 +16,7 @@ from orchestration.jobs import Desired, Job
 from orchestration.tasks import TRAIN, make_train_spec
 from utils.clock import new_id
 from utils.logs import log_context
-from utils.persistence import run_queries
+from utils.persistence import run_filter, run_queries
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
@@ -120,7 +120,7 @@ class Orchestrator:
             limit: At most so many.
         """
         async with self._parts.database.read() as connection:
-            return await run_queries.list_runs(connection, experiment=experiment, limit=limit)
+            return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
 
     async def run(self, run_id: str) -> RunDetails:
         """Load a run with its newest metrics, evaluations and models.

@@ -296,6 +296,7 @@ def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
         job_id=job.id,
         total_env_steps=spec.config.total_env_steps,
         code_commit=provenance.code_commit,
+        code_dirty=provenance.code_dirty,
         versions=provenance.versions,
     )
 

@@ -33,7 +33,8 @@ class SqlRegistryStore:
 
     async def list_agents(self) -> list[str]:
         """Return all names, sorted."""
-        query = select(model_version.c.agent).distinct().order_by(model_version.c.agent)
+        query = select(model_version.c.agent).where(model_version.c.deleted_at.is_(None))
+        query = query.distinct().order_by(model_version.c.agent)
         async with self._database.read() as connection:
             return list(await connection.scalars(query))
 
@@ -123,7 +124,7 @@ async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRec
             model_version.c.run_id,
             model_version.c.created_at,
         )
-        .where(model_version.c.agent == agent)
+        .where(model_version.c.agent == agent, model_version.c.deleted_at.is_(None))
         .order_by(model_version.c.version)
     )
     return [ArtifactRecord(**row) for row in (await connection.execute(query)).mappings()]

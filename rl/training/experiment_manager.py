@@ -15,6 +15,7 @@ from utils.clock import Clock, SystemClock, new_id
 from utils.config import from_json, to_json
 from utils.persistence.engine import Database
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.run_filter import list_runs
 from utils.persistence.run_log import NewRun, RunState, add_metrics, create_run, set_run_state
 from utils.persistence.run_queries import (
     MetricPoint,
@@ -23,7 +24,6 @@ from utils.persistence.run_queries import (
     StoredCheckpoint,
     get_run,
     list_checkpoints,
-    list_runs,
     read_curve,
 )
 
@@ -76,6 +76,7 @@ class ExperimentManager:
             config=to_json(config),
             total_env_steps=config.total_env_steps,
             code_commit=provenance.code_commit,
+            code_dirty=provenance.code_dirty,
             versions=provenance.versions,
         )
         async with self._database.write() as connection:

@@ -19,6 +19,8 @@ class Provenance:
 
     code_commit: str
     """Empty outside a git checkout."""
+    code_dirty: bool | None
+    """Whether a Python file differs from that commit; None outside a git checkout."""
     versions: Mapping[str, str]
 
 
@@ -26,8 +28,12 @@ class Provenance:
 def read_provenance() -> Provenance:
     """Ask git and the installed packages; the answer of the first call stands for the process."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if _is_installed(name)}
+    commit = _ask_git("rev-parse", "HEAD")
+    changes = _ask_git("status", "--porcelain", "--", ":/*.py") if commit else None
     return Provenance(
-        code_commit=_commit(), versions={"python": platform.python_version(), **versions}
+        code_commit=commit or "",
+        code_dirty=None if changes is None else bool(changes),
+        versions={"python": platform.python_version(), **versions},
     )
 
 
@@ -35,15 +41,15 @@ def _is_installed(package: str) -> bool:
     return next(iter(importlib.metadata.distributions(name=package)), None) is not None
 
 
-def _commit() -> str:
+def _ask_git(*words: str) -> str | None:
     try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607  # the user's own git
+        asked = subprocess.run(  # noqa: S603  # words of ours only
+            ["git", *words],  # noqa: S607  # the user's own git
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=False,
         )
     except OSError:
-        return ""
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None

@@ -41,8 +41,9 @@ from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import experiments, jobs, registry
 from utils.persistence.engine import open_database
+from utils.persistence.run_filter import list_runs
 from utils.persistence.run_log import RunState
-from utils.persistence.run_queries import get_run, list_runs
+from utils.persistence.run_queries import get_run
 
 pytestmark = pytest.mark.anyio
 CONFIG = TrainingConfig(total_episodes=4, num_envs=2, experiment_name="q", seed=7)
