@@ -32,6 +32,13 @@ from utils.clock import Clock, new_id
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.run_facts import (
+    Relation,
+    RunLineage,
+    RunParent,
+    add_data,
+    add_parents,
+)
 from utils.persistence.run_log import (
     NewRun,
     RunState,
@@ -39,6 +46,8 @@ from utils.persistence.run_log import (
     add_metrics,
     adopt_checkpoints,
     create_run,
+    keep_checkpoints,
+    score_checkpoint,
     set_run_stage,
     set_run_state,
 )
@@ -79,6 +88,8 @@ class TrainSpec:
     """Folder of the artifact store."""
     run_root: str
     """Folder of the runs' folders."""
+    rerun_of: str | None = None
+    """The run whose settings and seed this one repeats, if any."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a run.
@@ -115,13 +126,16 @@ class TrainSpec:
         return from_json(cls, values)
 
 
-def make_train_spec(config: TrainingConfig, *, output_dir: Path, clock: Clock) -> TrainSpec:
+def make_train_spec(
+    config: TrainingConfig, *, output_dir: Path, clock: Clock, rerun_of: str | None = None
+) -> TrainSpec:
     """Return the spec of a new run.
 
     Args:
         config: What to train.
         output_dir: Folder of all generated state.
         clock: Tells the run's age.
+        rerun_of: The run whose settings and seed it repeats, if any.
     """
     root = output_dir.absolute()
     return TrainSpec(
@@ -129,6 +143,7 @@ def make_train_spec(config: TrainingConfig, *, output_dir: Path, clock: Clock) -
         run_id=new_id(clock),
         artifact_root=str(root / "artifacts"),
         run_root=str(root / "runs"),
+        rerun_of=rerun_of,
     )
 
 
@@ -234,7 +249,7 @@ class TrainSink:
     async def event(
         self, connection: AsyncConnection, job: Job, type_: str, payload: Mapping[str, Any]
     ) -> None:
-        """Keep evaluations and stages; anything else stays in the outbox only.
+        """Keep what says more of the run; anything else stays in the outbox only.
 
         Args:
             connection: The open transaction.
@@ -251,6 +266,14 @@ class TrainSink:
             env_steps, stage = payload["env_steps"], payload["stage"]
             await set_run_stage(connection, run.run_id, stage)
             self._tell(StageChanged(run=run, env_steps=env_steps, stage=stage))
+        elif type_ == "checkpoints_kept":
+            step, score, fence = payload["env_steps"], payload["score"], job.fence
+            await score_checkpoint(connection, run.run_id, step, fence=fence, score=score)
+            await keep_checkpoints(connection, run.run_id, payload["kept"], fence=fence)
+        elif type_ == "lineage":
+            lineage = from_json(RunLineage, payload)
+            await add_parents(connection, run.run_id, lineage.parents)
+            await add_data(connection, run.run_id, lineage.data)
 
     async def finished(
         self, connection: AsyncConnection, job: Job, result: Mapping[str, Any]
@@ -287,6 +310,7 @@ def make_registry(clock: Clock, *, events: TrainingEvents | None = None) -> dict
 
 
 def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
+    parents = [] if spec.rerun_of is None else [spec.rerun_of]
     return NewRun(
         id=spec.run_id,
         experiment=spec.config.experiment_name,
@@ -297,6 +321,7 @@ def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
         total_env_steps=spec.config.total_env_steps,
         code_commit=provenance.code_commit,
         code_dirty=provenance.code_dirty,
+        parents=tuple(RunParent(relation=Relation.RERUN, run_id=run_id) for run_id in parents),
         versions=provenance.versions,
     )
 

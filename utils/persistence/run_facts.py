@@ -60,6 +60,14 @@ class RunData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunLineage:
+    """What a training says of itself once it knows: told again it changes nothing."""
+
+    parents: tuple[RunParent, ...] = ()
+    data: tuple[RunData, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunArtifact:
     """A file of a run that the artifact store holds."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -287,15 +288,35 @@ async def keep_checkpoints(
     Args:
         connection: An open write transaction.
         run_id: Which run.
-        kept: Paths of all manifests that are still there.
+        kept: Paths of all manifests of the run that are still there; only their names count.
         fence: Number of the attempt; it removes no files of later ones.
     """
     table = checkpoint
-    await connection.execute(
-        update(table)
-        .where(table.c.run_id == run_id, table.c.fence <= fence, table.c.path.not_in(list(kept)))
-        .values(state="deleted")
-    )
+    names = {PurePath(path).name for path in kept}
+    mine = (table.c.run_id == run_id) & (table.c.state == "ready") & (table.c.fence <= fence)
+    rows = await connection.execute(select(table.c.id, table.c.path).where(mine))
+    gone = [row.id for row in rows if PurePath(row.path).name not in names]
+    if gone:
+        await connection.execute(
+            update(table).where(table.c.id.in_(gone)).values(state="deleted", pinned=False)
+        )
+
+
+async def score_checkpoint(
+    connection: AsyncConnection, run_id: str, step: int, *, fence: int, score: float | None
+) -> None:
+    """Write how good the policy of a recorded checkpoint is.
+
+    Args:
+        connection: An open write transaction.
+        run_id: Which run.
+        step: Of the checkpoint.
+        fence: Of the attempt that wrote it.
+        score: Higher is better; None if it was not evaluated.
+    """
+    table = checkpoint
+    mine = (table.c.run_id == run_id) & (table.c.step == step) & (table.c.fence == fence)
+    await connection.execute(update(table).where(mine).values(score=score))
 
 
 def json_safe(value: Any) -> Any:
