@@ -37,6 +37,26 @@ def read_provenance() -> Provenance:
     )
 
 
+def tell_code_difference(code_commit: str, *, code_dirty: bool | None, now: Provenance) -> str:
+    """Say in a sentence how today's code differs from that of a run; empty if it does not.
+
+    Args:
+        code_commit: Of the run.
+        code_dirty: Whether its code differed from that commit; None if nobody knows.
+        now: Of this process.
+    """
+    if not code_commit or not now.code_commit:
+        return "The commit of the code is not known: the numbers may differ."
+    if code_commit != now.code_commit:
+        return (
+            f"The code is at {now.code_commit[:12]}, the run was made at {code_commit[:12]}: "
+            "the numbers may differ."
+        )
+    if code_dirty is not False or now.code_dirty is not False:
+        return f"The code has changes beside commit {code_commit[:12]}: the numbers may differ."
+    return ""
+
+
 def _is_installed(package: str) -> bool:
     return next(iter(importlib.metadata.distributions(name=package)), None) is not None
 

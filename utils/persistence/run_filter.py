@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import operator
+import contextlib
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from utils.persistence.run_queries import RunSummary, check_limit, summaries, to
 MAX_RUNS = 1000
 BEST_SCORE = "best_score"
 """Not a metric: the highest validation score of the run."""
-OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+COMPARISONS = (">=", "<=", ">", "<")
+HOW_TO_WRITE = "write METRIC>=NUMBER; also <=, > and <"
 THRESHOLD = re.compile(r"\s*([^<>=\s]+)\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 
@@ -33,6 +35,15 @@ class Threshold:
     """One of `>= <= > <`."""
     value: float
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be compared.
+
+        Raises:
+            ConfigError: The comparison is unknown, or the value not finite.
+        """
+        if self.comparison not in COMPARISONS or not math.isfinite(self.value):
+            raise ConfigError(f"{self.metric}{self.comparison}{self.value}: {HOW_TO_WRITE}")
+
     @classmethod
     def parse(cls, text: str) -> Threshold:
         """Read a threshold as people write it.
@@ -44,12 +55,11 @@ class Threshold:
             ConfigError: It is none.
         """
         match = THRESHOLD.fullmatch(text)
-        try:
-            if match is not None:
-                return cls(metric=match[1], comparison=match[2], value=float(match[3]))
-        except ValueError:
-            match = None
-        raise ConfigError(f"threshold {text!r}: write METRIC>=NUMBER; also <=, > and <")
+        if match is not None:
+            metric, comparison, number = match.groups()
+            with contextlib.suppress(ValueError):
+                return cls(metric=metric, comparison=comparison, value=float(number))
+        raise ConfigError(f"threshold {text!r}: {HOW_TO_WRITE}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +154,11 @@ def _has_tag(name: str) -> ColumnElement[bool]:
 
 
 def _passes(threshold: Threshold) -> ColumnElement[bool]:
-    compare: Any = OPERATORS[threshold.comparison]
-    if threshold.metric == BEST_SCORE:
-        return compare(tables.run.c.best_score, threshold.value)
     newest = tables.metric_latest
-    return _exists(
-        newest, newest.c.key == threshold.metric, compare(newest.c.value, threshold.value)
-    )
+    is_best = threshold.metric == BEST_SCORE
+    column = tables.run.c.best_score if is_best else newest.c.value
+    passes = column.op(threshold.comparison, is_comparison=True)(threshold.value)
+    return passes if is_best else _exists(newest, newest.c.key == threshold.metric, passes)
 
 
 def _mentions(text: str) -> ColumnElement[bool]:

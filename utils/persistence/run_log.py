@@ -129,10 +129,11 @@ async def create_run(connection: AsyncConnection, run: NewRun, *, clock: Clock) 
         "total_env_steps": run.total_env_steps,
         "created_at": clock.now(),
     }
-    added = await connection.execute(insert(tables.run).values(row).on_conflict_do_nothing())
+    new = insert(tables.run).values(row).on_conflict_do_nothing()
+    added = await connection.execute(new.execution_options(preserve_rowcount=True))
     if added.rowcount == 0:
         return False
-    params = [{"run_id": run.id, "key": key, "value": value} for key, value in _flat(config)]
+    params = [{"run_id": run.id, "key": key, "value": value} for key, value in flatten(config)]
     if params:
         await connection.execute(insert(tables.param).on_conflict_do_nothing(), params)
     await add_parents(connection, run.id, run.parents)
@@ -334,6 +335,20 @@ def json_safe(value: Any) -> Any:
     return value
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Yield the settings of a configuration as text, inner ones by dotted names.
+
+    Args:
+        config: Plain JSON.
+        prefix: Before each name.
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
 async def _raise_best_score(connection: AsyncConnection, run_id: str, score: float) -> None:
     table = tables.run
     is_better = table.c.best_score.is_(None) | (table.c.best_score < score)
@@ -361,13 +376,5 @@ def _keep_newest() -> Any:
     return line.on_conflict_do_update(
         index_elements=[table.c.run_id, table.c.key],
         set_={name: line.excluded[name] for name in ("step", "value", "at")},
-        where=table.c.step <= line.excluded.step,
+        where=table.c.step < line.excluded.step,  # a step told again keeps its first value
     )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
