@@ -14,6 +14,7 @@ from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.jobs import Desired, Job
 from orchestration.tasks import TRAIN, make_train_spec
+from rl.training.run_removal import keep_promoted
 from utils.clock import new_id
 from utils.logs import log_context
 from utils.persistence import run_filter, run_queries
@@ -73,7 +74,12 @@ class Orchestrator:
         self._desk = _Desk(parts.registry, parts.serving_metrics, parts.clock)
 
     async def submit_training(
-        self, config: TrainingConfig, *, dedupe_key: str | None = None, priority: int = 0
+        self,
+        config: TrainingConfig,
+        *,
+        dedupe_key: str | None = None,
+        priority: int = 0,
+        rerun_of: str | None = None,
     ) -> Job:
         """Queue a training run.
 
@@ -81,8 +87,12 @@ class Orchestrator:
             config: What to train.
             dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
             priority: Higher ones start first.
+            rerun_of: The run whose settings and seed it repeats, if any.
         """
-        spec = make_train_spec(config, output_dir=self._parts.output_dir, clock=self._parts.clock)
+        parts = self._parts
+        spec = make_train_spec(
+            config, output_dir=parts.output_dir, clock=parts.clock, rerun_of=rerun_of
+        )
         job = await self._store.submit(
             TRAIN.kind,
             spec.to_json(),
@@ -275,7 +285,9 @@ class Orchestrator:
         versions = (await self.agent(agent)).versions
         number = versions[-1].version if version == "latest" else version
         await self._parts.registry.promote(agent, number, alias=alias, reason=reason)
-        return next(record for record in versions if record.version == number)
+        promoted = next(record for record in versions if record.version == number)
+        await keep_promoted(self._parts.database, promoted.sha256)
+        return promoted
 
     async def invoke(
         self,

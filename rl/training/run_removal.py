@@ -5,6 +5,7 @@ Killed anywhere, the next collection goes on: rows leave only after their files.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from rl.training.checkpoint_files import PIN, TENSORS
+from rl.training.checkpoint_files import PIN, TENSORS, pin
 from rl.training.run_places import RunPlaces, check_at_rest
 from utils.errors import ConfigError
 from utils.persistence import run_removal as rows
@@ -63,6 +64,22 @@ async def delete_run(database: Database, run_id: str, *, confirm: str, clock: Cl
     async with database.write() as connection:
         check_at_rest(await get_run(connection, run_id), clock)
         await rows.mark_run(connection, run_id, clock.now())
+
+
+async def keep_promoted(database: Database, artifact_sha256: str) -> None:
+    """Pin the checkpoint that a model was exported from, if it is still there.
+
+    Args:
+        database: Knows the model.
+        artifact_sha256: Of the model.
+    """
+    async with database.read() as connection:
+        files = await rows.list_files_behind(connection, artifact_sha256)
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            await anyio.to_thread.run_sync(pin, Path(file.path))
+    async with database.write() as connection:
+        await rows.pin_checkpoints(connection, [file.path for file in files])
 
 
 async def collect_garbage(

@@ -205,15 +205,34 @@ async def list_checkpoint_files(connection: AsyncConnection, run_id: str) -> lis
     return [CheckpointFile(**row) for row in rows]
 
 
-async def pin_checkpoints(connection: AsyncConnection, run_id: str, paths: Collection[str]) -> None:
+async def list_files_behind(
+    connection: AsyncConnection, artifact_sha256: str
+) -> list[CheckpointFile]:
+    """List the recorded checkpoints that a model was exported from; usually one.
+
+    Args:
+        connection: An open transaction.
+        artifact_sha256: Of the model.
+    """
+    card = await connection.scalar(
+        select(artifact.c.card).where(artifact.c.sha256 == artifact_sha256)
+    )
+    query = select(checkpoint.c.path, checkpoint.c.sha256)
+    sha256 = str((card or {}).get("checkpoint_sha256", ""))
+    rows = await connection.execute(
+        query.where(checkpoint.c.sha256 == sha256, checkpoint.c.state == "ready")
+    )
+    return [CheckpointFile(**row) for row in rows.mappings()]
+
+
+async def pin_checkpoints(connection: AsyncConnection, paths: Collection[str]) -> None:
     """Note that checkpoints are kept for good.
 
     Args:
         connection: An open write transaction.
-        run_id: Which run.
         paths: Of their manifests.
     """
-    mine = (checkpoint.c.run_id == run_id) & checkpoint.c.path.in_(list(paths))
+    mine = checkpoint.c.path.in_(list(paths))
     await connection.execute(update(checkpoint).where(mine).values(pinned=True))
 
 
