@@ -166,6 +166,7 @@ def _make_paths_relative(rows: Mapping[str, Any], folder: Path) -> None:
             row["path"] = place.absolute().relative_to(folder.absolute()).as_posix()
         else:  # removed, or kept where this database keeps nothing
             row.update(path="", state="deleted", pinned=False)
+    rows["beside"]["checkpoint"].sort(key=lambda row: (row["fence"], row["step"]))
 
 
 def _files_of(folder: Path) -> dict[str, Path]:

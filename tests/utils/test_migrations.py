@@ -20,8 +20,10 @@ MODEL = {"agent": "trader", "created_at": AT}
 FILE = {"kind": "policy", "size_bytes": 3, "created_at": AT}
 ROWS = {
     "experiment": [{"id": "e", "name": "question", "created_at": AT}],
-    "run": [{**RUN, "id": "r1", "config": {"seed": 1}, "versions": {}}]
-    + [{**RUN, "id": "r2", "config": {}, "versions": {}}],
+    "run": [
+        {**RUN, "id": "r1", "config": {"seed": 1}, "versions": {}},
+        {**RUN, "id": "r2", "config": {}, "versions": {}},
+    ],
     "metric": [{"run_id": "r1", "key": "loss", "step": 3, "value": 0.5, "at": AT}],
     "evaluation": [
         {"run_id": "r1", "env_steps": step, "name": name, "scores": scores, "created_at": AT}
@@ -34,8 +36,13 @@ ROWS = {
     ],
     "checkpoint": [
         {
-            "run_id": "r1", "step": 3, "path": "/x", "sha256": "c" * 64, "size_bytes": 1,
-            "state": "ready", "created_at": AT,
+            "run_id": "r1",
+            "step": 3,
+            "path": "/x",
+            "sha256": "c" * 64,
+            "size_bytes": 1,
+            "state": "ready",
+            "created_at": AT,
         }
     ],
     "artifact": [{**FILE, "sha256": digit * 64, "run_id": "r1", "card": {}} for digit in "ab"],
