@@ -10,14 +10,17 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from rl.training.provenance import Provenance, tell_code_difference
 from rl.training.run_places import RunBusyError
 from rl.training.run_removal import mark_garbage, sweep_garbage
+from rl.training.training_config import TrainingConfig
 from tests.postgres import missing, open_server_database, run_server
 from tests.training.shelf import AGENT, Shelf
 from utils.errors import ConfigError
 from utils.persistence import experiments, jobs, registry
+from utils.persistence import run_removal as rows
 from utils.persistence.engine import open_database
-from utils.persistence.run_facts import RunData, RunLineage, add_data
+from utils.persistence.run_facts import Relation, RunData, RunLineage, add_data
 from utils.persistence.run_filter import RunFilter, Threshold
 from utils.persistence.run_log import RunState, add_metrics
 from utils.persistence.run_queries import RunNotFoundError, get_run, list_checkpoints
@@ -278,6 +281,65 @@ async def test_what_no_row_knows_is_marked_first_and_swept_later(opened):
         assert await list_tombstones(connection, Kind.ARTIFACT) == []
 
 
+@pytest.mark.parametrize("phase", ["drop_run", "list_wanted_artifacts"])
+async def test_a_sweep_that_is_stopped_halfway_is_finished_by_the_next(opened, monkeypatch, phase):
+    await opened.add_run("r1")
+    await opened.add_run("r2")
+    await opened.fill("r1")
+    await opened.fill("r2", policy=b"another")
+    kept = {name: content for name, content in opened.files().items() if "r1" not in name}
+    kept = {name: content for name, content in kept.items() if content != b"a policy"}
+    await opened.shelf.delete("r1", confirm="r1")
+    opened.clock.advance(GRACE.total_seconds() + 1)
+    until = opened.clock.now() - GRACE
+
+    async def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, phase, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            await sweep_garbage(opened.database, opened.places, until=until)
+    left = opened.files()
+    assert {name: left.get(name) for name in kept} == kept
+    assert (await ids(opened)) == ["r2"]
+    await opened.shelf.collect(grace=GRACE)
+    assert opened.files() == kept
+    assert await count(opened, experiments.run) == 1
+
+
+async def test_a_rerun_has_the_same_settings_and_its_parent(opened):
+    config = TrainingConfig(total_episodes=10, num_envs=2, seed=7)
+    first = await opened.manager.open_run(config)
+    again = await opened.manager.open_rerun(first)
+    assert again.config == config
+    async with opened.database.read() as connection:
+        ours, theirs = await get_run(connection, first), await get_run(connection, again.run_id)
+    assert ours.config == theirs.config
+    assert ours.code_commit == theirs.code_commit != ""
+    assert [(one.relation, one.run_id) for one in theirs.facts.parents] == [(Relation.RERUN, first)]
+
+
+CODE = Provenance(code_commit="a" * 40, code_dirty=False, versions={})
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "now", "said"),
+    [
+        ("a" * 40, False, CODE, ""),
+        ("b" * 40, False, CODE, "the run was made at bbbbbbbbbbbb"),
+        ("a" * 40, True, CODE, "has changes beside commit"),
+        ("a" * 40, None, CODE, "has changes beside commit"),
+        ("a" * 40, False, replace(CODE, code_dirty=True), "has changes beside commit"),
+        ("", None, CODE, "not known"),
+        ("a" * 40, False, replace(CODE, code_commit=""), "not known"),
+    ],
+)
+def test_other_code_is_told(commit, dirty, now, said):
+    told = tell_code_difference(commit, code_dirty=dirty, now=now)
+    assert (said in told) if said else told == ""
+
+
 async def test_bytes_that_are_put_again_between_the_phases_stay(opened):
     orphan = opened.places.artifacts.put(b"nobody's")
     await mark_garbage(opened.database, opened.places, clock=opened.clock)
@@ -306,7 +368,3 @@ async def test_a_deleted_models_number_is_not_reused_and_its_bytes_can_return(op
 async def test_grace_is_not_negative(opened):
     with pytest.raises(ConfigError, match="grace"):
         await opened.shelf.collect(grace=-GRACE)
-
-
-def test_filters_are_plain_records():
-    assert replace(RunFilter(), text="x") != RunFilter()
