@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from data.scenario import BankConfig, ScenarioBank
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.artifacts import PolicyCard

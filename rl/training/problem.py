@@ -13,7 +13,7 @@ from rl.deployment.exporters import ExportableAgent
 from rl.environments.lockstep import LockstepEnvironment
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.players import Player
-from rl.training.agents import LearningConfig
+from rl.training.learning_settings import LearningConfig
 from utils.errors import ConfigError
 
 Parameters = tuple[Figure, ...]
