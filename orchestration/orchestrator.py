@@ -13,8 +13,7 @@ from ai_agents.cards import AgentCard, describe
 from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.jobs import Desired, Job
-from orchestration.tasks import TRAIN, make_train_spec
-from rl.training.run_removal import keep_promoted
+from orchestration.tasks import TRAIN, find_start_point, make_train_spec
 from utils.clock import new_id
 from utils.logs import log_context
 from utils.persistence import run_filter, run_queries
@@ -88,11 +87,15 @@ class Orchestrator:
             dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
             priority: Higher ones start first.
             rerun_of: The run whose settings and seed it repeats, if any.
+
+        Raises:
+            RunNotFoundError: `config.init_from` names no run.
+            ConfigError: It names a run without a checkpoint, or no version of an agent.
         """
-        parts = self._parts
-        spec = make_train_spec(
-            config, output_dir=parts.output_dir, clock=parts.clock, rerun_of=rerun_of
-        )
+        async with self._parts.database.read() as connection:
+            init = await find_start_point(connection, config)
+        folder, clock = self._parts.output_dir, self._parts.clock
+        spec = make_train_spec(config, output_dir=folder, clock=clock, init=init, rerun_of=rerun_of)
         job = await self._store.submit(
             TRAIN.kind,
             spec.to_json(),
@@ -285,9 +288,7 @@ class Orchestrator:
         versions = (await self.agent(agent)).versions
         number = versions[-1].version if version == "latest" else version
         await self._parts.registry.promote(agent, number, alias=alias, reason=reason)
-        promoted = next(record for record in versions if record.version == number)
-        await keep_promoted(self._parts.database, promoted.sha256)
-        return promoted
+        return next(record for record in versions if record.version == number)
 
     async def invoke(
         self,

@@ -52,6 +52,7 @@ from utils.persistence.run_log import (
     set_run_state,
 )
 from utils.persistence.run_queries import find_run_of_job
+from utils.persistence.warm_start import find_start
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -78,6 +79,35 @@ _WITH_ERROR = {JobState.RETRY_WAIT, JobState.FAILED, JobState.DEAD}
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartPoint:
+    """A checkpoint whose best policy a new run begins with."""
+
+    path: str
+    sha256: str
+    run_id: str = ""
+    """Whose it is."""
+
+
+async def find_start_point(
+    connection: AsyncConnection, config: TrainingConfig
+) -> StartPoint | None:
+    """Return what `config.init_from` means now, if it names anything.
+
+    Args:
+        connection: An open transaction.
+        config: What is going to be trained.
+
+    Raises:
+        RunNotFoundError: It names no run.
+        ConfigError: It names a run without a checkpoint, or no version of an agent.
+    """
+    if config.init_from is None:
+        return None
+    found = await find_start(connection, config.init_from)
+    return StartPoint(path=found.path, sha256=found.sha256, run_id=found.run_id)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """What a training job is told, version 1."""
 
@@ -88,6 +118,8 @@ class TrainSpec:
     """Folder of the artifact store."""
     run_root: str
     """Folder of the runs' folders."""
+    init: StartPoint | None = None
+    """What `config.init_from` meant when the job was submitted."""
     rerun_of: str | None = None
     """The run whose settings and seed this one repeats, if any."""
 
@@ -127,7 +159,12 @@ class TrainSpec:
 
 
 def make_train_spec(
-    config: TrainingConfig, *, output_dir: Path, clock: Clock, rerun_of: str | None = None
+    config: TrainingConfig,
+    *,
+    output_dir: Path,
+    clock: Clock,
+    init: StartPoint | None = None,
+    rerun_of: str | None = None,
 ) -> TrainSpec:
     """Return the spec of a new run.
 
@@ -135,6 +172,7 @@ def make_train_spec(
         config: What to train.
         output_dir: Folder of all generated state.
         clock: Tells the run's age.
+        init: What `config.init_from` means now.
         rerun_of: The run whose settings and seed it repeats, if any.
     """
     root = output_dir.absolute()
@@ -143,6 +181,7 @@ def make_train_spec(
         run_id=new_id(clock),
         artifact_root=str(root / "artifacts"),
         run_root=str(root / "runs"),
+        init=init,
         rerun_of=rerun_of,
     )
 
@@ -310,7 +349,12 @@ def make_registry(clock: Clock, *, events: TrainingEvents | None = None) -> dict
 
 
 def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
-    parents = [] if spec.rerun_of is None else [spec.rerun_of]
+    parents: list[RunParent] = []
+    if spec.rerun_of is not None:
+        parents.append(RunParent(relation=Relation.RERUN, run_id=spec.rerun_of))
+    if spec.init is not None:
+        start = {"run_id": spec.init.run_id, "checkpoint_sha256": spec.init.sha256}
+        parents.append(RunParent(relation=Relation.INIT_FROM, **start))
     return NewRun(
         id=spec.run_id,
         experiment=spec.config.experiment_name,
@@ -321,7 +365,7 @@ def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
         total_env_steps=spec.config.total_env_steps,
         code_commit=provenance.code_commit,
         code_dirty=provenance.code_dirty,
-        parents=tuple(RunParent(relation=Relation.RERUN, run_id=run_id) for run_id in parents),
+        parents=tuple(parents),
         versions=provenance.versions,
     )
 

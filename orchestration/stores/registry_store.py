@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ai_agents.registry_store import ArtifactRecord
+from rl.training.run_removal import keep_promoted
 from utils.errors import ConfigError
 from utils.persistence.experiments import run
 from utils.persistence.model_log import NewArtifact, register_model
@@ -93,7 +94,7 @@ class SqlRegistryStore:
         return next(record for record in versions if record.version == version)
 
     async def set_alias(self, agent: str, alias: str, version: int, *, reason: str) -> None:
-        """Let an alias mean a version from now on, and remember why.
+        """Let an alias mean a version from now on, remember why, and keep its checkpoint.
 
         Args:
             agent: Its name.
@@ -113,6 +114,7 @@ class SqlRegistryStore:
             await connection.execute(moved)
             line = {**row, "previous_version": previous, "reason": reason}
             await connection.execute(insert(alias_history), line)
+        await keep_promoted(self._database, agent, version)
 
 
 async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRecord]:

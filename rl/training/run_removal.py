@@ -66,15 +66,16 @@ async def delete_run(database: Database, run_id: str, *, confirm: str, clock: Cl
         await rows.mark_run(connection, run_id, clock.now())
 
 
-async def keep_promoted(database: Database, artifact_sha256: str) -> None:
+async def keep_promoted(database: Database, agent: str, version: int) -> None:
     """Pin the checkpoint that a model was exported from, if it is still there.
 
     Args:
         database: Knows the model.
-        artifact_sha256: Of the model.
+        agent: Whose model.
+        version: Which of its versions.
     """
     async with database.read() as connection:
-        files = await rows.list_files_behind(connection, artifact_sha256)
+        files = await rows.list_files_behind(connection, agent, version)
     for file in files:
         with contextlib.suppress(FileNotFoundError):
             await anyio.to_thread.run_sync(pin, Path(file.path))

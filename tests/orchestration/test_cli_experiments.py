@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from orchestration.app import Settings, open_application
-from rl.training.run_removal import keep_promoted
+from orchestration.stores.registry_store import SqlRegistryStore
 from tests.orchestration.test_cli import Shell
-from tests.training.shelf import Shelf
+from tests.training.shelf import AGENT, Shelf
 from utils.persistence.experiments import run
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import list_checkpoints
@@ -141,8 +140,9 @@ def test_promotion_pins_the_checkpoint(tmp_path):
         shelf = Shelf(application.database, application.settings.var)
         await shelf.add_run()
         first, *_ = await shelf.fill()
-        model = hashlib.sha256(b"a policy").hexdigest()
-        await keep_promoted(application.database, model)
+        artifacts = shelf.places.artifacts
+        registry = SqlRegistryStore(application.database, artifacts, shelf.clock)
+        await registry.set_alias(AGENT, "champion", 1, reason="best")
         async with application.database.read() as connection:
             rows = await list_checkpoints(connection, "r1")
         return Path(first.path), {row.step for row in rows if row.pinned}

@@ -79,6 +79,7 @@ class StoredCheckpoint:
     created_at: datetime
     score: float | None = None
     pinned: bool = False
+    run_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,16 +206,20 @@ async def list_checkpoint_files(connection: AsyncConnection, run_id: str) -> lis
 
 
 async def list_files_behind(
-    connection: AsyncConnection, artifact_sha256: str
+    connection: AsyncConnection, agent: str, version: int
 ) -> list[CheckpointFile]:
     """List the recorded checkpoints that a model was exported from; usually one.
 
     Args:
         connection: An open transaction.
-        artifact_sha256: Of the model.
+        agent: Whose model.
+        version: Which of its versions.
     """
+    model = model_version
     card = await connection.scalar(
-        select(artifact.c.card).where(artifact.c.sha256 == artifact_sha256)
+        select(artifact.c.card)
+        .join(model, model.c.artifact_sha256 == artifact.c.sha256)
+        .where(model.c.agent == agent, model.c.version == version)
     )
     query = select(checkpoint.c.path, checkpoint.c.sha256)
     sha256 = str((card or {}).get("checkpoint_sha256", ""))
