@@ -27,10 +27,12 @@ from utils.persistence.run_facts import (
     add_data,
     add_parents,
 )
+from utils.persistence.run_filter import EVERYTHING, RunFilter
 from utils.persistence.run_log import NewRun, RunState, add_metrics, create_run, set_run_state
 from utils.persistence.run_queries import (
     MetricPoint,
     RunDetails,
+    RunSummary,
     StoredCheckpoint,
     get_run,
     list_checkpoints,
@@ -195,6 +197,15 @@ class ExperimentManager:
             await self._write_rest(connection, run_id)
             await set_run_state(connection, run_id, RunState.FAILED, clock=self._clock, error=text)
         self._say_ended(run_id, RunState.FAILED)
+
+    async def runs(self, wanted: RunFilter = EVERYTHING, *, limit: int = 100) -> list[RunSummary]:
+        """List the runs that fit, newest first; `shelf.find` goes on with the next page.
+
+        Args:
+            wanted: Which.
+            limit: At most so many.
+        """
+        return await self.shelf.find(wanted, limit=limit)
 
     async def run(self, run_id: str) -> RunDetails:
         """Load all that is known of a run but its curves.
