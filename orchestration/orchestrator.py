@@ -90,18 +90,15 @@ class Orchestrator:
 
         Raises:
             RunNotFoundError: `config.init_from` names no run.
-            ConfigError: It names a run without a checkpoint, or no version of an agent.
+            ConfigError: It names a run without a checkpoint, or no agent's version.
         """
+        folder, clock = self._parts.output_dir, self._parts.clock
         async with self._parts.database.read() as connection:
             init = await find_start_point(connection, config)
-        folder, clock = self._parts.output_dir, self._parts.clock
         spec = make_train_spec(config, output_dir=folder, clock=clock, init=init, rerun_of=rerun_of)
+        kind, content, version = TRAIN.kind, spec.to_json(), TRAIN.version
         job = await self._store.submit(
-            TRAIN.kind,
-            spec.to_json(),
-            version=TRAIN.version,
-            dedupe_key=dedupe_key,
-            priority=priority,
+            kind, content, version=version, dedupe_key=dedupe_key, priority=priority
         )
         self._parts.wake()
         return job
@@ -167,17 +164,6 @@ class Orchestrator:
         """
         async with self._parts.database.read() as connection:
             return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
-
-    async def discard(self, dedupe_key: str) -> None:
-        """Cancel the unfinished job of this key, if any, and wait until it has ended.
-
-        Args:
-            dedupe_key: As submitted.
-        """
-        job = await self._store.find_unfinished(dedupe_key)
-        if job is not None:
-            await self.cancel(job.id)
-            await self.wait(job.id)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job for good; its checkpoints stay.
