@@ -101,4 +101,5 @@ def profile_runs(
 
 
 def _counts(matrix: Numbers, resampling: Resampling) -> Counts | None:
-    return count_runs(*matrix.shape, resampling) if len(matrix) > 1 else None
+    num_runs, num_tasks = matrix.shape
+    return count_runs(num_runs, num_tasks, resampling) if num_runs > 1 else None

@@ -118,14 +118,14 @@ def _shake_order_flow(s: OrderFlowScenarios, intensity: float, seed: int) -> Ord
 
 def _fail_capacity(s: WorkloadScenarios, intensity: float, seed: int) -> WorkloadScenarios:
     """Take a share of all capacities away for a quarter of the episode."""
-    struck = _window(*s.capacity.shape[:2], seed, "capacity_failure")[..., None]
+    struck = _window(s.capacity, seed, "capacity_failure")[..., None]
     left = 1 - struck * _lost(intensity)
     return replace(s, capacity=(s.capacity * left).astype(np.float32))
 
 
 def _fail_supply_capacity(s: SupplyScenarios, intensity: float, seed: int) -> SupplyScenarios:
     """Forbid a share of all capacities of nodes for a quarter of the episode."""
-    struck = _window(*s.capacity_loss.shape[:2], seed, "capacity_failure")[..., None]
+    struck = _window(s.capacity_loss, seed, "capacity_failure")[..., None]
     return replace(s, capacity_loss=_no_less(s.capacity_loss, struck * _lost(intensity)))
 
 
@@ -134,7 +134,7 @@ def _disrupt_supply(s: SupplyScenarios, intensity: float, seed: int) -> SupplySc
 
     Delays are at most the longest that the episodes hold already: a world refuses longer ones.
     """
-    struck = _window(*s.shortage.shape[:2], seed, "supply_disruption")[..., None]
+    struck = _window(s.shortage, seed, "supply_disruption")[..., None]
     longest = s.delay.max(initial=0.0)
     late = np.minimum(np.ceil(DELAY_STEPS * intensity), longest)
     return replace(
@@ -146,13 +146,13 @@ def _disrupt_supply(s: SupplyScenarios, intensity: float, seed: int) -> SupplySc
 
 def _shock_workload(s: WorkloadScenarios, intensity: float, seed: int) -> WorkloadScenarios:
     """Multiply arriving work by 1 + intensity for a quarter of the episode."""
-    factor = 1 + intensity * _window(*s.demand.shape[:2], seed, "demand_shock")[..., None]
+    factor = 1 + intensity * _window(s.demand, seed, "demand_shock")[..., None]
     return replace(s, demand=(s.demand * factor).astype(np.float32))
 
 
 def _shock_inventory(s: InventoryScenarios, intensity: float, seed: int) -> InventoryScenarios:
     """Multiply demand by 1 + intensity for a quarter of the episode; whole units stay whole."""
-    factor = 1 + intensity * _window(*s.demand.shape, seed, "demand_shock")
+    factor = 1 + intensity * _window(s.demand, seed, "demand_shock")
     return replace(s, demand=_scaled_units(s.demand, factor))
 
 
@@ -161,7 +161,7 @@ def _shock_supply_demand(s: SupplyScenarios, intensity: float, seed: int) -> Sup
 
     In worlds whose agents know the mean of coming demand, they see the shock as far ahead.
     """
-    factor = 1 + intensity * _window(*s.demand.shape[:2], seed, "demand_shock")[..., None]
+    factor = 1 + intensity * _window(s.demand, seed, "demand_shock")[..., None]
     mean = s.demand_mean.astype(np.float64)
     mean[:, : factor.shape[1]] *= factor
     return replace(s, demand=_scaled_units(s.demand, factor), demand_mean=mean.astype(np.float32))
@@ -181,16 +181,18 @@ _CHANGES: dict[type[ScenarioArrays], dict[Stress, _Change]] = {
 }
 
 
-def _window(episodes: int, steps: int, seed: int, stream: str) -> Numbers:
-    """Return 1 in each episode's steps of trouble, else 0, `[episode, time]`.
+def _window(values: NDArray[np.float32], seed: int, stream: str) -> Numbers:
+    """Return 1 in each episode's steps of trouble, else 0; `[episode, time]` of the values.
 
     It begins between a quarter and a half of the way, so that all of it falls into the episode.
     """
+    episodes, steps = values.shape[:2]
     length = max(1, round(SHOCK_SHARE * steps))
     first, last = steps // 4, max(steps // 4, min(steps // 2, steps - length))
     begins = make_generator(seed, f"stress/{stream}").integers(first, last + 1, (episodes, 1))
     time = np.arange(steps)
-    return ((time >= begins) & (time < begins + length)).astype(np.float64)
+    struck: Numbers = ((time >= begins) & (time < begins + length)).astype(np.float64)
+    return struck
 
 
 def _lost(intensity: float) -> float:
