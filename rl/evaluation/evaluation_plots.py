@@ -74,6 +74,7 @@ def plot_intervals(located: Mapping[str, Locations], path: Path, *, score: str =
         found: list[Interval] = [getattr(one, which) for one in located.values()]
         values = np.asarray([interval.value for interval in found])
         low, high = _ends(found)
+        axes.use_sticky_edges = False
         axes.barh(places, high - low, left=low, height=0.5, color=COLORS[0], alpha=0.4)
         axes.plot(values, places, "|", color=INK, markersize=14, markeredgewidth=2)
         axes.set_title("IQM" if which == "iqm" else which, loc="left", fontweight="bold")
