@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from rl.evaluation.changed_sight import (
@@ -18,17 +18,17 @@ from rl.evaluation.changed_sight import (
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.entrants import Entrant, play_runs
 from rl.evaluation.episode_statistics import estimate_mean
-from rl.evaluation.judging import JudgingConfig, kpis_of
+from rl.evaluation.judging import kpis_of
+from rl.evaluation.resampling import Resampling
 from rl.evaluation.suite_results import Change, SightResult
 from utils.errors import ConfigError
 from utils.seeding import make_generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuiteConfig:
-    """What counts as what, and how sight is disturbed."""
+class SightConfig:
+    """How sight is disturbed."""
 
-    judging: JudgingConfig = field(default_factory=JudgingConfig)
     noise_levels: tuple[float, ...] = (0.05, 0.1, 0.25)
     """Deviation of noise on what is observed, in deviations of each feature."""
     dropped_shares: tuple[float, ...] = (0.1, 0.25)
@@ -54,7 +54,8 @@ def disturb(
     standard: ScenarioSet,
     *,
     before: Numbers,
-    config: SuiteConfig,
+    config: SightConfig,
+    resampling: Resampling,
 ) -> tuple[SightResult, ...]:
     """Let policies play the standard set with disturbed sight; all runs see the same noise.
 
@@ -64,6 +65,7 @@ def disturb(
         standard: What is played.
         before: `[run, episode]`: its KPI with clear sight.
         config: How sight is disturbed.
+        resampling: How intervals are made.
     """
     spread = _look(contest, entrant, standard)
 
@@ -71,7 +73,6 @@ def disturb(
         runs = play_runs(
             contest, entrant, standard, wrap_policy=lambda policy: ChangedSight(policy, make())
         )
-        resampling = config.judging.resampling
         difference = estimate_mean(kpis_of(runs) - before, standard.blocks, resampling)
         change = Change(name=entrant.name, difference=difference)
         return SightResult(noise_level=level, dropped_features=features, change=change)

@@ -7,13 +7,14 @@ built anew, policies do not explore, and those with a memory get theirs back.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet, Scores
-from rl.evaluation.disturbances import SuiteConfig, disturb
+from rl.evaluation.disturbances import SightConfig, disturb
 from rl.evaluation.entrants import Entrant, play_runs, undisturbed
 from rl.evaluation.episode_statistics import estimate_mean
 from rl.evaluation.generalisation import GridCell
-from rl.evaluation.judging import Played, judge_set, kpis_of, watch
+from rl.evaluation.judging import JudgingConfig, Played, judge_set, kpis_of, watch
 from rl.evaluation.opponents import Opponents, judge_seats, seat_players
 from rl.evaluation.players import Player
 from rl.evaluation.set_results import SetResult
@@ -22,8 +23,18 @@ from rl.evaluation.suite_results import (
     EvaluationReport,
     GridResult,
     OpponentResult,
+    SightResult,
 )
 from utils.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteConfig:
+    """What counts as what, and how sight is disturbed."""
+
+    judging: JudgingConfig = field(default_factory=JudgingConfig)
+    sight: SightConfig | None = field(default_factory=SightConfig)
+    """None leaves it clear."""
 
 
 class RLEvaluationSuite:
@@ -56,16 +67,15 @@ class RLEvaluationSuite:
         stress: Sequence[ScenarioSet] = (),
         grid: Sequence[GridCell] = (),
         opponents: Sequence[Opponents] = (),
-        disturb_sight: bool = True,
     ) -> EvaluationReport:
         """Judge everybody on everything.
 
         Args:
-            standard: Held-out episodes; sight is disturbed and opponents are met on these too.
+            standard: Held-out episodes; sight is disturbed and opponents are met on
+                these too.
             stress: Other sets of the same shapes, such as crises and failures.
             grid: The standard set in trouble, see `generalisation_grid`.
             opponents: In worlds of several agents.
-            disturb_sight: Whether policies also play with noise and without some features.
 
         Raises:
             ConfigError: A set, a seat or a figure does not fit the world.
@@ -78,14 +88,7 @@ class RLEvaluationSuite:
             standard=self._judge(standard, played),
             stress=tuple(self.judge(episodes) for episodes in stress),
             grid=tuple(self._judge_cell(cell, standard, before) for cell in grid),
-            sight=tuple(
-                result
-                for entrant in self.entrants
-                if entrant.policies and disturb_sight
-                for result in disturb(
-                    self.contest, entrant, standard, before=before[entrant.name], config=self.config
-                )
-            ),
+            sight=self._disturb(standard, before),
             opponents=tuple(self.judge_against(one, standard) for one in opponents),
         )
 
@@ -131,6 +134,25 @@ class RLEvaluationSuite:
     def _play(self, episodes: ScenarioSet) -> Played:
         contest = watch(self.contest)
         return {one.name: play_runs(contest, one, episodes) for one in self.entrants}
+
+    def _disturb(
+        self, standard: ScenarioSet, before: dict[str, Numbers]
+    ) -> tuple[SightResult, ...]:
+        if self.config.sight is None:
+            return ()
+        return tuple(
+            result
+            for entrant in self.entrants
+            if entrant.policies
+            for result in disturb(
+                self.contest,
+                entrant,
+                standard,
+                before=before[entrant.name],
+                config=self.config.sight,
+                resampling=self.config.judging.resampling,
+            )
+        )
 
     def _judge(self, episodes: ScenarioSet, played: Played) -> SetResult:
         return judge_set(episodes, self.entrants, played, self.config.judging)

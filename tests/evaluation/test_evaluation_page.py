@@ -25,7 +25,7 @@ PAGE = (ROOT / "docs" / "training" / "evaluation.md").read_text()
 
 def test_the_example_runs_and_answers():
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
         cwd=ROOT,
         capture_output=True,

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from rl.evaluation.disturbances import SuiteConfig
+from rl.evaluation.disturbances import SightConfig
 from rl.evaluation.entrants import Entrant, play_runs, undisturbed
-from rl.evaluation.evaluation_suite import RLEvaluationSuite
+from rl.evaluation.evaluation_suite import RLEvaluationSuite, SuiteConfig
 from rl.evaluation.generalisation import generalisation_grid, stress_set
 from rl.evaluation.judging import JudgingConfig
 from rl.evaluation.opponents import Opponents
 from rl.evaluation.resampling import Resampling
 from rl.evaluation.suite_markdown import format_evaluation
+from rl.evaluation.suite_results import EvaluationReport
 from tests.evaluation.portfolio_suite import (
     CASH,
     CHANCE,
@@ -26,13 +27,12 @@ from tests.evaluation.portfolio_suite import (
     make_ppo,
     make_set,
 )
-from utils.config import to_json
+from utils.config import from_json, to_json
 from utils.errors import ConfigError
 
 CONFIG = SuiteConfig(
     judging=JudgingConfig(resampling=Resampling(num_resamples=200), success_kpi=0.0),
-    noise_levels=(0.1, 3.0),
-    dropped_shares=(0.25,),
+    sight=SightConfig(noise_levels=(0.1, 3.0), dropped_shares=(0.25,)),
 )
 
 
@@ -99,11 +99,16 @@ def test_sight_is_disturbed_for_policies_only_and_more_noise_does_more(report):
     assert dropped.change.difference.value != 0.0
 
 
+def test_sight_can_be_left_clear(agents):
+    suite = RLEvaluationSuite(CONTEST, (agents,), replace(CONFIG, sight=None))
+    assert suite.run(make_set(4)).sight == ()
+
+
 def test_the_report_is_frozen_json_and_readable(report):
     with pytest.raises(FrozenInstanceError):
         report.level = 0.5
     text = json.dumps(to_json(report), allow_nan=False)
-    assert json.loads(text)["standard"]["reference"] == report.standard.reference
+    assert from_json(EvaluationReport, json.loads(text)) == report
     page = format_evaluation(report, "Who invests best?")
     for words in (
         "# Who invests best?",
@@ -226,6 +231,6 @@ def test_what_does_not_fit_is_refused(agents):
     with pytest.raises(ConfigError, match="in trouble"):
         suite.run(make_set(4), grid=generalisation_grid(make_set(6), (1.0,)))
     with pytest.raises(ConfigError, match="noise_levels"):
-        SuiteConfig(noise_levels=(0.0,))
+        SightConfig(noise_levels=(0.0,))
     with pytest.raises(ConfigError, match="dropped_shares"):
-        SuiteConfig(dropped_shares=(1.5,))
+        SightConfig(dropped_shares=(1.5,))
