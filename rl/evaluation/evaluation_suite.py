@@ -84,6 +84,7 @@ class RLEvaluationSuite:
         played = self._play(standard)
         before = {name: kpis_of(runs) for name, runs in played.items()}
         return EvaluationReport(
+            kpi=self.contest.kpi,
             level=self.config.judging.resampling.level,
             standard=self._judge(standard, played),
             stress=tuple(self.judge(episodes) for episodes in stress),

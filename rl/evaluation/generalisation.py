@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rl.evaluation.contest import ScenarioSet
 from rl.evaluation.stress import Stress, apply_stress, stresses_of
@@ -32,11 +32,11 @@ def stress_set(episodes: ScenarioSet, stress: Stress, intensity: float = 1.0) ->
     Raises:
         ConfigError: The stress does not exist for such scenarios, or the intensity is refused.
     """
-    return ScenarioSet(
+    return replace(
+        episodes,
         name=f"{episodes.name}/{stress}@{intensity:g}",
         about=f"{episodes.about}; {stress.replace('_', ' ')}, intensity {intensity:g}",
         scenarios=apply_stress(episodes.scenarios, stress, intensity),
-        blocks=episodes.blocks,
     )
 
 

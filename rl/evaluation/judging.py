@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,7 +10,6 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
-from rl.artifacts import Figure
 from rl.environments.base_environment import StepRecord
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet, Scores
 from rl.evaluation.entrants import Entrant
@@ -29,6 +29,7 @@ from rl.evaluation.set_results import (
     ConstraintResult,
     EntrantRow,
     FairnessResult,
+    FigureMean,
     Lead,
     SetResult,
 )
@@ -52,6 +53,19 @@ class JudgingConfig:
     """Most that each cost may sum to over an episode and all agents; empty for zero each."""
     fairness_figure: str | None = None
     """A figure of the contest that is Jain's index; None for that of the agents' rewards."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can be compared with.
+
+        Raises:
+            ConfigError: One is not a number.
+        """
+        for name, values in (
+            ("success_kpi", () if self.success_kpi is None else (self.success_kpi,)),
+            ("cost_limits", self.cost_limits),
+        ):
+            if any(math.isnan(value) for value in values):
+                raise ConfigError(f"{name} holds a value that is not a number; give numbers")
 
 
 Played = Mapping[str, Sequence[Scores]]
@@ -160,7 +174,7 @@ class _Judge:
             lead=None if is_reference else self._lead(kpi),
             profile=profile_episodes(kpi, self.blocks, self.thresholds, resampling),
             figures=tuple(
-                Figure(name=name, value=float(np.mean([run.figures[name] for run in runs])))
+                _figure_mean(name, np.stack([run.figures[name] for run in runs]))
                 for name in runs[0].figures
                 if not name.startswith("watched/")
             ),
@@ -205,6 +219,14 @@ class _Judge:
                 f"cost_limits holds {len(limits)}, the world has {num_costs} costs; give one each"
             )
         return limits
+
+
+def _figure_mean(name: str, values: Numbers) -> FigureMean:
+    undefined = int((~np.isfinite(values)).any(0).sum())
+    if undefined:
+        reason = f"undefined in {undefined} of {values.shape[1]} episodes"
+        return FigureMean(name=name, mean=Guarded(value=None, reason=reason))
+    return FigureMean(name=name, mean=Guarded(value=float(values.mean())))
 
 
 def _fairness(runs: Sequence[Scores], figure: str | None) -> FairnessResult:

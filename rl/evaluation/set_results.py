@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rl.artifacts import Figure
 from rl.evaluation.entrants import Kind
 from rl.evaluation.episode_statistics import Guarded, GuardedShare, Share
 from rl.evaluation.resampling import Interval, Locations, Profile
@@ -42,6 +41,15 @@ class Lead:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FigureMean:
+    """Something that lies behind the KPI."""
+
+    name: str
+    mean: Guarded
+    """Over runs and episodes; absent if it is undefined in some of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EntrantRow:
     """How one entrant did."""
 
@@ -60,8 +68,7 @@ class EntrantRow:
     lead: Lead | None
     """None for the reference itself."""
     profile: Profile
-    figures: tuple[Figure, ...]
-    """Means of what lies behind the KPI."""
+    figures: tuple[FigureMean, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ def format_evaluation(report: EvaluationReport, title: str) -> str:
         report: What was found.
         title: First line.
     """
-    parts = [f"# {title}", _explain(report.level), "## Standard", *_set_parts(report.standard)]
+    parts = [f"# {title}", _explain(report), "## Standard", *_set_parts(report.standard)]
     for result in report.stress:
         parts += [f"## Stress: {result.name}", *_set_parts(result)]
     if report.grid:
@@ -61,9 +61,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _explain(level: float) -> str:
+def _explain(report: EvaluationReport) -> str:
     return (
-        f"Everybody plays the same episodes. Brackets: {level:.0%} bootstrap intervals over whole "
+        f"KPI: {report.kpi}. Everybody plays the same episodes. "
+        f"Brackets: {report.level:.0%} bootstrap intervals over whole "
         "blocks of episodes and whole runs; none where there is one block and one run. "
         '"Better": how likely the KPI of the same episode is higher than the reference\'s.'
     )
@@ -106,7 +107,7 @@ def _care_cells(row: EntrantRow) -> tuple[str, ...]:
 
 
 def _notes(result: SetResult) -> list[str]:
-    """Return why figures are absent, each reason once, and how each constraint was kept."""
+    """Return why figures are absent, each reason once, how costs were kept, what lies behind."""
     absent = dict.fromkeys(
         f"{name}: {found.reason}."
         for row in result.rows
@@ -125,7 +126,13 @@ def _notes(result: SetResult) -> list[str]:
         for row in result.rows
         for number, one in enumerate(row.constraints)
     ]
-    lines = [*absent, *costs]
+    behind = [
+        f"{row.name}, {figure.name}: {_guarded(figure.mean)}"
+        + (f" ({figure.mean.reason})." if figure.mean.reason else ".")
+        for row in result.rows
+        for figure in row.figures
+    ]
+    lines = [*absent, *costs, *behind]
     return ["\n".join(f"- {line}" for line in lines)] if lines else []
 
 

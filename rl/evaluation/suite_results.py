@@ -53,6 +53,8 @@ class OpponentResult:
 class EvaluationReport:
     """All that `RLEvaluationSuite.run` found."""
 
+    kpi: str
+    """What is maximised, with its unit."""
     level: float
     """Probability of every interval."""
     standard: SetResult

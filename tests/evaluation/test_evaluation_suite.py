@@ -115,6 +115,7 @@ def test_the_report_is_frozen_json_and_readable(report):
         "## Stress: held_out/crisis_volatility@1",
         "crisis volatility | 2 |",
         "## Against chance, on seats 1",
+        "KPI: mean return of the agents per episode.",
         "CVaR 99: 24 episodes hold no worst 1%; play 100 or more.",
         "constraints: the world has no constraints.",
     ):
@@ -193,10 +194,10 @@ def test_opponents_play_their_seats_and_only_the_judged_ones_count():
     for name in ("equal", "cash"):
         row = against.result.row(name)
         assert row.kpi.mean.value == pytest.approx(alone.row(name).kpi.mean.value)
-        figures = {figure.name: figure.value for figure in row.figures}
+        figures = {figure.name: figure.mean.value for figure in row.figures}
         assert figures["kpi_of_all"] != pytest.approx(row.kpi.mean.value)
     swapped = suite.judge_against(Opponents(entrant=CASH, judged_seats=(0,)), held_out)
-    figures = {f.name: f.value for f in swapped.result.row("equal").figures}
+    figures = {f.name: f.mean.value for f in swapped.result.row("equal").figures}
     assert figures["kpi_of_all"] == pytest.approx(alone.row("equal").kpi.mean.value / 2)
 
 

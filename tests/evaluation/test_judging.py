@@ -91,6 +91,21 @@ def test_profiles_span_all_scores_and_equal_scores_have_one_threshold():
     assert judge(scores([2.0] * 4)).profile.thresholds == (2.0,)
 
 
+def test_a_figure_that_is_undefined_somewhere_says_so():
+    row = judge(scores(sold=[1, 2, 3, 6], per_order=[1, np.nan, 1, 1]))
+    sold, per_order = row.figures
+    assert sold.mean.value == 3.0
+    assert per_order.mean.value is None
+    assert per_order.mean.reason == "undefined in 1 of 4 episodes"
+
+
+def test_limits_that_are_no_numbers_are_refused():
+    with pytest.raises(ConfigError, match="success_kpi"):
+        JudgingConfig(success_kpi=np.nan)
+    with pytest.raises(ConfigError, match="cost_limits"):
+        JudgingConfig(cost_limits=(1.0, np.nan))
+
+
 def test_a_score_that_is_none_is_refused():
     with pytest.raises(StatisticsError, match="not finite"):
         judge(scores([1.0, 2.0, np.nan, 4.0]))

@@ -258,7 +258,11 @@ def test_a_crisis_costs_the_holder_growth_and_the_seller_his_worst_cases():
 
 def test_a_grid_holds_every_kind_at_every_intensity(preset):
     episodes = ScenarioSet(
-        name="held_out", about="services", scenarios=preset[1], blocks=np.arange(8)
+        name="held_out",
+        about="services",
+        scenarios=preset[1],
+        blocks=np.arange(8) // 2,
+        block_name="day",
     )
     cells = generalisation_grid(episodes, (0.5, 1.0))
     assert [(cell.stress, cell.intensity) for cell in cells] == [
@@ -268,6 +272,8 @@ def test_a_grid_holds_every_kind_at_every_intensity(preset):
         ("demand_shock", 1.0),
     ]
     assert cells[0].episodes.name == "held_out/capacity_failure@0.5"
+    assert cells[0].episodes.block_name == "day"
+    assert np.array_equal(cells[0].episodes.blocks, episodes.blocks)
     hashes = {episodes.sha256, *(cell.episodes.sha256 for cell in cells)}
     assert len(hashes) == 5
     for wrong in ((), (1.0, 0.5), (0.0, 1.0), (1.0, 1.0)):
