@@ -115,20 +115,25 @@ def draw_fixed(source: ScenarioSource[ScenarioArrays], name: str, about: str) ->
 
 
 def measure_scale(
-    contest: Contest, episodes: ScenarioSet, experts: Mapping[str, Player]
+    contest: Contest,
+    episodes: ScenarioSet,
+    experts: Mapping[str, Player],
+    experts_contest: Contest | None = None,
 ) -> ScoreScale:
     """Play chance and the experts once, and let the best expert be 1.
 
     Args:
-        contest: Whose KPI is the return.
+        contest: As a policy plays; its KPI is the return.
         episodes: Fixed ones of a stage.
         experts: By name, at least one.
+        experts_contest: The same world where the experts' actions mean something else.
 
     Raises:
         ConfigError: No expert is better than chance.
     """
     chance = contest.play(random_player(FIXED_SEED), episodes).kpi.mean()
-    means = {name: contest.play(player, episodes).kpi.mean() for name, player in experts.items()}
+    judge = experts_contest or contest
+    means = {name: judge.play(player, episodes).kpi.mean() for name, player in experts.items()}
     best = max(means, key=lambda name: means[name])
     return ScoreScale(random=float(chance), expert=float(means[best]), expert_name=best)
 
@@ -139,6 +144,7 @@ def make_stages(
     *,
     contest: Contest,
     experts: Mapping[str, Player],
+    experts_contest: Contest | None = None,
     figures: Figures = keep_figures,
 ) -> tuple[ProblemStage, ...]:
     """Give every stage its scenarios and its scale.
@@ -146,8 +152,9 @@ def make_stages(
     Args:
         stages: As data.
         sources: From a stage to what is played there.
-        contest: Whose KPI is the return.
+        contest: As a policy plays; its KPI is the return.
         experts: By name; the best one of each stage is its 1.
+        experts_contest: The same world where the experts' actions mean something else.
         figures: What the stages are judged by, beside the score.
     """
     made = []
@@ -159,7 +166,7 @@ def make_stages(
                 stage=stage,
                 source=source,
                 episodes=episodes,
-                scale=measure_scale(contest, episodes, experts),
+                scale=measure_scale(contest, episodes, experts, experts_contest),
                 figures=figures,
             )
         )
