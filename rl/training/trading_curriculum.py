@@ -118,7 +118,7 @@ def _player(name: str, config: TradingConfig) -> Player:
 
 
 def _to_numpy(view: TradingView) -> TradingView:
-    parts = {
+    parts: dict[str, Any] = {
         name: part.detach().cpu().numpy() if isinstance(part, Tensor) else part
         for name, part in vars(view).items()
     }
