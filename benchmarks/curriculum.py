@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ class Task:
 TASKS = {
     "supply_chain": Task(
         make=make_supply_world,
-        env_steps=960_000,
+        env_steps=640_000,
         rollout_steps=30,
         config=PPOConfig(
             learning_rate=1e-3,
@@ -93,7 +94,7 @@ TASKS = {
     ),
     "trading": Task(
         make=lambda: make_trading_world(4, max_steps=60),
-        env_steps=384_000,
+        env_steps=320_000,
         rollout_steps=60,
         config=PPOConfig(
             learning_rate=1e-3, decay_learning_rate=True, scale_rewards=True, initial_log_std=-1.0
@@ -197,7 +198,7 @@ def main() -> None:
                     store.run_once(
                         name,
                         arm,
-                        lambda arm=arm, seed=seed: train(task, world, arm, seed=seed),
+                        partial(train, task, world, arm, seed=seed),
                         env_steps=task.env_steps,
                         seed=seed,
                     )

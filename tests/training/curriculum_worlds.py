@@ -21,7 +21,7 @@ from rl.training.curriculum import CurriculumManager, CurriculumStage, Difficult
 from rl.training.curriculum_driver import CurriculumDriver
 from rl.training.curriculum_world import ProblemStage, ScoreScale
 
-STEPS, COPIES = 4, 6
+STEPS, COPIES = 5, 6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class Loop:
         self.world = make_target_world()
         self.driver.begin(self.world)
         self.agent = make_agent(CONFIGS[name], self.world, seed=3)
-        # Six steps of episodes of four: stages change in the middle of episodes.
+        # Six steps of episodes of five: stages change in the middle of episodes.
         self.learner = make_learner(self.world, self.agent, rollout_steps=6, seed=4)
         self.entered = []
 
