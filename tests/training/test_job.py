@@ -120,7 +120,7 @@ def test_the_attempt_gets_its_folder_fence_and_checkpoint(train, tmp_path):
 
 def test_a_first_attempt_starts_at_the_beginning(train, tmp_path):
     job.train(spec_for(tmp_path), Context())
-    assert train[0][2]["resume"] is None
+    assert train[0][1].resume is None
 
 
 @pytest.mark.parametrize(
