@@ -80,7 +80,7 @@ TASKS = {
     ),
     "resource_allocation": Task(
         make=make_allocation_world,
-        env_steps=460_800,
+        env_steps=276_480,
         rollout_steps=72,
         config=PPOConfig(
             learning_rate=1e-3,

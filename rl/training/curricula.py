@@ -96,6 +96,7 @@ def create_resource_allocation_curriculum() -> Stages:
                 }
             ),
             success_criteria=(Criterion(figure="jain_index", at_least=fairness),),
+            advancement_threshold=0.9,
         )
         for name, level, resources, agents, capacity, demand, fairness, pricing in rows
     )

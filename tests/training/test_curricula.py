@@ -79,6 +79,7 @@ def test_the_promised_numbers():
     assert column(allocation, "demand_variability") == [0.1, 0.25, 0.4]
     assert column(allocation, "fairness") == [0.5, 0.3, 0.2]
     assert column(allocation, "dynamic_pricing") == [0, 0, 1]
+    assert [stage.advancement_threshold for stage in allocation] == [0.9, 0.9, 0.9]
 
 
 def draw(source, episodes, seed=0):
