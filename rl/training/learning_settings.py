@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
@@ -66,6 +67,24 @@ class LearningSettings:
             meant = algorithm_of(config)
             raise ConfigError(f"algorithm={algorithm} with settings of {meant}: ask for {meant}")
         return config
+
+
+def default_config(algorithm: Algorithm) -> LearningConfig:
+    """Return the settings of an algorithm of which nothing more is known.
+
+    Args:
+        algorithm: Which.
+    """
+    every = LearningSettings(
+        apg=APGConfig(),
+        ppo=PPOConfig(),
+        dqn=DQNConfig(),
+        sac=SACConfig(),
+        td3=TD3Config(),
+        maddpg=MADDPGConfig(),
+        qmix=QMIXConfig(),
+    )
+    return cast("LearningConfig", every.config_of(algorithm))
 
 
 def algorithm_of(config: LearningConfig) -> Algorithm:
