@@ -60,9 +60,9 @@ def test_every_preset_is_a_configuration(train, preset):
 def test_the_configuration_is_printed_whole(train, capsys, tmp_path):
     assert train.main([*PROMISED, "--print-config", "--output-dir", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert {"learning_rate: 0.0001", "num_tasks: 8", "gae_lambda: 0.95"} <= set(
+    assert {"learning_rate: 0.0001", "num_tasks: 8", "gae_lambda: 0.95"} <= {
         line.strip() for line in printed.splitlines()
-    )
+    }
     assert re.findall(r"^(\w+):$", printed, re.MULTILINE) == ["env", "algorithm", "training"]
     assert list(tmp_path.iterdir()) == []
 
