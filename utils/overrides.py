@@ -16,13 +16,14 @@ import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from utils.dotted import unknown
 from utils.errors import ConfigError
+from utils.search_axis import Axis
 
 HYDRA_API = "1.3"
 
@@ -84,6 +85,30 @@ def expand_sweeps(words: Sequence[str], *, is_multirun: bool) -> list[tuple[str,
     return list(itertools.product(*axes))
 
 
+def split_axes(words: Sequence[str]) -> tuple[tuple[Axis, ...], tuple[str, ...]]:
+    """Take the words that name what to search over from those that set something.
+
+    Args:
+        words: Such as `a=interval(0,1)`, `b=tag(log,interval(1e-5,1e-2))`, `c=int(interval(1,8))`,
+            `d=tanh,relu` or `e=range(1,9,2)`, and plain ones.
+
+    Returns:
+        The axes, and the plain words.
+
+    Raises:
+        ConfigError: A word is no override, or an axis has nothing to choose.
+    """
+    axes: list[Axis] = []
+    plain: list[str] = []
+    for word in words:
+        override = _parse(word)
+        if override.is_sweep_override():
+            axes.append(_axis(override))
+        else:
+            plain.append(word)
+    return tuple(axes), tuple(plain)
+
+
 def compose_words(presets: Presets, words: Sequence[str]) -> Composed:
     """Compose presets and words; later ones win.
 
@@ -133,6 +158,24 @@ def _parse(word: str) -> Override:
             f"{word!r}: settings can be changed, not added, deleted or moved: write name=value"
         )
     return override
+
+
+def _axis(override: Override) -> Axis:
+    name, swept = override.key_or_group, override.value()
+    if isinstance(swept, IntervalSweep):
+        low, high = swept.start or 0, swept.end or 0
+        return Axis(
+            name=name,
+            low=float(low),
+            high=float(high),
+            is_log="log" in swept.tags,
+            is_int=isinstance(low, int) and isinstance(high, int),
+        )
+    try:
+        words = [f"{name}={text}" for text in override.sweep_string_iterator()]
+    except (HydraException, TypeError, ValueError) as error:
+        raise ConfigError(f"{name} has no list of values: {_line(error)}") from error
+    return Axis(name=name, options=tuple(_parse(word).value() for word in words))
 
 
 def _compose_choices(presets: Presets, words: Sequence[str]) -> dict[str, Any]:
