@@ -13,27 +13,17 @@ sys.path.insert(0, str(ROOT))
 
 import anyio  # noqa: E402
 
-from rl.training.run_settings import (  # noqa: E402
-    ALGORITHMS,
-    ENVIRONMENTS,
-    as_typed,
-    idle_settings,
-    make_config,
-)
+from rl.training.run_settings import as_typed, idle_settings  # noqa: E402
+from rl.training.run_words import PRESETS, read_words  # noqa: E402
 from rl.training.settings_page import settings_page  # noqa: E402
 from rl.training.settling import settle  # noqa: E402
 from rl.training.training_config import TrainingConfig  # noqa: E402
 from rl.training.training_pipeline import RLTrainingPipeline, TrainingResults  # noqa: E402
 from utils.config import to_json  # noqa: E402
 from utils.errors import QuartermasterError  # noqa: E402
-from utils.overrides import Presets, compose_words, expand_sweeps, to_yaml  # noqa: E402
+from utils.overrides import expand_sweeps, to_yaml  # noqa: E402
 from utils.persistence.files import write_atomically  # noqa: E402
 
-PRESETS = Presets(
-    folder=ROOT / "configs",
-    primary="train",
-    names={"env": ENVIRONMENTS, "algorithm": ALGORITHMS},
-)
 USER_ERROR = 2
 
 
@@ -58,19 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     return 0
-
-
-def read_words(words: Sequence[str]) -> TrainingConfig:
-    """Return the configuration that words describe, on top of configs/train.yaml.
-
-    Args:
-        words: `group=option` and `name=value`, without sweeps.
-
-    Raises:
-        ConfigError: A word is unknown or does not fit.
-    """
-    said = compose_words(PRESETS, words)
-    return make_config(said.choices, said.values, settle)
 
 
 def _train(config: TrainingConfig, output_dir: Path) -> None:

@@ -69,7 +69,7 @@ def test_values_are_of_their_kind_and_come_back(tmp_path, sampler):
 def test_a_gaussian_process_finds_the_best_where_chance_does_not(tmp_path):
     best = {}
     for sampler in ("gp", "random"):
-        settings = config(sampler=sampler, num_trials=20)
+        settings = config(sampler=sampler, num_trials=14)
         with open_search(settings, AXES, tmp_path / sampler) as search:
             run_search(search, try_out)
             best[sampler] = search.best().score
@@ -82,11 +82,11 @@ def test_a_gaussian_process_finds_the_best_where_chance_does_not(tmp_path):
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, sampler):
-    settings = config(sampler=sampler, num_trials=9)
+    settings = config(sampler=sampler, num_trials=7)
     with open_search(settings, AXES, tmp_path / "whole") as search:
         run_search(search, try_out)
         undisturbed = asked(search)
-    for survives in (0, 3, 7):
+    for survives in (0, 6):
         tried = []
 
         def try_until_killed(trial, watch, survives=survives, tried=tried):
@@ -103,7 +103,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, sampler):
             assert asked(search) == undisturbed
             states = [one.state for one in search.records()]
             assert states.count("killed") == 1
-            assert states.count("complete") == 9
+            assert states.count("complete") == 7
 
 
 def test_a_finished_search_does_nothing_more(tmp_path):
@@ -211,9 +211,9 @@ def test_a_recorder_stops_the_trainer_once_the_watch_says_so():
 BASE = TrainingConfig(
     environment="newsvendor",
     algorithm="ppo",
-    total_episodes=96,
+    total_episodes=2048,
     num_envs=8,
-    eval_frequency=32,
+    eval_frequency=512,
     eval_episodes=8,
     checkpoint_frequency=0,
 )
