@@ -86,6 +86,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, sampler):
     with open_search(settings, AXES, tmp_path / "whole") as search:
         run_search(search, try_out)
         undisturbed = asked(search)
+        assert len({one["rate"] for one in undisturbed}) == len(undisturbed)
     for survives in (0, 6):
         tried = []
 
@@ -104,6 +105,16 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, sampler):
             states = [one.state for one in search.records()]
             assert states.count("killed") == 1
             assert states.count("complete") == 7
+
+
+def test_values_that_were_under_way_are_tried_again_first(tmp_path):
+    settings = config(sampler="random")
+    with open_search(settings, AXES, tmp_path) as search:
+        first, second = search.ask(), search.ask()
+        search.complete(second, 1.0)
+    with open_search(settings, AXES, tmp_path) as search:
+        assert search.ask().values == first.values
+        assert search.ask().values not in (first.values, second.values)
 
 
 def test_a_finished_search_does_nothing_more(tmp_path):

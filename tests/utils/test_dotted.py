@@ -46,6 +46,8 @@ def test_what_was_set_before_stays():
 def test_a_config_without_defaults_is_reached_too():
     run = with_values(Run(), {"other.limits.most": [0.5], "other.limits.method": "soft"})
     assert run.other.limits == Limits(most=(0.5,), method="soft")
+    both = with_values(Run(), {"learner.limits.most": [0.5]})
+    assert both.learner == Learner(limits=Limits(most=(0.5,)))
     with pytest.raises(ConfigError, match="most"):
         with_values(Run(), {"other.limits.method": "soft"})
 
