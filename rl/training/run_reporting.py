@@ -1,0 +1,288 @@
+"""Builds a run's report from what the database and the run's folder know of it.
+
+Torch is not needed: a finished run is only read.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import anyio.to_thread
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rl.evaluation.run_report import (
+    Chart,
+    Compute,
+    Curve,
+    Level,
+    Origin,
+    Picture,
+    ReportTable,
+    RunReport,
+    Stage,
+    TableRow,
+)
+from rl.training.run_diary import Diary, read_diary
+from rl.training.score_table import show_scores, tell_verdict
+from rl.training.training_config import TrainingConfig
+from utils.config import to_json
+from utils.errors import ConfigError
+from utils.persistence.run_queries import (
+    Evaluation,
+    MetricPoint,
+    RunDetails,
+    get_run,
+    read_curve,
+)
+
+MAX_POINTS: Final = 200
+MAX_METRICS: Final = 60
+FIRST_METRICS: Final = ("return", "episode_length", "policy_loss", "value_loss", "entropy")
+LEFT_OUT: Final = ("episodes",)
+"""Counters that say nothing beside the steps."""
+PICTURES: Final = {
+    "window.png": (
+        "The busiest held-out episode, as the agent and the best expert play it.",
+        "What was asked for and what each player held over one episode, against capacity.",
+    ),
+}
+"""Pictures of episodes that training leaves in the run's report folder: caption and alt text."""
+PLAIN_NAMES: Final = {"kpi": "policy", "expert": "best expert", "bound": "bound"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFiles:
+    """What lies in a run's folder."""
+
+    diary: Diary | None
+    outcome: Mapping[str, Any] | None
+    """`report.json`: the held-out table and what the experts were tuned to."""
+    pictures: tuple[Picture, ...]
+
+
+async def load_run_report(connection: AsyncConnection, run_id: str, *, folder: Path) -> RunReport:
+    """Gather all that is known of a run.
+
+    Args:
+        connection: An open transaction.
+        run_id: Which run.
+        folder: Of the run; it may be absent, then only the database speaks.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+        ConfigError: A file in the folder is damaged.
+    """
+    details = await get_run(connection, run_id)
+    curves = {
+        key: await read_curve(connection, run_id, key, max_points=MAX_POINTS)
+        for key in _chosen(details.latest)
+    }
+    files = await anyio.to_thread.run_sync(read_run_files, folder)
+    return make_run_report(details, curves, files)
+
+
+def read_run_files(folder: Path) -> RunFiles:
+    """Read what training left in a run's folder.
+
+    Args:
+        folder: Of the run; it may be absent.
+
+    Raises:
+        ConfigError: A file is damaged.
+    """
+    report = folder / "report"
+    pictures = tuple(
+        Picture(name=Path(name).stem, caption=caption, alt=alt, png=(report / name).read_bytes())
+        for name, (caption, alt) in PICTURES.items()
+        if (report / name).is_file()
+    )
+    return RunFiles(
+        diary=read_diary(folder), outcome=_read_json(report / "report.json"), pictures=pictures
+    )
+
+
+def make_run_report(
+    details: RunDetails, curves: Mapping[str, Sequence[MetricPoint]], files: RunFiles
+) -> RunReport:
+    """Put a report together.
+
+    Args:
+        details: What the database knows.
+        curves: Its metrics over steps, by name.
+        files: What lies in its folder.
+    """
+    summary, config = details.summary, details.config
+    evaluations = _evaluation_charts(details.evaluations)
+    charts, constants = _metric_charts(curves)
+    table = None if files.outcome is None else files.outcome.get("table")
+    return RunReport(
+        title=_title(config, summary.experiment),
+        verdict=_verdict(details, table),
+        run_id=summary.id,
+        state=summary.state.value,
+        env_steps=summary.env_steps,
+        total_env_steps=summary.total_env_steps,
+        created_at=f"{summary.created_at:%Y-%m-%d %H:%M} UTC",
+        error=summary.error,
+        evaluation=evaluations[0] if evaluations else None,
+        charts=(*evaluations[1:], *charts),
+        stages=_stages(details, files.diary),
+        tables=(*(() if table is None else show_scores(table)), *constants),
+        pictures=files.pictures,
+        configuration=config,
+        compute=_compute(details, files.diary),
+        origin=Origin(
+            seeds=(summary.seed,),
+            commit=details.code_commit,
+            versions=details.versions,
+            data_sha256=_data_hashes(details, files.outcome),
+            command=reproduce(config, commit=details.code_commit),
+        ),
+    )
+
+
+def reproduce(config: Mapping[str, Any], *, commit: str) -> str:
+    """Return the commands that train the same run again.
+
+    Args:
+        config: The whole configuration, plain JSON.
+        commit: Of the code; empty if unknown.
+    """
+    defaults = to_json(TrainingConfig())
+    words = [
+        shlex.quote(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+        for name, value in config.items()
+        if name not in defaults or defaults[name] != value
+    ]
+    lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    lines.append(" ".join(["python -m orchestration submit train", *words, "--watch"]))
+    return "\n".join(lines)
+
+
+def _title(config: Mapping[str, Any], experiment: str) -> str:
+    world = str(config.get("environment", "")).replace("_", " ")
+    title = f"{config.get('algorithm', '')} learns {world}".strip()
+    title = title[:1].upper() + title[1:] if not config.get("algorithm") else title
+    return title if experiment == config.get("environment") else f"{experiment}: {title}"
+
+
+def _verdict(details: RunDetails, table: Mapping[str, Any] | None) -> str:
+    if table is not None:
+        return tell_verdict(table)
+    if details.summary.error:
+        return "The run broke before it was evaluated on held-out scenarios."
+    if not details.summary.state.is_terminal:
+        return "The run is not finished: nothing was evaluated on held-out scenarios yet."
+    return "The run was not evaluated on held-out scenarios, so nothing can be said of its worth."
+
+
+def _evaluation_charts(evaluations: Sequence[Evaluation]) -> list[Chart]:
+    by_name: dict[str, list[Evaluation]] = {}
+    for one in evaluations:
+        by_name.setdefault(one.name, []).append(one)
+    return [_evaluation_chart(name, group) for name, group in by_name.items()]
+
+
+def _evaluation_chart(name: str, evaluations: Sequence[Evaluation]) -> Chart:
+    steps = tuple(one.env_steps for one in evaluations)
+    low, high = (_complete(evaluations, key) for key in ("kpi_low", "kpi_high"))
+    has_band = low is not None and high is not None
+    newest = evaluations[-1].scores
+    kinds: tuple[tuple[str, Any], ...] = (("expert", "expert"), ("bound", "bound"))
+    return Chart(
+        name=f"evaluation-{name}",
+        title=f"Scores on the {name.replace('_', ' ')} scenarios",
+        unit="KPI; higher is better",
+        curves=(
+            Curve(
+                name=PLAIN_NAMES["kpi"],
+                env_steps=steps,
+                mean=tuple(one.scores.get("kpi") for one in evaluations),
+                low=low if has_band else None,
+                high=high if has_band else None,
+            ),
+        ),
+        levels=tuple(
+            Level(name=PLAIN_NAMES[key], value=float(newest[key]), kind=kind)
+            for key, kind in kinds
+            if newest.get(key) is not None
+        ),
+        note="Band: interval of the mean over episodes." if has_band else "",
+    )
+
+
+def _complete(evaluations: Sequence[Evaluation], key: str) -> tuple[float, ...] | None:
+    values = [one.scores.get(key) for one in evaluations]
+    found = tuple(float(value) for value in values if value is not None)
+    return found if len(found) == len(values) else None
+
+
+def _chosen(names: Iterable[str]) -> list[str]:
+    """Put what people look at first in front; of very many metrics the rest is left out."""
+    rank = {name: place for place, name in enumerate(FIRST_METRICS)}
+    chosen = [name for name in names if name not in LEFT_OUT]
+    chosen.sort(key=lambda name: (rank.get(name, len(rank)), "/" in name, name))
+    return chosen[:MAX_METRICS]
+
+
+def _metric_charts(
+    curves: Mapping[str, Sequence[MetricPoint]],
+) -> tuple[list[Chart], tuple[ReportTable, ...]]:
+    """Draw what changes; what stayed the same goes into a table."""
+    charts, constants = [], []
+    for name, points in curves.items():
+        if not points:
+            continue
+        values = {point.value for point in points}
+        title = name.replace("_", " ")
+        if len(values) == 1:
+            (value,) = values
+            constants.append(TableRow(cells=(title, "not finite" if value is None else value)))
+            continue
+        curve = Curve(
+            name=title,
+            env_steps=tuple(point.step for point in points),
+            mean=tuple(point.value for point in points),
+        )
+        charts.append(Chart(name=f"metric-{name}", title=title, unit="", curves=(curve,)))
+    table = ReportTable(
+        title="Figures that did not change", header=("figure", "value"), rows=tuple(constants)
+    )
+    return charts, (table,) if constants else ()
+
+
+def _stages(details: RunDetails, diary: Diary | None) -> tuple[Stage, ...]:
+    """Return the stages; without a diary nobody knows when the only one known was entered."""
+    del details
+    entries = () if diary is None else diary.stages
+    return tuple(Stage(name=entry.name, env_steps=entry.env_steps) for entry in entries)
+
+
+def _compute(details: RunDetails, diary: Diary | None) -> Compute:
+    summary = details.summary
+    ended = summary.ended_at
+    wall = None if ended is None else (ended - summary.created_at).total_seconds()
+    cpu = None if diary is None else diary.cpu_seconds
+    return Compute(cpu_seconds=cpu, wall_seconds=wall)
+
+
+def _data_hashes(details: RunDetails, outcome: Mapping[str, Any] | None) -> dict[str, str]:
+    del details
+    return dict((outcome or {}).get("data_sha256", {}))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}): move it away to do without") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is damaged (no object): move it away to do without")
+    return content
