@@ -38,6 +38,31 @@ ALGORITHMS: dict[type[LearningConfig], Algorithm] = {
 """Of the configurations that set up one algorithm only."""
 
 
+def default_config(algorithm: Algorithm) -> LearningConfig:
+    """Return the settings of an algorithm of which nothing more is known.
+
+    Args:
+        algorithm: Which.
+    """
+    match algorithm:
+        case "ppo":
+            return PPOConfig()
+        case "mappo":
+            return PPOConfig(critic="central")
+        case "dqn":
+            return DQNConfig()
+        case "sac":
+            return SACConfig()
+        case "td3":
+            return TD3Config()
+        case "maddpg" | "matd3":
+            return MADDPGConfig(variant=algorithm)
+        case "qmix" | "vdn":
+            return QMIXConfig(mixer=algorithm)
+        case "apg":
+            return APGConfig()
+
+
 def algorithm_of(config: LearningConfig) -> Algorithm:
     """Name the algorithm that a configuration sets up.
 
