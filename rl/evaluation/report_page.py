@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rl.evaluation.chart_layout import format_number, lay_out, lay_out_stages
-from rl.evaluation.run_report import Cell, ComparisonReport, RunReport
+from rl.evaluation.run_report import Amount, Cell, ComparisonReport, RunReport
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -44,10 +44,12 @@ def write_cell(cell: Cell) -> str:
     """Write a table's cell for people.
 
     Args:
-        cell: Text, a number, or None for nothing.
+        cell: Text, a number, an amount, or None for nothing.
     """
-    if isinstance(cell, bool) or cell is None or isinstance(cell, str):
-        return "" if cell is None else str(cell)
+    if isinstance(cell, Amount):
+        return cell.text
+    if cell is None or isinstance(cell, str):
+        return cell or ""
     return f"{cell:,}" if isinstance(cell, int) else format_number(cell)
 
 
@@ -74,11 +76,16 @@ def _engine() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    engine.tests["numeric"] = _is_numeric
     engine.filters["cell"] = write_cell
     engine.filters["duration"] = write_duration
     engine.filters["base64"] = _encode
     engine.filters["pretty"] = _pretty
     return engine
+
+
+def _is_numeric(cell: Cell) -> bool:
+    return isinstance(cell, (int, float, Amount))
 
 
 def _encode(content: bytes) -> str:

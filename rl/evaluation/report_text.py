@@ -27,9 +27,7 @@ from utils.persistence.files import write_atomically
 FORMAT_VERSION: Final = 1
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH: Final = 24
-ESCAPED: Final = str.maketrans(
-    {mark: f"\\{mark}" for mark in "\\`*[]<>|"} | {"\n": " ", "\r": " "}
-)
+ESCAPED: Final = str.maketrans({mark: f"\\{mark}" for mark in "\\`*[]<>|"} | {"\n": " ", "\r": " "})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,7 @@ def merge_curves(curves: Sequence[Curve], *, name: str) -> Curve:
         raise ConfigError(f"no curve to merge into {name!r}: give at least one")
     if len(curves) == 1:
         (one,) = curves
-        return Curve(
-            name=name, env_steps=one.env_steps, mean=one.mean, low=one.low, high=one.high
-        )
+        return Curve(name=name, env_steps=one.env_steps, mean=one.mean, low=one.low, high=one.high)
     known = [_known(curve) for curve in curves]
     first = max(steps[0] for steps, _ in known)
     last = min(steps[-1] for steps, _ in known)

@@ -18,11 +18,22 @@ from utils.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cell = str | int | float | None
 Kind = Literal["agent", "expert", "bound", "random", "other"]
 WATTS_PER_CORE: Final = 10.0
 """An assumption, not a measurement: a server processor's power divided by its busy cores."""
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A number that is to be written in a way of its own, such as a share in percent."""
+
+    value: float
+    text: str
+
+
+Cell = str | int | float | Amount | None
+"""Text, a number (written with four digits), an amount, or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,4 @@
-"""Builds a run's report from what the database and the run's folder know of it.
-
-Torch is not needed: a finished run is only read.
-"""
+"""Builds a run's report from what the database and the run's folder know of it."""
 
 from __future__ import annotations
 
@@ -15,6 +12,8 @@ from typing import Any, Final
 import anyio.to_thread
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rl.evaluation.comparison import EvaluationTable
+from rl.evaluation.report import conclude
 from rl.evaluation.run_report import (
     Chart,
     Compute,
@@ -27,10 +26,10 @@ from rl.evaluation.run_report import (
     Stage,
     TableRow,
 )
+from rl.evaluation.score_table import show_scores
 from rl.training.run_diary import Diary, read_diary
-from rl.training.score_table import show_scores, tell_verdict
 from rl.training.training_config import TrainingConfig
-from utils.config import to_json
+from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.run_queries import (
     Evaluation,
@@ -45,14 +44,21 @@ MAX_METRICS: Final = 60
 FIRST_METRICS: Final = ("return", "episode_length", "policy_loss", "value_loss", "entropy")
 LEFT_OUT: Final = ("episodes",)
 """Counters that say nothing beside the steps."""
-PICTURES: Final = {
-    "window.png": (
-        "The busiest held-out episode, as the agent and the best expert play it.",
-        "What was asked for and what each player held over one episode, against capacity.",
-    ),
-}
-"""Pictures of episodes that training leaves in the run's report folder: caption and alt text."""
+REDRAWN: Final = ("learning",)
+"""Pictures of the report folder that the page draws itself."""
 PLAIN_NAMES: Final = {"kpi": "policy", "expert": "best expert", "bound": "bound"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What training wrote into `report/report.json` when it ended."""
+
+    title: str
+    tables: tuple[EvaluationTable, ...]
+    """The held-out set first, then the stress sets."""
+    experts: tuple[ReportTable, ...]
+    """What they were tuned to, if anything."""
+    data_sha256: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +66,7 @@ class RunFiles:
     """What lies in a run's folder."""
 
     diary: Diary | None
-    outcome: Mapping[str, Any] | None
-    """`report.json`: the held-out table and what the experts were tuned to."""
+    judgement: Judgement | None
     pictures: tuple[Picture, ...]
 
 
@@ -97,13 +102,13 @@ def read_run_files(folder: Path) -> RunFiles:
     """
     report = folder / "report"
     pictures = tuple(
-        Picture(name=Path(name).stem, caption=caption, alt=alt, png=(report / name).read_bytes())
-        for name, (caption, alt) in PICTURES.items()
-        if (report / name).is_file()
+        Picture(name=path.stem, caption=_caption(path.stem), alt=_caption(path.stem), png=png)
+        for path in sorted(report.glob("*.png"))
+        if path.stem not in REDRAWN
+        for png in [path.read_bytes()]
     )
-    return RunFiles(
-        diary=read_diary(folder), outcome=_read_json(report / "report.json"), pictures=pictures
-    )
+    judgement = _read_judgement(report / "report.json")
+    return RunFiles(diary=read_diary(folder), judgement=judgement, pictures=pictures)
 
 
 def make_run_report(
@@ -119,10 +124,11 @@ def make_run_report(
     summary, config = details.summary, details.config
     evaluations = _evaluation_charts(details.evaluations)
     charts, constants = _metric_charts(curves)
-    table = None if files.outcome is None else files.outcome.get("table")
+    judgement = files.judgement
+    tables = () if judgement is None else judgement.tables
     return RunReport(
-        title=_title(config, summary.experiment),
-        verdict=_verdict(details, table),
+        title=_title(config, summary.experiment, judgement),
+        verdict=_verdict(details, judgement),
         run_id=summary.id,
         state=summary.state.value,
         env_steps=summary.env_steps,
@@ -131,8 +137,12 @@ def make_run_report(
         error=summary.error,
         evaluation=evaluations[0] if evaluations else None,
         charts=(*evaluations[1:], *charts),
-        stages=_stages(details, files.diary),
-        tables=(*(() if table is None else show_scores(table)), *constants),
+        stages=_stages(files.diary),
+        tables=(
+            *map(show_scores, tables),
+            *(() if judgement is None else judgement.experts),
+            *constants,
+        ),
         pictures=files.pictures,
         configuration=config,
         compute=_compute(details, files.diary),
@@ -140,7 +150,7 @@ def make_run_report(
             seeds=(summary.seed,),
             commit=details.code_commit,
             versions=details.versions,
-            data_sha256=_data_hashes(details, files.outcome),
+            data_sha256={} if judgement is None else judgement.data_sha256,
             command=reproduce(config, commit=details.code_commit),
         ),
     )
@@ -164,16 +174,18 @@ def reproduce(config: Mapping[str, Any], *, commit: str) -> str:
     return "\n".join(lines)
 
 
-def _title(config: Mapping[str, Any], experiment: str) -> str:
-    world = str(config.get("environment", "")).replace("_", " ")
-    title = f"{config.get('algorithm', '')} learns {world}".strip()
-    title = title[:1].upper() + title[1:] if not config.get("algorithm") else title
-    return title if experiment == config.get("environment") else f"{experiment}: {title}"
+def _title(config: Mapping[str, Any], experiment: str, judgement: Judgement | None) -> str:
+    names = (str(config.get("environment", "")), str(config.get("algorithm", "")))
+    if judgement is None:
+        return f"{experiment}: {names[1]} in {names[0]}".replace("_", " ")
+    return f"{judgement.title} ({names[1]})"
 
 
-def _verdict(details: RunDetails, table: Mapping[str, Any] | None) -> str:
-    if table is not None:
-        return tell_verdict(table)
+def _verdict(details: RunDetails, judgement: Judgement | None) -> str:
+    if judgement is not None:
+        table, *others = judgement.tables
+        words = [conclude(table), *(f"On {one.data}: {conclude(one)}" for one in others)]
+        return "\n".join(word for word in words if word)
     if details.summary.error:
         return "The run broke before it was evaluated on held-out scenarios."
     if not details.summary.state.is_terminal:
@@ -256,9 +268,8 @@ def _metric_charts(
     return charts, (table,) if constants else ()
 
 
-def _stages(details: RunDetails, diary: Diary | None) -> tuple[Stage, ...]:
-    """Return the stages; without a diary nobody knows when the only one known was entered."""
-    del details
+def _stages(diary: Diary | None) -> tuple[Stage, ...]:
+    """Return the stages; without a diary nobody knows when they were entered."""
     entries = () if diary is None else diary.stages
     return tuple(Stage(name=entry.name, env_steps=entry.env_steps) for entry in entries)
 
@@ -271,18 +282,46 @@ def _compute(details: RunDetails, diary: Diary | None) -> Compute:
     return Compute(cpu_seconds=cpu, wall_seconds=wall)
 
 
-def _data_hashes(details: RunDetails, outcome: Mapping[str, Any] | None) -> dict[str, str]:
-    del details
-    return dict((outcome or {}).get("data_sha256", {}))
+def _caption(name: str) -> str:
+    words = {
+        "scores": "Mean KPI of everybody on the held-out episodes, and paired differences to the "
+        "best expert, with intervals.",
+        "window": "One held-out episode: what was asked for and what each player held over time, "
+        "against capacity.",
+    }
+    return words.get(name, name.replace("_", " "))
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_judgement(path: Path) -> Judgement | None:
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}): move it away to do without") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} is damaged (no object): move it away to do without")
-    return content
+        tables = [content["table"], *content["other_tables"]]
+        return Judgement(
+            title=str(content["title"]),
+            tables=tuple(from_json(EvaluationTable, table, "table.") for table in tables),
+            experts=_expert_table(content["experts"]),
+            data_sha256=dict(content.get("data_sha256", {})),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is damaged or of another version ({type(error).__name__}: {error}): move it "
+            "away to do without"
+        ) from error
+
+
+def _expert_table(experts: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[ReportTable, ...]:
+    rows = tuple(
+        TableRow(
+            cells=(
+                name.replace("_", " "),
+                ", ".join(f"{one['name'].replace('_', ' ')} {one['value']:g}" for one in tuned)
+                or "nothing to tune",
+            ),
+            kind="expert",
+        )
+        for name, tuned in experts.items()
+    )
+    title = "Experts, tuned on training scenarios"
+    return (ReportTable(title=title, header=("expert", "tuned to"), rows=rows),) if rows else ()
