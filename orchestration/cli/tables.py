@@ -153,7 +153,7 @@ def verdict(table: Mapping[str, Any]) -> str:
 
 def _has_expert(table: Mapping[str, Any]) -> bool:
     kinds = {row["name"]: row["kind"] for row in table["rows"]}
-    return kinds[table["baseline"]] == "expert"
+    return bool(kinds[table["baseline"]] == "expert")
 
 
 def decision_table(decision: AllocationDecision) -> RenderableType:

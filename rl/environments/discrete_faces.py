@@ -58,9 +58,7 @@ class DiscreteFace(ABC):
         """
         return self._begin(self.core.reset(seed))
 
-    def use_bank(
-        self, bank: ScenarioBank[Any], *, seed: int, in_order: bool = False
-    ) -> StepRecord:
+    def use_bank(self, bank: ScenarioBank[Any], *, seed: int, in_order: bool = False) -> StepRecord:
         """Play other scenarios from now on, such as the next curriculum stage.
 
         Args:

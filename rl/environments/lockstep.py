@@ -174,9 +174,7 @@ class LockstepEnvironment(ABC, Generic[State]):
         """Position in the bank of the episode each copy plays, `[env]`."""
         return self._deal.index
 
-    def use_bank(
-        self, bank: ScenarioBank[Any], *, seed: int, in_order: bool = False
-    ) -> StepRecord:
+    def use_bank(self, bank: ScenarioBank[Any], *, seed: int, in_order: bool = False) -> StepRecord:
         """Play other scenarios of the same shapes from now on, such as the next curriculum stage.
 
         Args:

@@ -16,7 +16,7 @@ from rl.environments.resource_allocation_environment import (
     BatchedResourceAllocation,
     EnvironmentConfig,
 )
-from rl.evaluation.contest import Column, Contest, Scores, ScenarioSet
+from rl.evaluation.contest import Column, Contest, ScenarioSet, Scores
 from rl.evaluation.evaluator import policy_decider, record_play, score_play
 from rl.evaluation.players import Player, rule_player
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rl.evaluation.contest import Column, Contest, Numbers, Scores, ScenarioSet
+from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet, Scores
 from rl.evaluation.players import Player
 from rl.evaluation.statistics import (
     Estimate,

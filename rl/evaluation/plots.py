@@ -88,8 +88,8 @@ def plot_learning(curve: LearningCurve, path: Path) -> None:
         ("best tuned expert", curve.expert, "expert"),
     ):
         if value is not None:
-            label = f"{label}: {value:{curve.kpi_format}}"
-            axes.axhline(value, color=KIND_COLORS[kind], linewidth=2, label=label)
+            shown = f"{label}: {value:{curve.kpi_format}}"
+            axes.axhline(value, color=KIND_COLORS[kind], linewidth=2, label=shown)
     axes.set_xlabel("environment steps (millions)")
     axes.set_ylabel(curve.kpi)
     axes.set_title(f"Learning, scored on {curve.data}", loc="left", fontweight="bold")

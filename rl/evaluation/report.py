@@ -143,9 +143,9 @@ def _summary(
 def _explanation(table: EvaluationTable) -> str:
     seeds = f", training seeds: {table.num_seeds}" if table.num_seeds else ""
     sentences = [
-        f"Played on {table.data}: {count_blocks(table)}{seeds}. KPI = {table.kpi}. Brackets: "
-        f"{table.level:.0%} bootstrap interval over whole {table.block_name}s and seeds; "
-        "differences are paired."
+        f"Played on {table.data}: {count_blocks(table)}{seeds}. KPI = {table.kpi}.",
+        f"Brackets: {table.level:.0%} bootstrap interval over whole {table.block_name}s and seeds.",
+        "Differences are paired.",
     ]
     if 1 < table.num_blocks < FEW_BLOCKS:
         sentences.append(

@@ -82,7 +82,7 @@ def allocation_problem(
         agent=AGENT,
         training=world.training,
         training_data=world.training_data,
-        learn_in=partial(_learn_in, config, gain),
+        learn_in=partial(_learn_in, config=config, gain=gain),
         contest=make_allocation_contest(config, action=ACTION_FORM),
         validation=ScenarioSet(
             name="validation",
@@ -132,11 +132,12 @@ def _as_set(name: str, held_out: HeldOut) -> ScenarioSet:
 
 
 def _learn_in(
-    config: AllocationConfig,
-    gain: bool,  # noqa: FBT001  # bound by partial, by position
     bank: ScenarioBank[ScenarioArrays],
     num_envs: int,
     seed: int,
+    *,
+    config: AllocationConfig,
+    gain: bool,
 ) -> BatchedResourceAllocation:
     options = EnvironmentConfig(
         num_envs=num_envs, action=ACTION_FORM, reward="kpi" if gain else "losses"
@@ -165,9 +166,7 @@ def _export(config: AllocationConfig, agent: ExportableAgent, card: PolicyCard) 
     return export_allocation_planner(agent, config, card, action=ACTION_FORM)
 
 
-def _ranges(
-    config: AllocationConfig, sets: Sequence[ScenarioArrays]
-) -> tuple[ValidRange, ...]:
+def _ranges(config: AllocationConfig, sets: Sequence[ScenarioArrays]) -> tuple[ValidRange, ...]:
     return validated_ranges(config, [cast("WorkloadScenarios", one) for one in sets])
 
 

@@ -96,7 +96,7 @@ class EarlyStopping:
         """
         del scores
         kpis = self._last_kpis()
-        if self._best is None or self._is_better(kpis):
+        if self._best is None or _is_certainly_positive(kpis - self._best):
             self._best, self._best_at = kpis, env_steps
             return None
         if env_steps - self._best_at < self._patience:
@@ -105,11 +105,6 @@ class EarlyStopping:
             f"plateau: no evaluation since step {self._best_at:,} was certainly better "
             f"(patience {self._patience:,} steps)"
         )
-
-    def _is_better(self, kpis: Numbers) -> bool:
-        difference = kpis - self._best
-        blocks = np.arange(len(kpis))
-        return block_bootstrap_interval(difference, blocks, num_resamples=1000).low > 0
 
     def state_dict(self) -> TensorDict:
         """Return the best evaluation so far and when it was."""
@@ -125,6 +120,11 @@ class EarlyStopping:
         best = state["best"].numpy()
         self._best = best.copy() if len(best) else None
         self._best_at = int(state["best_at"])
+
+
+def _is_certainly_positive(differences: Numbers) -> bool:
+    blocks = np.arange(len(differences))
+    return block_bootstrap_interval(differences, blocks, num_resamples=1000).low > 0
 
 
 class TimeBudget:

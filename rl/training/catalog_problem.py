@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
@@ -90,6 +90,6 @@ def _draw(source: ScenarioSource[ScenarioArrays], name: str, count: int) -> Scen
     return ScenarioSet(
         name=name,
         about=f"{name.replace('_', '-')} synthetic scenarios",
-        scenarios=cast("ScenarioArrays", scenarios),
+        scenarios=scenarios,
         blocks=np.arange(count),
     )

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from rl.training.conclusion import Places, ResumePoint
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
 from rl.training.training_config import TrainingConfig
-from rl.training.training_run import Places, ResumePoint, train_problem
+from rl.training.training_run import train_problem
 from utils.config import from_json, to_json
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
@@ -124,8 +125,8 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
     """Run one attempt of a training job.
 
     Args:
-        spec: `config`, `run_id`, `artifact_root`, `run_root`, and `init` if it begins with the policy
-            of another run.
+        spec: `config`, `run_id`, `artifact_root`, `run_root`, and `init` if it begins with the
+            policy of another run.
         context: Of the attempt.
 
     Returns:

@@ -15,7 +15,7 @@ from rl.deployment.exporters import ExportableAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.players import Player
-from rl.training.agents import LearningConfig, algorithm_of, default_config
+from rl.training.learning_settings import LearningConfig, algorithm_of, default_config
 from rl.training.replay_learner import ENV_STEPS_PER_CALL
 from utils.errors import ConfigError
 

@@ -8,16 +8,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rl.algorithms.base_algorithm import Policy
+from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
 from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
-from rl.training.checkpointing import Checkpoint, CheckpointFolder
+from rl.training.callbacks import TrainingCallback
+from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
 from rl.training.freed_memory import keep_freed_memory
 from rl.training.learners import make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
 from rl.training.rollout import RolloutSummary
 from utils.config import to_json
 from utils.errors import ConfigError
+from utils.seeding import derive_seed
 
 Evaluate = Callable[[Policy], Mapping[str, float]]
 
@@ -85,7 +88,6 @@ class Trainer:
         checkpoints: CheckpointFolder | None = None,
         evaluate: Evaluate | None = None,
         callbacks: Sequence[TrainingCallback] = (),
-        curriculum: CurriculumDriver | None = None,
     ) -> None:
         """Reset the environment; the process keeps freed memory from now on.
 
@@ -97,7 +99,6 @@ class Trainer:
             checkpoints: Where to save; None to save nothing.
             evaluate: Scores the agent without changing it or the environment.
             callbacks: Hear of every update and evaluation, and may end training.
-            curriculum: Changes the scenarios as the agent gets better.
         """
         keep_freed_memory()
         self._config = config
@@ -107,7 +108,6 @@ class Trainer:
         self._checkpoints = checkpoints
         self._evaluate = evaluate
         self._callbacks = callbacks
-        self._curriculum = curriculum
         self._learner = make_learner(
             environment, agent, rollout_steps=config.rollout_steps, seed=config.seed
         )
@@ -117,8 +117,6 @@ class Trainer:
         self._last_checkpoint: CheckpointRecord | None = None
         self._ended = ""
         self._rollbacks = 0
-        if curriculum is not None:
-            self._enter_stage(curriculum.begin(environment))
 
     @property
     def env_steps(self) -> int:
@@ -197,10 +195,6 @@ class Trainer:
             self.env_steps, f"rolled back to step {self.env_steps:,}: {error}"
         )
 
-    def _enter_stage(self, record: StepRecord | None) -> None:
-        if record is not None:
-            self._learner.take_record(record)
-
     def _update(self) -> None:
         total = self._config.total_env_steps
         summary, learning = self._learner.learn(total)
@@ -235,7 +229,9 @@ class Trainer:
         if self._best_score is None or score > self._best_score:
             self._best_score = score
             self._best_policy = self._agent.policy_state()
-        self._hear(callback.after_evaluation(self.env_steps, scores) for callback in self._callbacks)
+        self._hear(
+            callback.after_evaluation(self.env_steps, scores) for callback in self._callbacks
+        )
 
     def _save(self) -> None:
         if self._checkpoints is None:

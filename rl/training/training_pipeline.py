@@ -14,13 +14,14 @@ import anyio.to_thread
 from rl.evaluation.comparison import BOUND, EvaluationTable
 from rl.training.agents import Agent
 from rl.training.checkpointing import CheckpointCorruptError, load_checkpoint
+from rl.training.conclusion import Places, ResumePoint, TrainingResult
 from rl.training.experiment_manager import ExperimentManager
 from rl.training.problem import Problem
 from rl.training.recorder import StopReason
 from rl.training.run_recorder import RunRecorder
 from rl.training.training_config import CUSTOM, TrainingConfig
 from rl.training.training_events import TrainingEvents
-from rl.training.training_run import Places, ResumePoint, TrainingResult, train_problem
+from rl.training.training_run import train_problem
 from utils.clock import Clock, SystemClock
 from utils.config import to_json
 from utils.errors import ConfigError
@@ -62,7 +63,7 @@ class TrainingResults(TypedDict):
 class RLTrainingPipeline:
     """Trains one configuration; every run is kept in a database and can be continued."""
 
-    def __init__(  # noqa: PLR0913  # the first three are promised, the others have defaults
+    def __init__(
         self,
         config: TrainingConfig,
         environment: Problem | None = None,
@@ -373,7 +374,9 @@ def _final_performance(table: EvaluationTable | None, agent: str) -> dict[str, f
         "kpi_high": row.kpi.high,
         "baseline": table.row(table.baseline).kpi.mean,
     }
-    figures |= {"bound": one.kpi.mean for one in table.rows if one.name == BOUND}
+    for one in table.rows:
+        if one.kind == BOUND:
+            figures["bound"] = one.kpi.mean
     if row.gap_closed is not None:
         figures["gap_closed"] = row.gap_closed.mean
     return figures

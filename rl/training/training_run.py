@@ -2,89 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from data.scenario import ScenarioBank
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import under_prefix
-from rl.artifacts import Figure, PolicyCard
-from rl.evaluation.comparison import BOUND, Contender, EvaluationTable, evaluate
-from rl.evaluation.contest import ScenarioSet
-from rl.evaluation.players import Player, random_player
-from rl.evaluation.report import write_report
 from rl.training.agents import Agent, make_agent
 from rl.training.callbacks import EarlyStopping, TimeBudget, TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
+from rl.training.conclusion import Places, Study, TrainingResult, conclude_run, leave_unfinished
 from rl.training.curve import CurveRecorder
-from rl.training.policy_card import make_card
+from rl.training.expert_tuning import tune_experts_once
 from rl.training.problem import LearnerSettings, Parameters, Problem
 from rl.training.problems import make_problem
-from rl.training.recorder import Recorder, StopReason
-from rl.training.trainer import Trainer, TrainerConfig, TrainOutcome
+from rl.training.recorder import Recorder
+from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.training_config import TrainingConfig
 from rl.training.validation import Validation
-from utils.config import from_json, to_json
 from utils.errors import ConfigError
-from utils.persistence.artifact_store import ArtifactStore
-from utils.persistence.files import write_atomically
 from utils.seeding import derive_seed
 
-RANDOM = "random"
 
-
-@dataclass(frozen=True, kw_only=True)
-class ResumePoint:
-    """A checkpoint to go on from."""
-
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What a run came to; a stopped run has neither artifact nor tables."""
-
-    agent: str
-    """Name of the business agent that the policy becomes."""
-    env_steps: int
-    updates: int
-    stopped: StopReason | None
-    ended: str
-    """Why training is over, in words; empty if it was stopped."""
-    episodes: int
-    """Trained on, resumed ones included."""
-    best_score: float | None
-    artifact_sha256: str | None
-    artifact_bytes: int
-    card: PolicyCard | None
-    tables: tuple[EvaluationTable, ...]
-    """The held-out set first, then the stress sets."""
-    report: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where a run reads and writes."""
-
-    folder: Path
-    """Holds `checkpoints/` and `report/`."""
-    artifacts: ArtifactStore
-    """Takes the exported policy."""
-    resume: ResumePoint | None = None
-    """Where to go on from."""
-    init: ResumePoint | None = None
-    """Of another run: its best policy is what a new run begins with."""
-    fence: int = 0
-    """Of the lease under which checkpoints are written."""
-
-
-def train_problem(  # noqa: PLR0913  # the last two are a user's own
+def train_problem(
     config: TrainingConfig,
     recorder: Recorder,
     places: Places,
@@ -113,46 +56,20 @@ def train_problem(  # noqa: PLR0913  # the last two are a user's own
     torch.set_num_threads(1)
     problem = make_problem(config) if problem is None else problem
     recorder.stage_changed(0, "tuning the experts")
-    experts = _tune(problem, places.folder / "experts.json", recorder)
+    experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
     stopped = recorder.should_stop()
     if stopped is not None and len(experts) < len(problem.experts):
-        return _unfinished(problem, stopped)
-    run = _prepare(config, problem, experts, recorder, places, agent=agent)
+        return leave_unfinished(problem, stopped)
+    study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
+    run = _prepare(study, recorder, agent)
     recorder.stage_changed(run.trainer.env_steps, "training")
     outcome = run.trainer.train()
     if outcome.stopped is not None:
-        return _unfinished(problem, outcome.stopped, outcome)
+        return leave_unfinished(problem, outcome.stopped, outcome)
     if outcome.best_policy is not None:
         run.agent.load_policy_state(outcome.best_policy)
     recorder.stage_changed(outcome.env_steps, "evaluating on held-out scenarios")
-    return _conclude(config, problem, experts, places, run, outcome, run_id=run_id)
-
-
-def judge(
-    problem: Problem,
-    episodes: ScenarioSet,
-    experts: Mapping[str, Parameters],
-    agents: Mapping[str, Sequence[Player]],
-) -> EvaluationTable:
-    """Let random, the tuned experts and agents play the same episodes.
-
-    Args:
-        problem: The world.
-        episodes: What is played.
-        experts: What each was tuned to.
-        agents: By name, one player per training seed.
-    """
-    contenders = [Contender(name=RANDOM, kind="random", players=(random_player(0),))]
-    contenders += [
-        Contender(name=name, kind="expert", players=(problem.experts[name].player(tuned),))
-        for name, tuned in experts.items()
-    ]
-    contenders += [
-        Contender(name=name, kind="agent", players=tuple(players))
-        for name, players in agents.items()
-    ]
-    bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, contenders, bound=bound)
+    return conclude_run(study, run.agent, outcome, run.curve.curve)
 
 
 def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSettings:
@@ -177,16 +94,9 @@ class _Run:
     curve: CurveRecorder
 
 
-def _prepare(
-    config: TrainingConfig,
-    problem: Problem,
-    experts: Mapping[str, Parameters],
-    recorder: Recorder,
-    places: Places,
-    *,
-    agent: Agent | None,
-) -> _Run:
+def _prepare(study: Study, recorder: Recorder, agent: Agent | None) -> _Run:
     """Build learner and trainer, at the beginning or where a checkpoint says."""
+    config, problem, places = study.config, study.problem, study.places
     settings = learner_settings(config, problem)
     bank = ScenarioBank(
         problem.training,
@@ -199,7 +109,7 @@ def _prepare(
         agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
     if places.init is not None and places.resume is None:
         _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
-    validation = make_validation(problem, experts, config.eval_episodes)
+    validation = make_validation(problem, study.experts, config.eval_episodes)
     curve = CurveRecorder(
         recorder, places.folder / "curve.json", problem.contest, problem.validation.about
     )
@@ -272,95 +182,3 @@ def _begin_with(agent: Policy, checkpoint: Checkpoint) -> None:
             "until its first evaluation, or name another run in init_from"
         )
     agent.load_policy_state(best)
-
-
-def _conclude(
-    config: TrainingConfig,
-    problem: Problem,
-    experts: Mapping[str, Parameters],
-    places: Places,
-    run: _Run,
-    outcome: TrainOutcome,
-    *,
-    run_id: str,
-) -> TrainingResult:
-    """Judge the best policy, export it and write the report."""
-    player = problem.contest.policy_player(run.agent)
-    sets = (problem.held_out, *problem.stress)
-    tables = tuple(judge(problem, one, experts, {config.algorithm: (player,)}) for one in sets)
-    report = places.folder / "report"
-    report.mkdir(parents=True, exist_ok=True)
-    pictures: tuple[Path, ...] = ()
-    if problem.illustrate is not None:
-        rivals = {"agent": player}
-        if tables[0].has_expert:
-            best = tables[0].baseline
-            rivals[best] = problem.experts[best].player(experts[best])
-        pictures = problem.illustrate(report, rivals)
-    write_report(
-        report,
-        tables,
-        title=problem.title,
-        experts=experts,
-        curve=run.curve.curve,
-        pictures=pictures,
-    )
-    card, content = None, None
-    if problem.exporter is not None:
-        card = make_card(config, problem, experts, tables[0], run_id=run_id, outcome=outcome)
-        content = problem.exporter.make(run.agent, card).to_bytes()
-    return TrainingResult(
-        agent=problem.agent,
-        env_steps=outcome.env_steps,
-        updates=outcome.updates,
-        stopped=None,
-        ended=outcome.ended,
-        episodes=outcome.env_steps // problem.contest.num_steps,
-        best_score=outcome.best_score,
-        artifact_sha256=None if content is None else places.artifacts.put(content),
-        artifact_bytes=0 if content is None else len(content),
-        card=card,
-        tables=tables,
-        report=str(report),
-    )
-
-
-def _unfinished(
-    problem: Problem, stopped: StopReason, outcome: TrainOutcome | None = None
-) -> TrainingResult:
-    return TrainingResult(
-        agent=problem.agent,
-        env_steps=outcome.env_steps if outcome else 0,
-        updates=outcome.updates if outcome else 0,
-        stopped=stopped,
-        ended="",
-        episodes=outcome.env_steps // problem.contest.num_steps if outcome else 0,
-        best_score=outcome.best_score if outcome else None,
-        artifact_sha256=None,
-        artifact_bytes=0,
-        card=None,
-        tables=(),
-        report="",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tuned:
-    name: str
-    parameters: Parameters
-
-
-def _tune(problem: Problem, path: Path, recorder: Recorder) -> dict[str, Parameters]:
-    """Tune one expert after the other, keeping each, until done or asked to stop."""
-    found = json.loads(path.read_text()) if path.is_file() else []
-    kept = [from_json(_Tuned, item) for item in found]
-    experts = {one.name: one.parameters for one in kept if one.name in problem.experts}
-    for name, rule in problem.experts.items():
-        if name in experts:
-            continue
-        if recorder.should_stop() is not None:
-            break
-        experts[name] = rule.tune()
-        rows = [to_json(_Tuned(name=one, parameters=tuned)) for one, tuned in experts.items()]
-        write_atomically(path, json.dumps(rows, indent=2).encode())
-    return experts
