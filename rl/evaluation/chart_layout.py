@@ -14,9 +14,19 @@ from rl.evaluation.run_report import Chart, Curve, Kind, Stage
 
 WIDTH: Final = 640
 HEIGHT: Final = 300
-LEFT, RIGHT, TOP, BOTTOM = 78, 14, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 88, 14, 12, 44
 NUM_TICKS: Final = 5
 NUM_COLORS: Final = 6
+
+
+VIEW: Final = {
+    "width": WIDTH,
+    "height": HEIGHT,
+    "left": LEFT,
+    "right": WIDTH - RIGHT,
+    "bottom": HEIGHT - BOTTOM,
+}
+"""What the template knows of the view box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +78,11 @@ class DrawnChart:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnStage:
-    """A stretch of the timeline, in percent of its width."""
+    """A stretch of the timeline, in percent of its width; 0 if nothing was trained in it."""
 
+    number: int
     name: str
     color: int
-    begin: float
     width: float
     first: str
     last: str
@@ -129,10 +139,10 @@ def lay_out_stages(stages: Sequence[Stage], end: int) -> tuple[DrawnStage, ...]:
     edges = [*(stage.env_steps for stage in stages), max(end, stages[-1].env_steps)]
     return tuple(
         DrawnStage(
+            number=place + 1,
             name=stage.name,
             color=names.index(stage.name) % NUM_COLORS,
-            begin=100 * (edges[place] - first) / span if span else 0.0,
-            width=100 * (edges[place + 1] - edges[place]) / span if span else 100 / len(stages),
+            width=100 * (edges[place + 1] - edges[place]) / span if span else 0.0,
             first=f"{edges[place]:,}",
             last=f"{edges[place + 1]:,}",
         )

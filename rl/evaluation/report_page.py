@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rl.evaluation.chart_layout import format_number, lay_out, lay_out_stages
+from rl.evaluation.chart_layout import VIEW, format_number, lay_out, lay_out_stages
 from rl.evaluation.run_report import Amount, Cell, ComparisonReport, RunReport
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -76,6 +76,7 @@ def _engine() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    engine.globals["view"] = VIEW
     engine.tests["numeric"] = _is_numeric
     engine.filters["cell"] = write_cell
     engine.filters["duration"] = write_duration

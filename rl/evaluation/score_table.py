@@ -44,7 +44,7 @@ def _cells(row: ScoreRow, table: EvaluationTable) -> tuple[Cell, ...]:
         if difference is not None
         else baseline,
         _interval(difference, f"+{spec}") if difference is not None else "",
-        row.blocks_better,
+        None if row.kind == "bound" else row.blocks_better,
         Amount(value=closed.mean, text=f"{closed.mean:.0%}") if closed is not None else None,
         *(
             None if value is None else Amount(value=value, text=f"{value:{column.format}}")
