@@ -41,9 +41,7 @@ def merge_curves(curves: Sequence[Curve], *, name: str) -> Curve:
     if not len(grid):
         raise ConfigError(f"curves of {name!r} have no step in common: compare runs of like length")
     values = np.stack([np.interp(grid, steps, value) for steps, value in known])
-    mean = values.mean(0)
-    error = values.std(0, ddof=1) / np.sqrt(len(values))
-    reach = error * student_t.ppf((1 + LEVEL) / 2, len(values) - 1)
+    mean, reach = values.mean(0), _reach(values)
     return Curve(
         name=name,
         env_steps=tuple(grid.tolist()),
@@ -52,6 +50,25 @@ def merge_curves(curves: Sequence[Curve], *, name: str) -> Curve:
         high=tuple((mean + reach).tolist()),
         num_runs=len(curves),
     )
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return a mean over runs and its interval; a single run has none.
+
+    Args:
+        values: One per run; at least one.
+    """
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return mean, None, None
+    reach = float(_reach(np.asarray(values)))
+    return mean, mean - reach, mean + reach
+
+
+def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half the width of Student's t interval of the mean over the first axis."""
+    error = values.std(0, ddof=1) / np.sqrt(len(values))
+    return np.asarray(error * student_t.ppf((1 + LEVEL) / 2, len(values) - 1))
 
 
 def _known(curve: Curve) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -70,7 +70,17 @@ class RunFiles:
     pictures: tuple[Picture, ...]
 
 
-async def load_run_report(connection: AsyncConnection, run_id: str, *, folder: Path) -> RunReport:
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """All that is known of a run."""
+
+    details: RunDetails
+    curves: Mapping[str, Sequence[MetricPoint]]
+    """Its metrics over steps, thinned, by name."""
+    files: RunFiles
+
+
+async def load_run(connection: AsyncConnection, run_id: str, *, folder: Path) -> RecordedRun:
     """Gather all that is known of a run.
 
     Args:
@@ -88,7 +98,7 @@ async def load_run_report(connection: AsyncConnection, run_id: str, *, folder: P
         for key in _chosen(details.latest)
     }
     files = await anyio.to_thread.run_sync(read_run_files, folder)
-    return make_run_report(details, curves, files)
+    return RecordedRun(details=details, curves=curves, files=files)
 
 
 def read_run_files(folder: Path) -> RunFiles:
@@ -111,19 +121,16 @@ def read_run_files(folder: Path) -> RunFiles:
     return RunFiles(diary=read_diary(folder), judgement=judgement, pictures=pictures)
 
 
-def make_run_report(
-    details: RunDetails, curves: Mapping[str, Sequence[MetricPoint]], files: RunFiles
-) -> RunReport:
-    """Put a report together.
+def make_run_report(run: RecordedRun) -> RunReport:
+    """Put the report of a run together.
 
     Args:
-        details: What the database knows.
-        curves: Its metrics over steps, by name.
-        files: What lies in its folder.
+        run: What is known of it.
     """
+    details, files = run.details, run.files
     summary, config = details.summary, details.config
-    evaluations = _evaluation_charts(details.evaluations)
-    charts, constants = _metric_charts(curves)
+    evaluations = evaluation_charts(details.evaluations)
+    charts, constants = _metric_charts(run.curves)
     judgement = files.judgement
     tables = () if judgement is None else judgement.tables
     return RunReport(
@@ -193,7 +200,12 @@ def _verdict(details: RunDetails, judgement: Judgement | None) -> str:
     return "The run was not evaluated on held-out scenarios, so nothing can be said of its worth."
 
 
-def _evaluation_charts(evaluations: Sequence[Evaluation]) -> list[Chart]:
+def evaluation_charts(evaluations: Sequence[Evaluation]) -> list[Chart]:
+    """Draw the scores during training, one chart for each set of scenarios.
+
+    Args:
+        evaluations: Of one run, oldest first.
+    """
     by_name: dict[str, list[Evaluation]] = {}
     for one in evaluations:
         by_name.setdefault(one.name, []).append(one)
@@ -256,16 +268,23 @@ def _metric_charts(
             (value,) = values
             constants.append(TableRow(cells=(title, "not finite" if value is None else value)))
             continue
-        curve = Curve(
-            name=title,
-            env_steps=tuple(point.step for point in points),
-            mean=tuple(point.value for point in points),
-        )
+        curve = metric_curve(title, points)
         charts.append(Chart(name=f"metric-{name}", title=title, unit="", curves=(curve,)))
     table = ReportTable(
         title="Figures that did not change", header=("figure", "value"), rows=tuple(constants)
     )
     return charts, (table,) if constants else ()
+
+
+def metric_curve(name: str, points: Sequence[MetricPoint]) -> Curve:
+    """Turn a stored metric into a curve.
+
+    Args:
+        name: Of the curve.
+        points: In order of steps.
+    """
+    steps, values = zip(*((point.step, point.value) for point in points), strict=True)
+    return Curve(name=name, env_steps=steps, mean=values)
 
 
 def _stages(diary: Diary | None) -> tuple[Stage, ...]:
