@@ -93,8 +93,8 @@ def render_markdown(report: RunReport | ComparisonReport) -> str:
 def _run_parts(report: RunReport) -> Iterator[str]:
     total = f" of {report.total_env_steps:,}" if report.total_env_steps else ""
     yield (
-        f"Run `{report.run_id}`: {report.state}, {report.env_steps:,}{total} environment steps, "
-        f"begun {report.created_at}."
+        f"Run {_code(report.run_id)}: {_escape(report.state)}, {report.env_steps:,}{total} "
+        f"environment steps, begun {_escape(report.created_at)}."
     )
     if report.error:
         yield f"**It broke:** {_escape(report.error)}"
@@ -123,7 +123,11 @@ def _comparison_parts(report: ComparisonReport) -> Iterator[str]:
     yield from map(_table, report.tables)
     yield "## Where the numbers come from"
     for run in report.runs:
-        yield from (f"### {_escape(run.title)} `{run.run_id}`", _escape(run.verdict), _origin(run))
+        yield from (
+            f"### {_escape(run.title)} {_code(run.run_id)}",
+            _escape(run.verdict),
+            _origin(run),
+        )
 
 
 def _chart_table(charts: Sequence[Chart]) -> str:
@@ -202,6 +206,10 @@ def _pairs(values: Mapping[str, str]) -> str:
 
 def _escape(text: str) -> str:
     return text.translate(ESCAPED)
+
+
+def _code(text: str) -> str:
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
 def _fenced(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from rl.evaluation.chart_layout import format_number
 from rl.evaluation.run_curves import INTERVAL, mean_interval, merge_curves
 from rl.evaluation.run_report import Chart, ComparisonReport, Curve, ReportTable, TableRow
 from rl.training.run_reporting import (
@@ -108,7 +109,7 @@ def _returns(run: RecordedRun) -> Chart | None:
     if not points:
         return None
     curve = metric_curve(RETURN, points)
-    return Chart(name="return", title="Return of training episodes", unit="", curves=(curve,))
+    return Chart(name=RETURN, title="Return of training episodes", unit="", curves=(curve,))
 
 
 def _chart(groups: Sequence[RunGroup], draw: Callable[[RecordedRun], Chart | None]) -> Chart | None:
@@ -125,13 +126,16 @@ def _chart(groups: Sequence[RunGroup], draw: Callable[[RecordedRun], Chart | Non
         return None
     first = drawn[0]
     agree = all(chart.levels == first.levels for chart in drawn)
+    notes = [INTERVAL if any(curve.num_runs > 1 for curve in curves) else first.note]
+    if first.name == RETURN and len(curves) > 1:
+        notes.append("Rewards of training may be shaped differently: judge by the scores.")
     return Chart(
         name=first.name,
         title=first.title,
         unit=first.unit,
         curves=tuple(curves),
         levels=first.levels if agree else (),
-        note=INTERVAL if any(curve.num_runs > 1 for curve in curves) else first.note,
+        note=" ".join(note for note in notes if note),
     )
 
 
@@ -178,7 +182,7 @@ def _score_table(groups: Sequence[RunGroup]) -> ReportTable:
             high,
             float(np.mean(cpu)) if cpu else None,
         )
-        rows.append(TableRow(cells=cells, kind="agent"))
+        rows.append(TableRow(cells=cells))
     header = (
         *("who", "seeds", "state", "environment steps", "judged", "held-out KPI"),
         *("95% from", "to", "CPU s per run"),
@@ -187,8 +191,8 @@ def _score_table(groups: Sequence[RunGroup]) -> ReportTable:
         title="Scores on held-out scenarios",
         header=header,
         rows=tuple(rows),
-        note="KPI: mean over runs, with Student's t interval over runs where there are several. "
-        + "; ".join(sorted(_data(groups))),
+        note="KPI: mean over runs, with Student's t interval over runs where there are several."
+        + "".join(f" Played on {data}." for data in sorted(_data(groups))),
     )
 
 
@@ -221,9 +225,11 @@ def _verdict(groups: Sequence[RunGroup]) -> str:
 
 def _tell(name: str, kpis: Sequence[float]) -> str:
     mean, low, high = mean_interval(kpis)
-    interval = f" [{low:,.4g}, {high:,.4g}]" if low is not None else ""
+    interval = ""
+    if low is not None and high is not None:
+        interval = f" [{format_number(low)}, {format_number(high)}]"
     runs = "1 run" if len(kpis) == 1 else f"{len(kpis)} runs"
-    return f"{name} {mean:,.6g}{interval} over {runs}"
+    return f"{name} {format_number(mean)}{interval} over {runs}"
 
 
 def _caution(order: Sequence[str], judged: Mapping[str, Sequence[float]]) -> str:

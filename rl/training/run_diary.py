@@ -54,7 +54,7 @@ def read_diary(folder: Path) -> Diary | None:
         return None
     try:
         return from_json(Diary, json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged ({error}): move it away and go on") from error
 
 
