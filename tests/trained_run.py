@@ -7,8 +7,8 @@ from functools import cache, partial
 
 import anyio.to_thread
 
-from rl.training.problems import make_problem
 from rl.training.experiment_manager import ExperimentManager
+from rl.training.problems import make_problem
 from rl.training.run_diary import DiaryRecorder
 from rl.training.training_config import TrainingConfig
 from rl.training.training_run import Places, train_problem

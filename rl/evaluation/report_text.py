@@ -99,7 +99,11 @@ def _run_parts(report: RunReport) -> Iterator[str]:
     if report.error:
         yield f"**It broke:** {_escape(report.error)}"
     if report.evaluation is not None:
-        yield from ("## Learning", _chart_table([report.evaluation]), report.evaluation.note)
+        yield from (
+            "## Learning",
+            _chart_table([report.evaluation]),
+            _escape(report.evaluation.note),
+        )
     if report.stages:
         rows = [TableRow(cells=(stage.name, stage.env_steps)) for stage in report.stages]
         header = ("stage", "entered at environment step")
