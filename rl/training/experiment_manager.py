@@ -13,7 +13,6 @@ from rl.training.training_config import TrainingConfig
 from rl.training.training_events import RunEnded, RunInfo, RunStarted, TrainingEvents
 from utils.clock import Clock, SystemClock, new_id
 from utils.config import from_json, to_json
-from utils.errors import ConfigError
 from utils.persistence.engine import Database
 from utils.persistence.model_log import NewArtifact, register_model
 from utils.persistence.run_log import NewRun, RunState, add_metrics, create_run, set_run_state
@@ -202,22 +201,6 @@ class ExperimentManager:
         """
         async with self._database.read() as connection:
             return await list_checkpoints(connection, run_id)
-
-    async def newest_checkpoint(self, run_id: str) -> tuple[str, str]:
-        """Return path and hash of a run's newest checkpoint, for another run to begin with.
-
-        Args:
-            run_id: Which run.
-
-        Raises:
-            RunNotFoundError: There is none.
-            ConfigError: It has no checkpoint.
-        """
-        await self.run(run_id)
-        checkpoints = await self.checkpoints(run_id)
-        if not checkpoints:
-            raise ConfigError(f"run {run_id} has no checkpoint to begin with: name another run")
-        return checkpoints[0].path, checkpoints[0].sha256
 
     async def _write_rest(self, connection: AsyncConnection, run_id: str) -> None:
         recorder = self._recorders.get(run_id)

@@ -27,9 +27,10 @@ from utils.config import to_json
 from utils.errors import ConfigError
 from utils.logs import get_logger, log_context
 from utils.persistence.artifact_store import DirectoryArtifactStore
-from utils.persistence.engine import open_database
+from utils.persistence.engine import Database, open_database
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import StoredCheckpoint
+from utils.persistence.warm_start import find_start
 
 DEFAULTS = TrainingConfig()
 logger = get_logger(__name__)
@@ -119,11 +120,13 @@ class RLTrainingPipeline:
         began = self._clock.monotonic()
         database = await open_database(self.output_dir / "quartermaster.sqlite")
         try:
+            init = await self._find_init(database)
             manager = ExperimentManager(database, clock=self._clock, events=self._events)
             run_id, point, fence = await self._open(manager, resume)
             recorder = manager.recorder(run_id, self.config, fence=fence)
             with log_context(run=run_id):
-                work = partial(self._train_in_thread, manager, recorder, point, fence)
+                places = self._places(run_id, resume=point, init=init, fence=fence)
+                work = partial(self._train_in_thread, manager, recorder, places)
                 result = await _carried(work, recorder)
         finally:
             await database.aclose()
@@ -145,21 +148,21 @@ class RLTrainingPipeline:
         await manager.reopen_run(resume)
         return resume, point, 1 + max((one.fence for one in checkpoints), default=0)
 
-    async def _train_in_thread(
-        self,
-        manager: ExperimentManager,
-        recorder: RunRecorder,
-        point: ResumePoint | None,
-        fence: int,
-    ) -> TrainingResult:
-        run_id = recorder.run.run_id
-        places = Places(
+    def _places(
+        self, run_id: str, *, resume: ResumePoint | None, init: ResumePoint | None, fence: int
+    ) -> Places:
+        return Places(
             folder=self.output_dir / "runs" / run_id,
             artifacts=DirectoryArtifactStore(self.output_dir / "artifacts"),
-            resume=point,
-            init=await self._init_point(manager),
+            resume=resume,
+            init=init,
             fence=fence,
         )
+
+    async def _train_in_thread(
+        self, manager: ExperimentManager, recorder: RunRecorder, places: Places
+    ) -> TrainingResult:
+        run_id = recorder.run.run_id
         train = partial(
             train_problem,
             self.config,
@@ -169,7 +172,7 @@ class RLTrainingPipeline:
             problem=self._problem,
             agent=self._agent,
         )
-        logger.info("run_started", resumed=point is not None)
+        logger.info("run_started", resumed=places.resume is not None)
         try:
             result = await anyio.to_thread.run_sync(train)
         except Exception as error:
@@ -179,11 +182,12 @@ class RLTrainingPipeline:
         logger.info("run_ended", state=state.value, env_steps=result.env_steps)
         return result
 
-    async def _init_point(self, manager: ExperimentManager) -> ResumePoint | None:
+    async def _find_init(self, database: Database) -> ResumePoint | None:
         if self.config.init_from is None:
             return None
-        path, sha256 = await manager.newest_checkpoint(self.config.init_from)
-        return ResumePoint(path=path, sha256=sha256)
+        async with database.read() as connection:
+            found = await find_start(connection, self.config.init_from)
+        return ResumePoint(path=found.path, sha256=found.sha256)
 
     def _results(self, run_id: str, result: TrainingResult, seconds: float) -> TrainingResults:
         table = result.tables[0] if result.tables else None

@@ -11,6 +11,7 @@ import torch
 from data.scenario import ScenarioBank
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import under_prefix
+from rl.environments.base_environment import BatchedEnvironment
 from rl.training.agents import Agent, make_agent
 from rl.training.callbacks import EarlyStopping, TimeBudget, TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
@@ -25,6 +26,11 @@ from rl.training.training_config import TrainingConfig
 from rl.training.validation import Validation
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
+
+
+WANTED_ROUNDS = 250
+"""Short runs play fewer copies at once, so that there are about so many updates from episodes."""
+LEAST_COPIES = 4
 
 
 def train_problem(
@@ -55,13 +61,18 @@ def train_problem(
     """
     torch.set_num_threads(1)
     problem = make_problem(config) if problem is None else problem
+    settings = learner_settings(config, problem)
+    environment = _training_environment(config, problem, settings)
+    if agent is None:
+        seed = derive_seed(config.seed, "agent")
+        agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
     recorder.stage_changed(0, "tuning the experts")
     experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
     stopped = recorder.should_stop()
     if stopped is not None and len(experts) < len(problem.experts):
         return leave_unfinished(problem, stopped)
     study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
-    run = _prepare(study, recorder, agent)
+    run = _prepare(study, recorder, settings, (environment, agent))
     recorder.stage_changed(run.trainer.env_steps, "training")
     outcome = run.trainer.train()
     if outcome.stopped is not None:
@@ -84,7 +95,8 @@ def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSetting
     """
     chosen = config.settings.config_of(config.algorithm)
     settings = problem.settings_of(config.algorithm, chosen)
-    return replace(settings, num_envs=config.num_envs or settings.num_envs)
+    copies = min(settings.num_envs, max(LEAST_COPIES, config.total_episodes // WANTED_ROUNDS))
+    return replace(settings, num_envs=config.num_envs or copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,19 +106,26 @@ class _Run:
     curve: CurveRecorder
 
 
-def _prepare(study: Study, recorder: Recorder, agent: Agent | None) -> _Run:
-    """Build learner and trainer, at the beginning or where a checkpoint says."""
-    config, problem, places = study.config, study.problem, study.places
-    settings = learner_settings(config, problem)
+def _training_environment(
+    config: TrainingConfig, problem: Problem, settings: LearnerSettings
+) -> BatchedEnvironment:
     bank = ScenarioBank(
         problem.training,
         config.bank_of(problem.bank),
         derive_seed(config.seed, "training bank"),
     )
-    environment = problem.learn_in(bank, settings.num_envs, config.seed)
-    if agent is None:
-        seed = derive_seed(config.seed, "agent")
-        agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
+    return problem.learn_in(bank, settings.num_envs, config.seed)
+
+
+def _prepare(
+    study: Study,
+    recorder: Recorder,
+    settings: LearnerSettings,
+    learner: tuple[BatchedEnvironment, Agent],
+) -> _Run:
+    """Build the trainer, at the beginning or where a checkpoint says."""
+    config, problem, places = study.config, study.problem, study.places
+    environment, agent = learner
     if places.init is not None and places.resume is None:
         _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
     validation = make_validation(problem, study.experts, config.eval_episodes)
