@@ -28,7 +28,7 @@ from rl.evaluation.run_report import (
 )
 from rl.evaluation.score_table import show_scores
 from rl.training.run_diary import Diary, read_diary
-from rl.training.training_config import TrainingConfig
+from rl.training.training_config import CUSTOM, TrainingConfig
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.run_queries import (
@@ -164,7 +164,7 @@ def make_run_report(run: RecordedRun) -> RunReport:
 
 
 def reproduce(config: Mapping[str, Any], *, commit: str) -> str:
-    """Return the commands that train the same run again.
+    """Return the commands that train the same run again; for a user's own problem, its settings.
 
     Args:
         config: The whole configuration, plain JSON.
@@ -177,6 +177,9 @@ def reproduce(config: Mapping[str, Any], *, commit: str) -> str:
         if name not in defaults or defaults[name] != value
     ]
     lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    if config.get("environment") == CUSTOM:
+        lines.append("# a problem of its own: run the program that made it, with these settings:")
+        return "\n".join([*lines, f"# {' '.join(words)}"])
     lines.append(" ".join(["python -m orchestration submit train", *words, "--watch"]))
     return "\n".join(lines)
 

@@ -245,6 +245,12 @@ def test_the_command_to_reproduce_gives_the_same_settings():
     assert "checkout" not in reproduce(to_json(config), commit="")
 
 
+def test_a_problem_of_a_users_own_is_not_said_to_be_known_to_the_command():
+    command = reproduce(to_json(TrainingConfig(environment="custom", seed=3)), commit="abc")
+    assert "submit" not in command
+    assert command.endswith("# environment=custom seed=3")
+
+
 async def test_runs_that_differ_in_their_seed_become_one_line(lab):
     for seed in (0, 1, 2):
         await lab.run(f"a{seed}", seed=seed, kpis=(1.0, 2.0 + seed))
