@@ -179,7 +179,7 @@ def reproduce(config: Mapping[str, Any], *, commit: str) -> str:
     lines = [f"git checkout {shlex.quote(commit)}"] if commit else []
     if config.get("environment") == CUSTOM:
         lines.append("# a problem of its own: run the program that made it, with these settings:")
-        return "\n".join([*lines, f"# {' '.join(words)}"])
+        return "\n".join([*lines, "# " + " ".join(" ".join(words).split())])
     lines.append(" ".join(["python -m orchestration submit train", *words, "--watch"]))
     return "\n".join(lines)
 

@@ -249,6 +249,8 @@ def test_a_problem_of_a_users_own_is_not_said_to_be_known_to_the_command():
     command = reproduce(to_json(TrainingConfig(environment="custom", seed=3)), commit="abc")
     assert "submit" not in command
     assert command.endswith("# environment=custom seed=3")
+    evil = {"environment": "custom", "experiment_name": "a\nrm x"}
+    assert all(line.startswith("#") for line in reproduce(evil, commit="").splitlines())
 
 
 async def test_runs_that_differ_in_their_seed_become_one_line(lab):
