@@ -192,7 +192,7 @@ class Trainer:
         seed = derive_seed(self._config.seed, "rollback")
         self._learner.take_record(self._environment.reset(seed))
         self._recorder.stage_changed(
-            self.env_steps, f"rolled back to step {self.env_steps:,}: {error}"
+            self.env_steps, f"diverged, back at step {self.env_steps:,}"
         )
 
     def _update(self) -> None:
