@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, open_application, run_with
-from orchestration.cli import tables, training
+from orchestration.cli import reports, tables, training
 from orchestration.endpoints.training_routes import view
 from orchestration.jobs import Job, JobState
 from orchestration.orchestrator import Orchestrator
@@ -267,6 +267,9 @@ def invoke(
         lambda a: a.orchestrator.invoke(agent, content, alias=alias, version=version),
     )
     typer.echo(decision.model_dump_json(indent=2))
+
+
+cli.command()(reports.report)
 
 
 def main() -> None:
