@@ -11,7 +11,6 @@ checkpoint (weights, optimiser, normaliser, generators, environment, best policy
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 from sqlalchemy import select
 
@@ -71,13 +71,12 @@ async def train(environment: str, folder: Path) -> None:
         folder: Of the database.
     """
     pipeline = RLTrainingPipeline(config_of(environment), output_dir=folder)
-    found = await read(folder) if (folder / "quartermaster.sqlite").is_file() else None
-    resume = found["runs"][0] if found is not None and found["runs"] else None
-    await pipeline.train(resume=resume)
+    runs = (await read(folder))["runs"]
+    await pipeline.train(resume=runs[0] if runs else None)
 
 
 async def read(folder: Path) -> dict[str, Any]:
-    """Return what the database and the newest checkpoint tell of the only run.
+    """Return what the database tells of the only run.
 
     Args:
         folder: Of the database.
@@ -91,17 +90,29 @@ async def read(folder: Path) -> dict[str, Any]:
             saved = await connection.execute(
                 select(checkpoint.c.path).order_by(checkpoint.c.fence.desc(), checkpoint.c.step)
             )
-            paths = [path for path in saved.scalars().all() if Path(path).is_file()]
+            paths = saved.scalars().all()
     finally:
         await database.aclose()
-    manifests = [json.loads(Path(path).read_text()) for path in paths]
-    newest = max(manifests, key=lambda one: one["env_steps"], default=None)
     return {
         "runs": list(runs),
         "metrics": sorted((row["step"], row["key"], row["value"]) for row in rows),
         "evaluations": sorted((row["env_steps"], json.dumps(row["scores"])) for row in scored),
-        "tensors_sha256": newest and newest["tensors_sha256"],
-        "fields": newest and newest["fields"],
+        "paths": list(paths),
+    }
+
+
+def summarise(found: dict[str, Any]) -> dict[str, Any]:
+    """Add what the newest checkpoint holds: hash of all tensors, counters, curriculum.
+
+    Args:
+        found: What `read` returned.
+    """
+    files = [Path(path) for path in found["paths"] if Path(path).is_file()]
+    newest = max((json.loads(file.read_text()) for file in files), key=lambda one: one["env_steps"])
+    return {
+        **found,
+        "tensors_sha256": newest["tensors_sha256"],
+        "fields": newest["fields"],
     }
 
 
@@ -181,7 +192,7 @@ def compare(environment: str, kills: int, seed: int) -> dict[str, Any]:
         if start(environment, calm).wait() != 0:
             raise SystemExit(f"{environment}: the undisturbed run failed")
         done = train_killed(environment, rough, kills, seed)
-        ours, theirs = (asyncio.run(read(folder)) for folder in (rough, calm))
+        ours, theirs = (summarise(anyio.run(read, folder)) for folder in (rough, calm))
     twice = sum(count - 1 for count in Counter(row[:2] for row in ours["metrics"]).values())
     return {
         "environment": environment,
@@ -220,7 +231,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "killed_training.json")
     options = parser.parse_args()
     if options.attempt is not None:
-        asyncio.run(train(options.environment[0], options.attempt))
+        anyio.run(train, options.environment[0], options.attempt)
         return
     rows = []
     for environment in options.environment:
