@@ -58,6 +58,12 @@ TASKS: dict[str, Task] = {
         episodes=3_000,
         bar="above the best tuned rule on held-out episodes, paired interval above zero",
     ),
+    "supply_chain-ppo": Task(
+        problem=supply_chain_problem,
+        algorithm="ppo",
+        episodes=3_000,
+        bar="above the best tuned rule on held-out episodes, paired interval above zero",
+    ),
     "serial_inventory-apg": Task(
         problem=partial(inventory_problem, "serial_inventory"),
         algorithm="apg",
@@ -229,6 +235,19 @@ def _mean(rows: list[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
+def train_seed(name: str, runs: StoredRuns, seed: int) -> Row:
+    """Make one run, or return what is stored of it.
+
+    Args:
+        name: In `TASKS` or `KNOWN_OPTIMA`.
+        runs: Where runs are stored.
+        seed: Of the run.
+    """
+    learning = partial(learn if name in TASKS else learn_known, name, seed)
+    length = TASKS[name].episodes if name in TASKS else 0
+    return runs.run_once(name, OURS, learning, env_steps=length, seed=seed)
+
+
 def run_task(name: str, runs: StoredRuns, seeds: int) -> dict[str, Any]:
     """Make what is missing of a task, and sum it up.
 
@@ -237,19 +256,12 @@ def run_task(name: str, runs: StoredRuns, seeds: int) -> dict[str, Any]:
         runs: Where runs are stored.
         seeds: How many.
     """
+    rows = [train_seed(name, runs, seed) for seed in range(seeds)]
     if name in KNOWN_OPTIMA:
-        rows = [
-            runs.run_once(name, OURS, partial(learn_known, name, seed), env_steps=0, seed=seed)
-            for seed in range(seeds)
-        ]
         keep = [k for k in rows[0] if k not in ("task", "library", "budget", "commit")]
         return {"bar": KNOWN_OPTIMA[name][1], "runs": [{k: r[k] for k in keep} for r in rows]}
-    length = TASKS[name].episodes
-    rules = runs.run_once(name, RULES, partial(play_rules, name), env_steps=length, seed=0)
-    rows = [
-        runs.run_once(name, OURS, partial(learn, name, seed), env_steps=length, seed=seed)
-        for seed in range(seeds)
-    ]
+    world = name.split("-", maxsplit=1)[0]
+    rules = runs.run_once(world, RULES, partial(play_rules, name), env_steps=0, seed=0)
     return summarise(name, rules, rows)
 
 
@@ -310,11 +322,16 @@ def main() -> None:
     names = (*TASKS, *KNOWN_OPTIMA)
     parser.add_argument("--task", choices=names, action="append", help="one of them; default: all")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only_seed", type=int, help="train this one and stop: for many at once")
     parser.add_argument("--runs", type=Path, default=Path("var/supply_learning"))
     parser.add_argument("--output", type=Path, default=RESULTS / "supply_learning.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = StoredRuns(options.runs)
+    if options.only_seed is not None:
+        for name in options.task or names:
+            train_seed(name, runs, options.only_seed)
+        return
     tasks = {name: run_task(name, runs, options.seeds) for name in options.task or names}
     results = {"command": "python -m benchmarks.supply_learning", "tasks": tasks}
     print(supply_table(results))

@@ -48,7 +48,10 @@ SHOCK, LATE_SHARE = 2.0, 0.5
 BANK = BankConfig(num_episodes=512, refresh_every_episodes=512)
 SETTINGS: Mapping[Algorithm, LearnerSettings] = {
     "apg": LearnerSettings(
-        config=APGConfig(learning_rate=1e-2, initial_action_mean=0.1, averaging=0.9), num_envs=32
+        config=APGConfig(
+            initial_action_mean=0.35, averaging=0.9, warmup_updates=5, normalizer_updates=5
+        ),
+        num_envs=128,
     ),
     "ppo": LearnerSettings(
         config=PPOConfig(
@@ -57,8 +60,8 @@ SETTINGS: Mapping[Algorithm, LearnerSettings] = {
             gamma=0.99,
             gae_lambda=0.95,
             scale_rewards=True,
-            initial_log_std=-3.0,
-            initial_action_mean=0.1,
+            initial_log_std=-2.5,
+            initial_action_mean=0.35,
         ),
         num_envs=32,
         rollout_steps=100,
