@@ -67,13 +67,13 @@ TASKS: dict[str, Task] = {
     "serial_inventory-apg": Task(
         problem=partial(inventory_problem, "serial_inventory"),
         algorithm="apg",
-        episodes=44_800,
+        episodes=25_600,
         bar="at least 500",
     ),
     "serial_inventory_lost_sales-apg": Task(
         problem=partial(inventory_problem, "serial_inventory_lost_sales"),
         algorithm="apg",
-        episodes=44_800,
+        episodes=25_600,
         bar="at least 480",
     ),
 }

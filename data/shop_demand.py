@@ -83,7 +83,8 @@ class RetailDays:
 
     def _cut(self, first: NDArray[np.intp], product: NDArray[np.intp], num_steps: int) -> Array:
         days = first[:, None] + np.arange(num_steps)
-        return self.units[days, product[:, None]]
+        windows: Array = self.units[days, product[:, None]]
+        return windows
 
     def _require(self, num_steps: int) -> None:
         if num_steps > len(self.units):
@@ -140,4 +141,5 @@ class SyntheticShop:
         begin = generator.integers(0, period, num_episodes)
         units = drawn[np.arange(num_episodes)[:, None], begin[:, None] + np.arange(num_steps)]
         units[:, self.shock_step :] = np.round(units[:, self.shock_step :] * self.shock)
-        return np.minimum(units, np.float32(LARGEST))
+        served: Array = np.minimum(units, np.float32(LARGEST))
+        return served
