@@ -169,10 +169,10 @@ def test_each_stress_costs_the_base_stock_rule_profit(problem):
 
 
 def test_nobody_earns_more_than_the_bound(problem):
-    for episodes in (few(problem.held_out), *(few(one) for one in problem.stress)):
+    player = expert(problem, 7.0, 9.0, 14.0)
+    for episodes in (few(problem.held_out), *(few(one, 3) for one in problem.stress)):
         bound = problem.bound(episodes.scenarios)
-        for player in (expert(problem, 7.0, 9.0, 14.0), expert(problem, 3.0, 6.0, 9.0)):
-            assert (problem.contest.play(player, episodes).kpi <= bound + 1e-2).all()
+        assert (problem.contest.play(player, episodes).kpi <= bound + 1e-2).all()
 
 
 def test_tuning_finds_better_covers_than_it_begins_with(monkeypatch):
@@ -228,8 +228,8 @@ def test_training_and_judging_read_actions_alike(problem):
 
 def test_the_world_of_levels_conforms_and_has_gradients(problem):
     bank = ScenarioBank(problem.training, BankConfig(num_episodes=4), 0)
+    check_environment(lambda: problem.learn_in(bank, 4, 0), num_steps=104, seeds=(0,))
     world = problem.learn_in(bank, 4, 0)
-    check_environment(world)
     record = world.reset()
     action = torch.full((4, 1, STAGES), 0.6, requires_grad=True)
     total = torch.zeros(())
