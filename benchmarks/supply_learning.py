@@ -139,21 +139,13 @@ def play_rules(name: str) -> Row:
     """
     problem = _problem(name)
     row: Row = {"parameters": {}, "kpi": {}, "figures": {}}
-    for expert, rule in (problem.experts or {}).items():
+    for expert, rule in problem.experts.items():
         found = rule.tune()
         player = rule.player(found)
         row["parameters"][expert] = {one.name: one.value for one in found}
         sets = (problem.held_out, *problem.stress)
         if expert == "shrinking_horizon":
-            chosen = np.arange(PLANNED)
-            held = problem.held_out
-            some = type(held)(
-                name=held.name,
-                about=held.about,
-                scenarios=held.scenarios.take(chosen),
-                blocks=held.blocks[chosen],
-            )
-            sets = (some,)
+            sets = (problem.held_out.first(PLANNED),)
         scores = {one.name: problem.contest.play(player, one) for one in sets}
         row["kpi"][expert] = {k: v.kpi.round(4).tolist() for k, v in scores.items()}
         figures = scores["held_out"].figures

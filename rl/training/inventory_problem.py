@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.demand import InventoryScenarios
 from data.scenario import BankConfig, FixedSource, ScenarioBank, ScenarioSource
-from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.algorithms.ppo_config import PPOConfig
 from rl.artifacts import Figure
@@ -18,7 +18,7 @@ from rl.domains.inventory import InventoryConfig, inv_management, inv_management
 from rl.domains.inventory_experts import base_stock, tune_base_stock
 from rl.environments.base_environment import StepRecord
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
-from rl.evaluation.contest import Contest, Numbers, ScenarioSet
+from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
 from rl.evaluation.inventory_bounds import ShrinkingHorizonPlanner, inventory_hindsight_bound
 from rl.evaluation.inventory_scores import base_stock_score
 from rl.evaluation.players import Player, rule_player
@@ -71,7 +71,6 @@ def inventory_problem(name: str) -> Problem:
         name=name,
         title="Three stages in a line: who orders best?",
         agent="inventory_planner",
-        kpi="discounted profit per episode",
         training=source,
         training_data="Poisson demand of 20 units a step",
         learn_in=partial(_learn_in, config),
@@ -80,6 +79,8 @@ def inventory_problem(name: str) -> Problem:
             num_steps=config.max_steps,
             measure=measure_inventory,
             figures=summarise_inventory,
+            kpi="discounted profit per episode",
+            columns=(Column(name="fill_rate", title="fill rate", format=".1%"),),
         ),
         validation=_draw_set("validation", source, NUM_VALIDATION, NUM_VALIDATION),
         held_out=_draw_set("held_out", source, NUM_HELD_OUT, NUM_BLOCKS),

@@ -17,7 +17,7 @@ from data.shop_demand import RetailDays, ShopDemand, SyntheticShop, load_shop_da
 from data.supply_disruptions import DisruptionLaw
 from data.supply_scenarios import SupplyScenarios
 from data.traces import locate_traces
-from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.algorithms.ppo_config import PPOConfig
 from rl.deployment.supply_exporter import export_supply_planner, supply_ranges
@@ -26,7 +26,7 @@ from rl.domains.supply_chain import SupplyConfig
 from rl.environments.base_environment import StepRecord
 from rl.environments.echelon_environment import BatchedEchelonChain
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
-from rl.evaluation.contest import Contest, Numbers, ScenarioSet
+from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
 from rl.evaluation.supply_bounds import supply_hindsight_bound
 from rl.training.problem import Exporter, LearnerSettings, Problem
 from rl.training.supply_tuning import level_player, make_cover_experts
@@ -110,7 +110,6 @@ def supply_chain_problem(
         name=NAME,
         title=f"Retail chain of {num_agents} stages: who orders best?",
         agent=AGENT,
-        kpi="profit per episode",
         training=training,
         training_data=training_data,
         learn_in=partial(_learn_in, config),
@@ -120,6 +119,12 @@ def supply_chain_problem(
             measure=measure_chain,
             figures=summarise_chain,
             policy_player=level_player,
+            kpi="profit per episode",
+            columns=(
+                Column(name="fill_rate", title="fill rate", format=".1%"),
+                Column(name="bullwhip", title="bullwhip"),
+                Column(name="mean_stock", title="mean stock"),
+            ),
         ),
         validation=ScenarioSet(
             name="validation",
@@ -233,6 +238,7 @@ def _real_held_out(config: SupplyConfig, days: RetailDays) -> ScenarioSet:
         f"{len(days.units)} later days; nothing goes wrong",
         scenarios=scenarios,
         blocks=product,
+        block_name="product",
     )
 
 

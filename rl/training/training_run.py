@@ -27,7 +27,6 @@ from rl.training.validation import Validation
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
-
 WANTED_ROUNDS = 250
 """Short runs play fewer copies at once, so that there are about so many updates from episodes."""
 LEAST_COPIES = 4

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 from data.scenario import BankConfig, ScenarioBank
 from rl.artifacts import Figure
 from rl.domains.inventory import inv_management
-from rl.evaluation.contest import ScenarioSet
 from rl.evaluation.players import random_player
 from rl.training.agents import make_agent
 from rl.training.inventory_problem import WORLDS, inventory_problem
 from utils.errors import ConfigError
 
 LEVELS = {"serial_inventory": (92, 212, 416), "serial_inventory_lost_sales": (93, 213, 0)}
-
-
-def few(episodes: ScenarioSet, count: int) -> ScenarioSet:
-    chosen = np.arange(count)
-    return replace(
-        episodes, scenarios=episodes.scenarios.take(chosen), blocks=episodes.blocks[chosen]
-    )
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -34,7 +23,7 @@ def test_experts_and_bound_are_at_their_reference_values(name):
     base_stock = problem.contest.play(problem.experts["base_stock"].player(known), problem.held_out)
     expected = {"serial_inventory": 410.5, "serial_inventory_lost_sales": 452.0}[name]
     assert base_stock.kpi.mean() == pytest.approx(expected, abs=4.0)
-    episodes = few(problem.held_out, 5)
+    episodes = problem.held_out.first(5)
     planner = problem.experts["shrinking_horizon"]
     planned = problem.contest.play(planner.player(planner.tune()), episodes).kpi
     bound = problem.bound(episodes.scenarios)
@@ -50,7 +39,7 @@ def test_the_world_is_the_preset_and_settings_fit_it(name):
     assert world.config == inv_management(lost_sales=WORLDS[name])
     for settings in problem.settings.values():
         make_agent(settings.config, world, seed=0)
-    scores = problem.contest.play(random_player(0), few(problem.validation, 8))
+    scores = problem.contest.play(random_player(0), problem.validation.first(8))
     assert set(scores.figures) == {"fill_rate", "stock_steps"}
 
 

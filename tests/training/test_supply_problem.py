@@ -14,7 +14,8 @@ from data.chain_scenarios import ChainSource
 from data.scenario import BankConfig, FixedSource, ScenarioBank, ScenarioError
 from data.shop_demand import LARGEST, TRAIN_DAYS, RetailDays, SyntheticShop, load_shop_days
 from data.traces import locate_traces
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.artifacts import Baseline, Evaluation, Figure, PolicyArtifact, PolicyCard
 from rl.deployment.policy_runtime import PolicyRuntime
 from rl.deployment.supply_exporter import SUPPLY_CHAIN, export_supply_planner, supply_ranges
@@ -58,10 +59,7 @@ def problem():
 
 
 def few(episodes: ScenarioSet, count: int = 6) -> ScenarioSet:
-    chosen = np.arange(count)
-    return replace(
-        episodes, scenarios=episodes.scenarios.take(chosen), blocks=episodes.blocks[chosen]
-    )
+    return episodes.first(count)
 
 
 def untrained(problem, seed: int = 0) -> APGAgent:
