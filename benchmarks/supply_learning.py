@@ -264,8 +264,8 @@ def supply_table(results: Mapping[str, Any]) -> str:
         results: The JSON.
     """
     lines = [
-        "| world | learner | rule or optimum | bound | learner minus rule | CPU s | bar met |",
-        "|---|---|---|---|---|---|---|",
+        "| world | learner | rule or optimum | bound | learner minus rule | seeds | CPU s | bar met |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, task in results["tasks"].items():
         lines.append(_known_line(name, task) if "runs" in task else _line(name, task))
@@ -281,7 +281,7 @@ def _line(name: str, task: Mapping[str, Any]) -> str:
     return (
         f"| {name} | {held['agent']:,.1f} | {rule} {held['rules'][rule]:,.1f} | "
         f"{task['bound']:,.1f} | {mean:+,.1f} [{low:+,.1f}, {high:+,.1f}] | "
-        f"{np.mean(task['cpu_seconds']):.0f} | {_yes(met)} |"
+        f"{len(task['seeds'])} | {np.mean(task['cpu_seconds']):.0f} | {_yes(met)} |"
     )
 
 
@@ -293,14 +293,16 @@ def _known_line(name: str, task: Mapping[str, Any]) -> str:
         met = max(cost) <= 1.02 * SHELF_OPTIMUM
         return (
             f"| {name} | {', '.join(f'{c:.2f}' for c in cost)} a step | (s, S) {SHELF_OPTIMUM} | | "
-            f"{100 * (np.mean(cost) / SHELF_OPTIMUM - 1):+.1f} % cost | {spent:.0f} | {_yes(met)} |"
+            f"{100 * (np.mean(cost) / SHELF_OPTIMUM - 1):+.1f} % cost | "
+            f"{len(runs)} | {spent:.0f} | {_yes(met)} |"
         )
     gains = np.asarray([run["gain"] for run in runs])
     low = min(run["gain_low"] for run in runs)
     return (
         f"| {name} | {np.mean([run['return'] for run in runs]):.1f} | no-op, best static "
         f"{np.mean([run['no_op'] for run in runs]):.1f} | {runs[0]['bound']:.1f} | "
-        f"{gains.mean():+.2f}, lowest bound of a seed {low:+.2f} | {spent:.0f} | {_yes(low > 0)} |"
+        f"{gains.mean():+.2f}, at least {low:+.2f} | {len(runs)} | {spent:.0f} | "
+        f"{_yes(low > 0)} |"
     )
 
 
