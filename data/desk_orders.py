@@ -19,6 +19,7 @@ from data.scenario import Array, ScenarioArrays, ScenarioError
 from utils.errors import ConfigError
 
 Values = NDArray[np.float64]
+CLUSTERED = PriceLaw()
 SYNTHETIC_VOLATILITY = (100.0, 350.0)
 """Lowest and highest long-run volatility of synthetic shares, in basis points per step."""
 
@@ -121,7 +122,7 @@ class DeskLaws:
 class SyntheticDesks:
     """A scenario source of synthetic shares: volatility comes in clusters, the price is fair."""
 
-    def __init__(self, laws: DeskLaws, prices: PriceLaw = PriceLaw()) -> None:
+    def __init__(self, laws: DeskLaws, prices: PriceLaw = CLUSTERED) -> None:
         """Prepare the market.
 
         Args:

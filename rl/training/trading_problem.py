@@ -36,13 +36,13 @@ from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.order_desk_bounds import compute_desk_bound
 from rl.evaluation.players import Player
-from rl.training.problem import Exporter, ExpertRule, LearnerSettings, Parameters, Problem
+from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
 from utils.errors import ConfigError
 from utils.seeding import make_generator
 
 FIXED_SEED = 20_150_102
 """Validation, held-out and stress sets are the same for every run."""
-FIRST_VALIDATION_DAY = date(2012, 1, 3)
+FIRST_VALIDATION_DAY = date(2007, 1, 3)
 FIRST_HELD_OUT_DAY = date(2015, 1, 2)
 ORDERS_PER_WINDOW = 12
 """Episodes with other shares and terms of the same days."""
@@ -51,8 +51,7 @@ EVEN_PACE = 0.1
 """The action of 100 steps that sells evenly: what learners begin with."""
 GAPS = PriceLaw(jump_probability=0.03, jump_mean=-0.5, jump_deviation=4.0)
 LIMITS = (
-    "Desks are taken not to move one another's prices: it must not be used for several orders in "
-    "one share.",
+    "Desks do not move one another's prices: not for several orders in one share.",
     "Orders only sell, in 100 equal steps; shares are real numbers.",
     "Impact is linear and permanent or gone after a step; a real book's is neither.",
     "Real prices are of twenty shares that survived from 1990 to 2022, at the close of each day.",
@@ -64,9 +63,9 @@ SETTINGS: Mapping[Algorithm, LearnerSettings] = {
     "ppo": LearnerSettings(
         config=PPOConfig(
             hidden_dims=(32, 32), learning_rate=1e-3, decay_learning_rate=True, gamma=1.0,
-            scale_rewards=True, initial_log_std=-3.0, initial_action_mean=EVEN_PACE,
+            scale_rewards=True, initial_log_std=-2.5, initial_action_mean=EVEN_PACE,
         ),
-        num_envs=16,
+        num_envs=8,
         rollout_steps=100,
     ),
 }  # fmt: skip
@@ -191,7 +190,7 @@ def _measure(record: StepRecord) -> Mapping[str, Tensor]:
 
 
 def _real_data(folder: Path, laws: DeskLaws, *, real_share: float) -> _Data:
-    """Train before 2012, choose by 2012-2014, judge from 2015."""
+    """Train before 2007, choose by 2007-2014, judge from 2015."""
     shares = load_stocks(folder)
     known, held_out = shares.split(FIRST_HELD_OUT_DAY)
     trained, watched = known.split(FIRST_VALIDATION_DAY)
@@ -207,7 +206,7 @@ def _real_data(folder: Path, laws: DeskLaws, *, real_share: float) -> _Data:
         training_data=about,
         validation=replace(
             validation,
-            about="twenty shares from 2012 to 2014, each episode and its mirror image",
+            about="twenty shares from 2007 to 2014, each episode and its mirror image",
             scenarios=mirrored,
             blocks=np.tile(validation.blocks, 2),
         ),
@@ -261,6 +260,4 @@ def _stress_sets(laws: DeskLaws) -> tuple[ScenarioSet, ...]:
 
 def _draw(source: ScenarioSource[DeskScenarios], name: str, about: str) -> ScenarioSet:
     scenarios = source.draw(NUM_SYNTHETIC, make_generator(FIXED_SEED, name))
-    return ScenarioSet(
-        name=name, about=about, scenarios=scenarios, blocks=np.arange(NUM_SYNTHETIC)
-    )
+    return ScenarioSet(name=name, about=about, scenarios=scenarios, blocks=np.arange(NUM_SYNTHETIC))
