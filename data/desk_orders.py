@@ -231,4 +231,5 @@ def _draw_between(
     limits: tuple[float, float], shape: tuple[int, ...], generator: np.random.Generator
 ) -> Values:
     """Draw so that every doubling is equally likely."""
-    return np.exp(generator.uniform(*np.log(limits), size=shape))
+    low, high = (float(np.log(limit)) for limit in limits)
+    return np.asarray(np.exp(generator.uniform(low, high, size=shape)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.desk_orders import DeskScenarios
+from data.scenario import ScenarioArrays
 from rl.artifacts import ActionSpec, Layer, Normalizer, PolicyArtifact, PolicyCard, ValidRange
 from rl.deployment.exporters import ExportableAgent
 from rl.domains.order_desks import OBSERVATION_SIZE, OrderDesksConfig
@@ -52,15 +53,21 @@ def export_desk(
     )
 
 
-def desk_ranges(scenarios: Sequence[DeskScenarios]) -> tuple[ValidRange, ...]:
+def desk_ranges(scenarios: Sequence[ScenarioArrays]) -> tuple[ValidRange, ...]:
     """Measure between which request values scenarios lie.
 
     Args:
-        scenarios: What the policy was trained and evaluated on.
+        scenarios: What the policy was trained and evaluated on; `DeskScenarios` each.
+
+    Raises:
+        ConfigError: Some are of another world.
     """
-    moves = [np.concatenate([one.history, one.shock], axis=1) for one in scenarios]
+    orders = [one for one in scenarios if isinstance(one, DeskScenarios)]
+    if len(orders) < max(len(scenarios), 1):
+        raise ConfigError("ranges of a desk's request are measured on DeskScenarios only")
+    moves = [np.concatenate([one.history, one.shock], axis=1) for one in orders]
     terms = ("volatility", "impact", "risk_aversion")
-    pooled = {name: [getattr(one, name) for one in scenarios] for name in terms}
+    pooled = {name: [getattr(one, name) for one in orders] for name in terms}
     return tuple(
         ValidRange(
             field=f"order.{name}",

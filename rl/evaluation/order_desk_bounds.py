@@ -92,4 +92,4 @@ def project_to_simplex(values: Floats) -> Floats:
     rank = np.arange(1, values.shape[-1] + 1)
     kept = (falling * rank > excess).sum(-1, keepdims=True)
     level = np.take_along_axis(excess, kept - 1, -1) / kept
-    return np.maximum(values - level, 0.0)
+    return np.asarray(np.maximum(values - level, 0.0))

@@ -178,7 +178,8 @@ def rebalancing_player(policy: Policy) -> Player:
             raise ConfigError(f"investors hold portfolios in BatchedPortfolio, not {name}")
         part = policy.act(record.observation, record.action_mask, deterministic=True).action
         task = replace(environment.config, action="rebalancing")
-        return PortfolioDomain(task, torch).project(part, environment.view)
+        weights: Tensor = PortfolioDomain(task, torch).project(part, environment.view)
+        return weights
 
     return act
 
@@ -218,7 +219,8 @@ def _nothing_to_tune() -> Parameters:
 
 def _bound(config: PortfolioConfig, scenarios: MarketScenarios) -> Numbers:
     moves = scenarios.log_return.astype(np.float64)
-    return compute_hindsight_path(moves, scenarios.symbol_active, config).log_growth
+    active = scenarios.symbol_active.astype(np.float64)
+    return compute_hindsight_path(moves, active, config).log_growth
 
 
 def _learn_in(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data.desk_orders import DeskLaws, DeskScenarios, RealDesks, SyntheticDesks, mirror
@@ -199,20 +200,21 @@ def _real_data(folder: Path, laws: DeskLaws, *, real_share: float) -> _Data:
     if real_share < 1:
         training = MixedSource((training, SyntheticDesks(laws)), (real_share, 1 - real_share))
         about = f"{real_share:.0%} {about}, {1 - real_share:.0%} synthetic prices"
-    validation = _cut_windows(RealDesks(trained, watched, laws), laws, "validation")
-    mirrored = join_scenarios([validation.scenarios, mirror(validation.scenarios)])
+    windows, blocks = _cut_windows(RealDesks(trained, watched, laws), laws, "validation")
     return _Data(
         training=training,
         training_data=about,
-        validation=replace(
-            validation,
+        validation=ScenarioSet(
+            name="validation",
             about="twenty shares from 2007 to 2014, each episode and its mirror image",
-            scenarios=mirrored,
-            blocks=np.tile(validation.blocks, 2),
+            scenarios=join_scenarios([windows, mirror(windows)]),
+            blocks=np.tile(blocks, 2),
         ),
-        held_out=replace(
-            _cut_windows(RealDesks(known, held_out, laws), laws, "held_out"),
-            about="twenty shares from 2015 to 2022, never trained, tuned or chosen on",
+        held_out=_window_set(
+            RealDesks(known, held_out, laws),
+            laws,
+            "held_out",
+            "twenty shares from 2015 to 2022, never trained, tuned or chosen on",
         ),
         unseen_share=(_unseen_share(load_google(folder), laws),),
     )
@@ -220,18 +222,22 @@ def _real_data(folder: Path, laws: DeskLaws, *, real_share: float) -> _Data:
 
 def _unseen_share(google: PriceTable, laws: DeskLaws) -> ScenarioSet:
     known, later = google.split(FIRST_HELD_OUT_DAY)
-    return replace(
-        _cut_windows(RealDesks(known, later, laws), laws, "unseen_share"),
-        about="Alphabet from 2015 to 2018, a share that was never trained on",
-    )
+    about = "Alphabet from 2015 to 2018, a share that was never trained on"
+    return _window_set(RealDesks(known, later, laws), laws, "unseen_share", about)
 
 
-def _cut_windows(source: RealDesks, laws: DeskLaws, name: str) -> ScenarioSet:
+def _window_set(source: RealDesks, laws: DeskLaws, name: str, about: str) -> ScenarioSet:
+    scenarios, blocks = _cut_windows(source, laws, name)
+    return ScenarioSet(name=name, about=about, scenarios=scenarios, blocks=blocks)
+
+
+def _cut_windows(
+    source: RealDesks, laws: DeskLaws, name: str
+) -> tuple[DeskScenarios, NDArray[np.intp]]:
     """Cut all windows that do not overlap in what is played; a window is a block."""
     starts = np.arange(0, source.num_starts, laws.num_steps)
     blocks = np.repeat(np.arange(len(starts)), ORDERS_PER_WINDOW)
-    scenarios = source.cut(starts[blocks], make_generator(FIXED_SEED, name))
-    return ScenarioSet(name=name, about=name, scenarios=scenarios, blocks=blocks)
+    return source.cut(starts[blocks], make_generator(FIXED_SEED, name)), blocks
 
 
 def _synthetic_data(laws: DeskLaws) -> _Data:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data.desk_orders import DeskLaws, DeskScenarios
+from data.price_shocks import NormalShocks, ShockConfig
 from data.price_traces import load_stocks
 from data.scenario import ScenarioBank, hash_scenarios
 from data.traces import locate_traces
@@ -159,6 +160,12 @@ def test_ranges_span_the_sets(synthetic):
     assert ranges["order.moves"].high == max(
         max(float(one.shock.max()), float(one.history.max())) for one in sets
     )
+
+
+def test_ranges_of_another_world_are_refused(synthetic):
+    other = NormalShocks(ShockConfig()).draw(2, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="DeskScenarios only"):
+        synthetic.exporter.ranges([synthetic.held_out.scenarios, other])
 
 
 def test_impossible_settings_are_refused():
