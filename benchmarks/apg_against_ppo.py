@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.measuring import RESULTS, write_report
 from data.demand import InventoryScenarios
 from data.scenario import BankConfig, FixedSource, ScenarioBank
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.domains.inventory import inv_management, inv_management_demand

@@ -22,7 +22,7 @@ from benchmarks.allocation_presets import COST, PRIORITY
 from benchmarks.measuring import RESULTS, write_report
 from data.scenario import BankConfig, ScenarioBank
 from data.task_demand import TaskDemand, TaskLaws
-from rl.algorithms.constraints import MultiplierConfig
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.domains.constrained_allocation import ConstrainedConfig
 from rl.domains.constrained_experts import fill_cheapest_first

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from data.price_shocks import NormalShocks, ShockConfig
 from data.scenario import BankConfig, ScenarioBank
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.domains.execution import ExecutionConfig, almgren_chriss
 from rl.domains.execution_experts import EXPERTS
 from rl.environments.execution_environment import BatchedExecution

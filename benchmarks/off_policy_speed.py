@@ -21,9 +21,12 @@ import torch
 
 from benchmarks.measuring import REPEATS, RESULTS, write_report
 from benchmarks.peer_python import run_peer
-from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
-from rl.algorithms.sac_agent import SACAgent, SACConfig
-from rl.algorithms.td3_agent import TD3Agent, TD3Config
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_agent import TD3Agent
+from rl.algorithms.td3_config import TD3Config
 from rl.environments.adapter import GymnasiumAdapter
 from rl.training.recorder import NullRecorder
 from rl.training.trainer import Trainer, TrainerConfig

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rl.algorithms.sac_agent import SACConfig
-from rl.algorithms.td3_agent import TD3Config
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_config import TD3Config
 
 SAC_PENDULUM = SACConfig(learning_rate=1e-3, learning_starts=500)
 """Pendulum-v1, one copy, 20,000 env steps: RL Zoo's rate."""

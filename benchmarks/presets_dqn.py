@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.dqn_config import DQNConfig
 
 CARTPOLE_COPIES = 1
 CARTPOLE_ENV_STEPS = 50_000

@@ -8,7 +8,7 @@ observe and may choose is padded and masked, and both share one network that is 
 
 from __future__ import annotations
 
-from rl.algorithms.qmix_agent import QMIXConfig
+from rl.algorithms.qmix_config import QMIXConfig
 
 COPIES = 8
 

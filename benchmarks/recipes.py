@@ -8,13 +8,14 @@ from typing import Literal
 from benchmarks import presets_continuous, presets_dqn, presets_ppo, presets_qmix
 from benchmarks import presets_multi_agent_ddpg as presets_ddpg
 from benchmarks.learning_run import Recipe
-from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.maddpg_config import MADDPGConfig
 from rl.algorithms.ppo_config import PPOConfig
-from rl.algorithms.qmix_agent import QMIXConfig
-from rl.algorithms.sac_agent import SACConfig
-from rl.algorithms.td3_agent import TD3Config
-from rl.training.agents import LearningConfig, make_agent
+from rl.algorithms.qmix_config import QMIXConfig
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_config import TD3Config
+from rl.training.agents import make_agent
+from rl.training.learning_settings import LearningConfig
 
 ReplayConfig = DQNConfig | MADDPGConfig | QMIXConfig | SACConfig | TD3Config
 

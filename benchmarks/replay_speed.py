@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.measuring import REPEATS, RESULTS, write_report
 from benchmarks.peer_python import peer_python, run_peer
-from rl.algorithms.replay_buffer import PriorityConfig, ReplayBuffer, Step
+from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.replay_buffer import ReplayBuffer, Step
 
 PEERS = ("sb3", "tianshou")
 COPIES = 1000

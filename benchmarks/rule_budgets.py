@@ -30,9 +30,11 @@ from benchmarks.constrained import (
     unseen_world,
 )
 from benchmarks.measuring import RESULTS, write_report
-from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
-from rl.algorithms.sac_agent import SACAgent, SACConfig
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
 from rl.domains.constrained_experts import fill_cheapest_first
 from rl.environments.base_environment import ActionSpec, AgentGroup, StepRecord
 from rl.environments.constrained_allocation_environment import BatchedConstrainedAllocation

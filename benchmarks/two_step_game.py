@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.measuring import RESULTS, write_report
-from rl.algorithms.qmix_agent import Mixing, QMIXAgent, QMIXConfig
+from rl.algorithms.qmix_agent import QMIXAgent
+from rl.algorithms.qmix_config import Mixing, QMIXConfig
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.two_step_game import BatchedTwoStepGame
 from rl.training.replay_learner import ReplayLearner

@@ -161,6 +161,11 @@ class ScenarioBank(Generic[Scenarios]):
         self._check_size()
         self._draw()
 
+    @property
+    def source(self) -> ScenarioSource[Scenarios]:
+        """Where episodes come from."""
+        return self._source
+
     def refresh(self) -> None:
         """Replace all episodes by the next batch."""
         self.refresh_counter += 1

@@ -13,10 +13,11 @@ from ai_agents.cards import AgentCard, describe
 from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.jobs import Desired, Job
-from orchestration.tasks import TRAIN, make_train_spec
+from orchestration.tasks import TRAIN, StartPoint, make_train_spec
 from utils.clock import new_id
 from utils.logs import log_context
 from utils.persistence import run_queries
+from utils.persistence.warm_start import find_start
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
@@ -81,8 +82,14 @@ class Orchestrator:
             config: What to train.
             dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
             priority: Higher ones start first.
+
+        Raises:
+            RunNotFoundError: `config.init_from` names no run.
+            ConfigError: It names a run without a checkpoint, or no version of an agent.
         """
-        spec = make_train_spec(config, output_dir=self._parts.output_dir, clock=self._parts.clock)
+        parts = self._parts
+        init = None if config.init_from is None else await self._find_start(config.init_from)
+        spec = make_train_spec(config, output_dir=parts.output_dir, clock=parts.clock, init=init)
         job = await self._store.submit(
             TRAIN.kind,
             spec.to_json(),
@@ -92,6 +99,11 @@ class Orchestrator:
         )
         self._parts.wake()
         return job
+
+    async def _find_start(self, name: str) -> StartPoint:
+        async with self._parts.database.read() as connection:
+            found = await find_start(connection, name)
+        return StartPoint(path=found.path, sha256=found.sha256)
 
     async def job(self, job_id: str) -> Job:
         """Load a job.

@@ -69,6 +69,14 @@ _WITH_ERROR = {JobState.RETRY_WAIT, JobState.FAILED, JobState.DEAD}
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartPoint:
+    """A checkpoint whose best policy a new run begins with."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """What a training job is told, version 1."""
 
@@ -79,6 +87,8 @@ class TrainSpec:
     """Folder of the artifact store."""
     run_root: str
     """Folder of the runs' folders."""
+    init: StartPoint | None = None
+    """What `config.init_from` meant when the job was submitted."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a run.
@@ -115,13 +125,16 @@ class TrainSpec:
         return from_json(cls, values)
 
 
-def make_train_spec(config: TrainingConfig, *, output_dir: Path, clock: Clock) -> TrainSpec:
+def make_train_spec(
+    config: TrainingConfig, *, output_dir: Path, clock: Clock, init: StartPoint | None = None
+) -> TrainSpec:
     """Return the spec of a new run.
 
     Args:
         config: What to train.
         output_dir: Folder of all generated state.
         clock: Tells the run's age.
+        init: What `config.init_from` means now.
     """
     root = output_dir.absolute()
     return TrainSpec(
@@ -129,6 +142,7 @@ def make_train_spec(config: TrainingConfig, *, output_dir: Path, clock: Clock) -
         run_id=new_id(clock),
         artifact_root=str(root / "artifacts"),
         run_root=str(root / "runs"),
+        init=init,
     )
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.learning_table import learning_table
-from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import CAPABILITIES
-from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.maddpg_config import MADDPGConfig
 from rl.algorithms.ppo_config import PPOConfig
-from rl.algorithms.qmix_agent import QMIXConfig
-from rl.algorithms.sac_agent import SACConfig
-from rl.algorithms.td3_agent import TD3Config
+from rl.algorithms.qmix_config import QMIXConfig
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_config import TD3Config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "algorithms"

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from utils.errors import ConfigError
@@ -65,6 +65,8 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return _typed(hint, value, where)
     if origin is tuple:
         return _typed_tuple(typing.get_args(hint), value, where)
+    if origin is Sequence:
+        return _typed_tuple((*typing.get_args(hint), Ellipsis), value, where)
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
             raise ConfigError(f"{where}={value!r}: choose from {typing.get_args(hint)}")

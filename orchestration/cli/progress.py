@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 SPEED_SECONDS = 10.0
 LINE_SECONDS = 5.0
+LARGE = 1000.0
+"""From here on a score needs no decimals."""
 SPARKS = "▁▂▃▄▅▆▇█"
 WAITING = {
     JobState.QUEUED: "waits for a free worker",
@@ -252,7 +254,7 @@ def draw(view: View, heading: RenderableType) -> RenderableType:
     figures = Table.grid(padding=(0, 2))
     if view.returns:
         trend = Text(spark(view.returns), style="cyan")
-        figures.add_row("return", Text(f"{view.returns[-1]:,.0f}", style="bold"), trend)
+        figures.add_row("return", Text(figure(view.returns[-1]), style="bold"), trend)
     if view.evaluation is not None:
         figures.add_row("evaluation", *_scores(view.evaluation))
     if view.job.error and not view.job.state.is_terminal:
@@ -270,10 +272,19 @@ def describe(view: View) -> str:
     if _speed(view):
         parts.append(_speed(view))
     if view.returns:
-        parts.append(f"return {view.returns[-1]:,.0f}")
+        parts.append(f"return {figure(view.returns[-1])}")
     if view.evaluation is not None:
         parts.append(f"evaluation {score_line(view.evaluation)}")
     return "  ".join(parts)
+
+
+def figure(value: float) -> str:
+    """Write a score of any size so that its changes can be seen.
+
+    Args:
+        value: Finite.
+    """
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.4g}"
 
 
 def score_line(evaluation: Evaluation) -> str:
@@ -283,8 +294,8 @@ def score_line(evaluation: Evaluation) -> str:
         evaluation: With scores as training reports them.
     """
     scores = evaluation.scores
-    known = [f"{scores['kpi']:,.0f}"]
-    known += [f"{name} {scores[name]:,.0f}" for name in ("expert", "bound") if name in scores]
+    known = [figure(scores["kpi"])]
+    known += [f"{name} {figure(scores[name])}" for name in ("expert", "bound") if name in scores]
     if "gap_closed" in scores:
         known.append(f"gap closed {scores['gap_closed']:.0%}")
     return "  ".join(known)
@@ -315,6 +326,6 @@ def _speed(view: View) -> str:
 def _scores(evaluation: Evaluation) -> tuple[Text, Text]:
     scores = evaluation.scores
     ahead = scores["kpi"] > scores.get("expert", float("inf"))
-    kpi = Text(f"{scores['kpi']:,.0f}", style="bold green" if ahead else "bold")
+    kpi = Text(figure(scores["kpi"]), style="bold green" if ahead else "bold")
     rest = score_line(evaluation).partition("  ")[2]
     return kpi, Text(f"{rest}  (validation, at {evaluation.env_steps:,} steps)", style="dim")

@@ -110,17 +110,20 @@ def scores_table(table: Mapping[str, Any]) -> RenderableType:
     Args:
         table: An evaluation table as JSON, from a training job's result.
     """
-    drawn = _table("who", "KPI", "to best expert", "gap closed", "lost", "fairness")
+    spec, columns = table["kpi_format"], table["columns"]
+    best = f"to {'best expert' if _has_expert(table) else table['baseline']}"
+    drawn = _table("who", "KPI", best, "gap closed", *(column["title"] for column in columns))
     for row in table["rows"]:
-        outcome = row["outcome"] or {}
         style = {"agent": "bold", "bound": "dim"}.get(row["kind"], "")
         drawn.add_row(
             row["name"],
-            f"{row['kpi']['mean']:,.0f}",
-            _interval(row["difference"], sign="+") if row["difference"] else "(best expert)",
+            f"{row['kpi']['mean']:{spec}}",
+            _interval(row["difference"], f"+{spec}") if row["difference"] else "(baseline)",
             _share(row["gap_closed"]),
-            f"{outcome['lost_share']:.1%}" if outcome else "",
-            f"{outcome['fairness']:.3f}" if outcome else "",
+            *(
+                "" if value is None else f"{value:{column['format']}}"
+                for value, column in zip(row["figures"], columns, strict=True)
+            ),
             style=style,
         )
     return drawn
@@ -133,17 +136,24 @@ def verdict(table: Mapping[str, Any]) -> str:
         table: An evaluation table as JSON, with one agent.
     """
     agent = next(row for row in table["rows"] if row["kind"] == "agent")
-    difference, expert = agent["difference"], table["best_expert"]
-    interval = _interval(difference, sign="+")
-    days = f"better on {agent['days_better']} of {table['num_days']} days"
+    difference, rival = agent["difference"], "random play"
+    if _has_expert(table):
+        rival = f"the best tuned expert ({table['baseline']})"
+    interval = _interval(difference, f"+{table['kpi_format']}")
+    blocks = f"better on {agent['blocks_better']} of {table['num_blocks']} {table['block_name']}s"
     if difference["low"] > 0:
-        return f"The agent beats the best tuned expert ({expert}): {interval} per window, {days}."
+        return f"The agent beats {rival}: {interval} per episode, {blocks}."
     if difference["high"] < 0:
-        return f"The agent does NOT beat the best tuned expert ({expert}): {interval}, {days}."
+        return f"The agent does NOT beat {rival}: {interval}, {blocks}."
     return (
-        f"The agent does NOT clearly beat the best tuned expert ({expert}): {interval} "
-        f"per window, an interval that holds zero; {days}."
+        f"The agent does NOT clearly beat {rival}: {interval} per episode, an interval that holds "
+        f"zero; {blocks}."
     )
+
+
+def _has_expert(table: Mapping[str, Any]) -> bool:
+    kinds = {row["name"]: row["kind"] for row in table["rows"]}
+    return bool(kinds[table["baseline"]] == "expert")
 
 
 def decision_table(decision: AllocationDecision) -> RenderableType:
@@ -194,8 +204,8 @@ def _state(state: str) -> Text:
     return Text(state, style=STATE_STYLES.get(state, ""))
 
 
-def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
-    mean, low, high = (f"{estimate[part]:{sign},.0f}" for part in ("mean", "low", "high"))
+def _interval(estimate: Mapping[str, float], spec: str) -> str:
+    mean, low, high = (f"{estimate[part]:{spec}}" for part in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 

@@ -11,15 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rl.algorithms import stacked_networks
+from rl.algorithms.activation import Activation
 from rl.algorithms.heads import ActionDistribution, DiagonalGaussian, MaskedCategorical
 from rl.algorithms.multi_discrete import MultiCategorical
-from rl.algorithms.networks import (
-    ACTOR_GAIN,
-    CRITIC_GAIN,
-    OBSERVATION_CLIP,
-    Activation,
-    PolicyLayers,
-)
+from rl.algorithms.networks import ACTOR_GAIN, CRITIC_GAIN, OBSERVATION_CLIP, PolicyLayers
 from rl.algorithms.normalization import ObservationNormalizer
 from rl.algorithms.parameter_groups import ParameterGroups
 from rl.algorithms.policy_state import load_module_state

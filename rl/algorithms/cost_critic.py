@@ -8,15 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rl.algorithms.activation import Activation
 from rl.algorithms.constraints import (
-    MultiplierConfig,
     MultiplierState,
     constrained_advantage,
     first_multipliers,
     mean_step_cost,
     next_multipliers,
 )
-from rl.algorithms.networks import CRITIC_GAIN, Activation
+from rl.algorithms.multiplier_config import MultiplierConfig
+from rl.algorithms.networks import CRITIC_GAIN
 from rl.algorithms.policy_state import (
     TensorDict,
     load_module_state,

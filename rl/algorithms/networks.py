@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rl.algorithms.activation import Activation
 from rl.algorithms.normalization import ObservationNormalizer
 
-Activation = Literal["tanh", "relu"]
 OutputActivation = Literal["identity", "tanh"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rl.algorithms.constraints import MultiplierConfig
-from rl.algorithms.networks import Activation
+from rl.algorithms.activation import Activation
+from rl.algorithms.multiplier_config import MultiplierConfig
 from utils.errors import ConfigError
 
 ParameterSharing = Literal["shared", "grouped", "independent"]

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rl.algorithms.networks import Activation, PolicyLayers
+from rl.algorithms.activation import Activation
+from rl.algorithms.networks import PolicyLayers
 from rl.algorithms.normalization import ObservationNormalizer
 from rl.algorithms.stacked_networks import StackedMLP, Trace
 from rl.algorithms.td_losses import dueling_gradient, dueling_q

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from rl.algorithms.activation import Activation
 from rl.algorithms.heads import ActionDistribution, DiagonalGaussian, MaskedCategorical
 from rl.algorithms.losses import shares, standardize
 from rl.algorithms.networks import (
@@ -16,7 +17,6 @@ from rl.algorithms.networks import (
     CRITIC_GAIN,
     HIDDEN_GAIN,
     OBSERVATION_CLIP,
-    Activation,
     multilayer_perceptron,
 )
 from rl.algorithms.normalization import ObservationNormalizer

@@ -19,19 +19,15 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
-from rl.algorithms.priority_tree import (
-    PriorityConfig,
-    PriorityTree,
-    importance_weights,
-    priority_tree,
-)
+from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.priority_tree import PriorityTree, importance_weights, priority_tree
 from rl.algorithms.replay_episodes import EpisodeBatch, gather_episodes
 from rl.algorithms.replay_ring import StepRing
 from rl.algorithms.replay_steps import Shapes, Step, TransitionBatch
 from rl.algorithms.returns import n_step_sums
 from utils.errors import ConfigError
 
-__all__ = ["EpisodeBatch", "PriorityConfig", "ReplayBuffer", "Step", "TransitionBatch"]
+__all__ = ["EpisodeBatch", "ReplayBuffer", "Step", "TransitionBatch"]
 
 STATE_VERSION = 1
 

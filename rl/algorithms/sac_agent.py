@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from rl.algorithms import actor_critic_losses as equations
 from rl.algorithms.action_noise import uniform_sample
-from rl.algorithms.experience import Experience, as_row, check_experience_config, to_array
+from rl.algorithms.experience import Experience, as_row, to_array
 from rl.algorithms.heads import ActionSample, TanhNormal
 from rl.algorithms.networks import PolicyLayers
 from rl.algorithms.policy_state import (
@@ -25,53 +24,14 @@ from rl.algorithms.policy_state import (
     with_prefix,
 )
 from rl.algorithms.replay_buffer import Step, TransitionBatch
+from rl.algorithms.sac_config import SACConfig
 from rl.algorithms.stacked_networks import StackedMLP
 from rl.algorithms.td_losses import td_target
 from rl.algorithms.temperature import Temperature
 from rl.algorithms.trained_network import TrainedNetwork, export_squashed
 from rl.algorithms.twin_critics import TwinCritics, as_rows
-from utils.errors import ConfigError
 
 LOWEST_LOG_STD, HIGHEST_LOG_STD = -20.0, 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SACConfig:
-    """Settings of SAC; the defaults are the paper's."""
-
-    hidden_dims: tuple[int, ...] = (256, 256)
-    """Hidden layers of the actor, and of each critic."""
-    learning_rate: float = 3e-4
-    """Of actor, critics and temperature."""
-    gamma: float = 0.99
-    tau: float = 0.005
-    """Share of the way that the target critics go to the critics at every optimiser step."""
-    buffer_size: int = 1_000_000
-    batch_size: int = 256
-    learning_starts: int = 1000
-    """Env steps of uniformly random actions before learning."""
-    train_frequency: int = 1
-    """Steps of every copy between updates."""
-    gradient_steps: int = 1
-    """Optimiser steps of an update."""
-    temperature: float | None = None
-    """Worth of one nat of entropy; None learns it, beginning with 1."""
-    target_entropy: float = -1.0
-    """What a learnt temperature holds the policy at, in nats per dimension in use, as if actions
-    lay in [-1, 1]."""
-    noise_correlation: float = 0.0
-    """Of the noise of successive actions while training; near 1 explores far where it is needed
-    to push in one direction for long."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work.
-
-        Raises:
-            ConfigError: A field is out of range.
-        """
-        check_experience_config(self)
-        if self.temperature is not None and not self.temperature >= 0.0:
-            raise ConfigError(f"temperature={self.temperature}: give a number from 0 on, or None")
 
 
 class SACAgent:

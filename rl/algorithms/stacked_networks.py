@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rl.algorithms.networks import HIDDEN_GAIN, Activation, PolicyLayers, pack_layers
+from rl.algorithms.activation import Activation
+from rl.algorithms.networks import HIDDEN_GAIN, PolicyLayers, pack_layers
 from rl.algorithms.normalization import ObservationNormalizer
 from rl.algorithms.stacked_products import affine, product, write_tanh
 
 Init = Literal["orthogonal", "uniform"]
-
 LAYER_NORM_EPS = 1e-5
 
 

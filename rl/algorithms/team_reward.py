@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from rl.algorithms.normalization import SMALLEST_STD, RunningMoments
-
-Share = Literal["sum", "mean"]
+from rl.algorithms.qmix_config import Share
 
 
 class TeamReward(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,7 @@ class PolicyLayers(Protocol):
         ...
 
 
+@runtime_checkable
 class ExportableAgent(Protocol):
     """Anything that can give its deterministic policy away."""
 

@@ -58,19 +58,20 @@ class DiscreteFace(ABC):
         """
         return self._begin(self.core.reset(seed))
 
-    def use_bank(self, bank: ScenarioBank[Any], *, seed: int) -> StepRecord:
+    def use_bank(self, bank: ScenarioBank[Any], *, seed: int, in_order: bool = False) -> StepRecord:
         """Play other scenarios from now on, such as the next curriculum stage.
 
         Args:
             bank: Scenarios of the same shapes.
             seed: Of the choice of episodes.
+            in_order: Play its episodes in their order.
 
         Raises:
             ConfigError: The shapes differ, or the core has no bank.
         """
         if not isinstance(self.core, LockstepEnvironment):
             raise ConfigError(f"{type(self.core).__name__} does not play scenarios from a bank")
-        return self._begin(self.core.use_bank(bank, seed=seed))
+        return self._begin(self.core.use_bank(bank, seed=seed, in_order=in_order))
 
     @abstractmethod
     def _begin(self, record: StepRecord) -> StepRecord:

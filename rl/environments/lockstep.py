@@ -174,12 +174,13 @@ class LockstepEnvironment(ABC, Generic[State]):
         """Position in the bank of the episode each copy plays, `[env]`."""
         return self._deal.index
 
-    def use_bank(self, bank: ScenarioBank[Any], *, seed: int) -> StepRecord:
+    def use_bank(self, bank: ScenarioBank[Any], *, seed: int, in_order: bool = False) -> StepRecord:
         """Play other scenarios of the same shapes from now on, such as the next curriculum stage.
 
         Args:
             bank: The scenarios; refreshed from here.
             seed: Of the choice of episodes.
+            in_order: Play its episodes in their order from now on, whatever the options say.
 
         Returns:
             The first record of new episodes.
@@ -194,6 +195,8 @@ class LockstepEnvironment(ABC, Generic[State]):
                 f"the new bank's {', '.join(changed)} differ in shape; pad the smaller stage to "
                 "the largest one and switch the rest off"
             )
+        if in_order:
+            self.options = replace(self.options, shuffle=False)
         self._dealer = self._make_dealer(bank)
         return self.reset(seed)
 

@@ -1,17 +1,16 @@
-"""Random, tuned experts, agents and the bound on the same windows, with paired intervals."""
+"""Random play, tuned experts, agents and the bound on the same episodes, with paired intervals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenario import WorkloadScenarios
-from rl.domains.resource_allocation import AllocationConfig
-from rl.evaluation.bounds import hindsight_bound
-from rl.evaluation.evaluator import Decider, EpisodeScores, play
+from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet, Scores
+from rl.evaluation.players import Player
 from rl.evaluation.statistics import (
     Estimate,
     block_bootstrap_interval,
@@ -21,7 +20,6 @@ from rl.evaluation.statistics import (
 )
 from utils.errors import ConfigError
 
-Scores = NDArray[np.float64]
 Kind = Literal["random", "expert", "agent", "bound"]
 BOUND: Final = "bound"
 
@@ -32,8 +30,8 @@ class Contender:
 
     name: str
     kind: Literal["random", "expert", "agent"]
-    deciders: tuple[Decider, ...]
-    """One per training seed; all play the same windows."""
+    players: tuple[Player, ...]
+    """One per training seed; all play the same episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,34 +50,23 @@ class BootstrapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRow:
-    """One line of the table; figures are means over seeds and windows."""
+    """One line of the table; figures are means over seeds and episodes."""
 
     name: str
     kind: Kind
     kpi: Estimate
     kpi_iqm: float
-    """Mean of the middle half of the windows, seeds averaged."""
+    """Mean of the middle half of the episodes, seeds averaged."""
     difference: Estimate | None
-    """Paired difference to the best expert, bootstrap over days and seeds; None for itself."""
+    """Paired difference to the baseline, bootstrap over blocks and seeds; None for itself."""
     difference_cautious: Estimate | None
-    """The same by Student's t, honest with few days and seeds; None for itself or one day."""
-    days_better: int | None
-    """Days on which the mean difference is positive; None for the best expert."""
+    """The same by Student's t, honest with few blocks and seeds; None for itself or one block."""
+    blocks_better: int | None
+    """Blocks in which the mean difference is positive; None for the baseline."""
     gap_closed: Estimate | None
-    """Of agents: share of the way from the best expert to the bound."""
-    outcome: Outcome | None
-    """None for the bound, which nobody plays."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What lies behind a KPI."""
-
-    served_value: float
-    holding_cost: float
-    lost_share: float
-    utilisation: float
-    fairness: float
+    """Of agents: share of the way from the baseline to the bound."""
+    figures: tuple[float | None, ...]
+    """What lies behind the KPI, one per column of the table; None where nobody played."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +75,16 @@ class EvaluationTable:
 
     data: str
     """What was played, for people."""
-    best_expert: str
-    """The expert with the highest KPI on these very windows: hindsight in the expert's favour."""
-    num_windows: int
-    num_days: int
+    kpi: str
+    """What is maximised, with its unit."""
+    kpi_format: str
+    columns: tuple[Column, ...]
+    baseline: str
+    """The expert with the highest KPI on these very episodes: hindsight in the expert's favour.
+    Random play in a world without experts."""
+    num_episodes: int
+    num_blocks: int
+    block_name: str
     num_seeds: int
     """The fewest training seeds behind an agent; 0 without agents."""
     level: float
@@ -112,89 +105,101 @@ class EvaluationTable:
                 return row
         raise KeyError(f"{name!r} is not in the table; known: {[row.name for row in self.rows]}")
 
+    @property
+    def has_expert(self) -> bool:
+        """Whether the baseline is an expert's rule, not random play."""
+        return self.row(self.baseline).kind == "expert"
+
 
 def evaluate(
-    config: AllocationConfig,
-    scenarios: WorkloadScenarios,
-    days: NDArray[np.intp],
-    contenders: tuple[Contender, ...],
+    contest: Contest,
+    episodes: ScenarioSet,
+    contenders: Sequence[Contender],
     *,
-    data: str,
-    bound: Scores | None = None,
+    bound: Numbers | None = None,
     bootstrap: BootstrapConfig = BootstrapConfig(),
 ) -> EvaluationTable:
-    """Let everybody play the same windows and compare with the best expert and the bound.
+    """Let everybody play the same episodes and compare with the best expert and the bound.
 
     Args:
-        config: The world.
-        scenarios: The windows.
-        days: `[episode]`: day of each window, the unit that is resampled.
-        contenders: Who plays; at least one expert.
-        data: What is played, for people.
-        bound: `[episode]`: hindsight bound, computed if absent.
+        contest: The world.
+        episodes: What is played.
+        contenders: Who plays; at least one expert, or random play.
+        bound: `[episode]`: what nobody can exceed, if it is known.
         bootstrap: How intervals are made.
 
     Raises:
-        ConfigError: There is no expert, or two contenders share a name.
-        BoundError: The bound of a window cannot be computed.
+        ConfigError: There is neither expert nor random play, or two contenders share a name.
     """
     names = [contender.name for contender in contenders] + [BOUND]
-    if len(set(names)) != len(names) or all(c.kind != "expert" for c in contenders):
-        raise ConfigError(f"at least one expert and different names are needed, not {names}")
-    limit = hindsight_bound(scenarios, config) if bound is None else bound
+    kinds: dict[str, Kind] = {contender.name: contender.kind for contender in contenders}
+    baselines = [name for name, kind in kinds.items() if kind == "expert"]
+    baselines = baselines or [name for name, kind in kinds.items() if kind == "random"]
+    if len(set(names)) != len(names) or not baselines:
+        raise ConfigError(
+            f"at least one expert (or random play) and different names are needed, not {names}"
+        )
     played = {
-        contender.name: [play(config, scenarios, decide) for decide in contender.deciders]
+        contender.name: [contest.play(player, episodes) for player in contender.players]
         for contender in contenders
     }
     kpis = {name: np.stack([seed.kpi for seed in scores]) for name, scores in played.items()}
-    kinds: dict[str, Kind] = {contender.name: contender.kind for contender in contenders}
-    experts = [name for name, kind in kinds.items() if kind == "expert"]
-    best = max(experts, key=lambda name: float(kpis[name].mean()))
-    order = [*sorted(played, key=lambda name: float(kpis[name].mean())), BOUND]
-    compare = _Comparison(days=days, baseline=kpis[best], bound=limit[None], bootstrap=bootstrap)
-    kpis[BOUND], kinds[BOUND] = limit[None], BOUND
+    best = max(baselines, key=lambda name: float(kpis[name].mean()))
+    limit = None if bound is None else bound[None]
+    order = sorted(played, key=lambda name: float(kpis[name].mean()))
+    if limit is not None:
+        kpis[BOUND], kinds[BOUND], played[BOUND] = limit, BOUND, []
+        order.append(BOUND)
+    judge = _Judge(blocks=episodes.blocks, baseline=kpis[best], bound=limit, bootstrap=bootstrap)
+    figures = {name: _figures(contest.columns, scores) for name, scores in played.items()}
     return EvaluationTable(
-        data=data,
-        best_expert=best,
-        num_windows=scenarios.num_episodes,
-        num_days=len(np.unique(days)),
-        num_seeds=min((len(c.deciders) for c in contenders if c.kind == "agent"), default=0),
+        data=episodes.about,
+        kpi=contest.kpi,
+        kpi_format=contest.kpi_format,
+        columns=contest.columns,
+        baseline=best,
+        num_episodes=len(episodes.blocks),
+        num_blocks=len(np.unique(episodes.blocks)),
+        block_name=episodes.block_name,
+        num_seeds=min((len(c.players) for c in contenders if c.kind == "agent"), default=0),
         level=bootstrap.level,
         rows=tuple(
-            compare.row(name, kinds[name], kpis[name], _outcome(played.get(name)))
+            judge.row(name, kinds[name], kpis[name], figures[name])
             if name != best
-            else compare.baseline_row(name, _outcome(played[name]))
+            else judge.baseline_row(name, kinds[name], figures[name])
             for name in order
         ),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Comparison:
+class _Judge:
     """What all lines are measured against."""
 
-    days: NDArray[np.intp]
-    baseline: Scores
-    bound: Scores
+    blocks: NDArray[np.intp]
+    baseline: Numbers
+    bound: Numbers | None
     bootstrap: BootstrapConfig
 
-    def baseline_row(self, name: str, outcome: Outcome | None) -> ScoreRow:
+    def baseline_row(self, name: str, kind: Kind, figures: tuple[float | None, ...]) -> ScoreRow:
         return ScoreRow(
             name=name,
-            kind="expert",
+            kind=kind,
             kpi=self._interval(self.baseline),
             kpi_iqm=interquartile_mean(self.baseline.mean(0)),
             difference=None,
             difference_cautious=None,
-            days_better=None,
+            blocks_better=None,
             gap_closed=None,
-            outcome=outcome,
+            figures=figures,
         )
 
-    def row(self, name: str, kind: Kind, kpi: Scores, outcome: Outcome | None) -> ScoreRow:
+    def row(
+        self, name: str, kind: Kind, kpi: Numbers, figures: tuple[float | None, ...]
+    ) -> ScoreRow:
         difference = kpi - self.baseline.mean(0)
-        several_days = len(np.unique(self.days)) > 1
-        daily = [difference[:, self.days == day].mean() for day in np.unique(self.days)]
+        several = len(np.unique(self.blocks)) > 1
+        means = [difference[:, self.blocks == one].mean() for one in np.unique(self.blocks)]
         return ScoreRow(
             name=name,
             kind=kind,
@@ -202,42 +207,40 @@ class _Comparison:
             kpi_iqm=interquartile_mean(kpi.mean(0)),
             difference=self._interval(difference),
             difference_cautious=clustered_t_interval(
-                difference, self.days, level=self.bootstrap.level
+                difference, self.blocks, level=self.bootstrap.level
             )
-            if several_days
+            if several
             else None,
-            days_better=int((np.asarray(daily) > 0).sum()),
+            blocks_better=int((np.asarray(means) > 0).sum()),
             gap_closed=self._gap_closed(difference) if kind == "agent" else None,
-            outcome=outcome,
+            figures=figures,
         )
 
-    def _interval(self, values: Scores) -> Estimate:
+    def _interval(self, values: Numbers) -> Estimate:
         b = self.bootstrap
         return block_bootstrap_interval(
-            values, self.days, level=b.level, num_resamples=b.num_resamples, seed=b.seed
+            values, self.blocks, level=b.level, num_resamples=b.num_resamples, seed=b.seed
         )
 
-    def _gap_closed(self, difference: Scores) -> Estimate | None:
+    def _gap_closed(self, difference: Numbers) -> Estimate | None:
+        if self.bound is None:
+            return None
         gap = self.bound - self.baseline.mean(0)
-        daily = np.asarray([gap[:, self.days == day].sum() for day in np.unique(self.days)])
-        if daily.min() <= 0:
+        sums = [gap[:, self.blocks == one].sum() for one in np.unique(self.blocks)]
+        if min(sums) <= 0:
             return None
         b = self.bootstrap
         return block_bootstrap_ratio(
             difference,
             np.broadcast_to(gap, difference.shape),
-            self.days,
+            self.blocks,
             level=b.level,
             num_resamples=b.num_resamples,
             seed=b.seed,
         )
 
 
-def _outcome(scores: list[EpisodeScores] | None) -> Outcome | None:
-    if scores is None:
-        return None
-    means = {
-        field.name: float(np.mean([getattr(seed, field.name) for seed in scores]))
-        for field in fields(Outcome)
-    }
-    return Outcome(**means)
+def _figures(columns: Sequence[Column], scores: Sequence[Scores]) -> tuple[float | None, ...]:
+    if not scores:
+        return tuple(None for _ in columns)
+    return tuple(float(np.mean([one.figures[column.name] for one in scores])) for column in columns)

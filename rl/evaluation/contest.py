@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,11 +35,24 @@ class ScenarioSet:
     scenarios: ScenarioArrays
     blocks: NDArray[np.intp]
     """`[episode]`: the unit that a bootstrap resamples, such as the day an episode is cut from."""
+    block_name: str = "episode"
+    """What such a unit is called."""
 
     @cached_property
     def sha256(self) -> str:
         """Over all arrays; the same set always has the same."""
         return hash_scenarios(self.scenarios)
+
+    def first(self, count: int | None) -> ScenarioSet:
+        """Return the first episodes only, for quick looks; all of them if there are no more.
+
+        Args:
+            count: How many; None for all.
+        """
+        if count is None or count >= len(self.blocks):
+            return self
+        rows = np.arange(count)
+        return replace(self, scenarios=self.scenarios.take(rows), blocks=self.blocks[rows])
 
     def __post_init__(self) -> None:
         """Refuse a set whose blocks do not fit.
@@ -52,6 +65,17 @@ class ScenarioSet:
                 f"{self.name}: {self.scenarios.num_episodes} episodes, {len(self.blocks)} blocks; "
                 "give every episode one"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """How a figure is shown to people."""
+
+    name: str
+    """Among the figures of the scores."""
+    title: str
+    format: str = ",.1f"
+    """As Python's format takes it, such as `.1%`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +118,11 @@ class Contest:
     figures: Figures = keep_sums
     policy_player: Callable[[Policy], Player] = field(default=policy_player)
     """How a trained policy plays, if its actions mean something else than the experts' do."""
+    kpi: str = "mean return of the agents per episode"
+    """What is maximised, with its unit, for people."""
+    kpi_format: str = ",.1f"
+    columns: tuple[Column, ...] = ()
+    """The figures worth a column of their own beside the KPI."""
 
     def play(self, player: Player, episodes: ScenarioSet) -> Scores:
         """Play every episode once, all at the same time.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from data.scenario import BankConfig, FixedSource, ScenarioBank, WorkloadScenarios
@@ -18,6 +17,7 @@ from rl.environments.resource_allocation_environment import (
     EnvironmentConfig,
 )
 from rl.environments.torch_tools import view_to_numpy
+from rl.evaluation.players import Player, rule_player
 from utils.seeding import make_generator
 
 Action = NDArray[np.float32]
@@ -108,14 +108,14 @@ def policy_decider(
 
 
 def record_play(
-    config: AllocationConfig, scenarios: WorkloadScenarios, decide: Decider
+    config: AllocationConfig, scenarios: WorkloadScenarios, player: Player
 ) -> PlayTrace:
     """Play every episode once, all at the same time.
 
     Args:
         config: The world.
         scenarios: The episodes.
-        decide: Asked once per step for all of them.
+        player: Asked once per step for the shares of all of them.
     """
     episodes = scenarios.num_episodes
     size = BankConfig(num_episodes=episodes, max_bytes=max(1, scenarios.num_bytes))
@@ -123,15 +123,16 @@ def record_play(
     options = EnvironmentConfig(num_envs=episodes, shuffle=False)
     environment = BatchedResourceAllocation(config, bank, options, seed=0)
     domain = AllocationDomain(config)
-    environment.reset()
+    step = environment.reset()
     columns: list[tuple[np.ndarray, ...]] = []
     for t in range(config.max_steps):
         view = view_to_numpy(environment.view)
-        action = np.asarray(decide(view), np.float32)
+        chosen = player(environment, step)
+        action = np.asarray(chosen[:, 0], np.float32)
         allocation = domain.project(action, view.capacity)
         pending = view.backlog.sum(-1) + scenarios.demand[:, t]
         served = np.minimum(pending, (allocation / domain.usage).min(-1))
-        step = environment.step(torch.from_numpy(action)[:, None])
+        step = environment.step(chosen)
         value, lost = step.metrics["served_value"].numpy(), step.metrics["lost_work"].numpy()
         columns.append((step.reward[:, 0].numpy(), value, lost, allocation, served))
     reward, value, lost, allocation, served = (
@@ -179,7 +180,7 @@ def play(config: AllocationConfig, scenarios: WorkloadScenarios, decide: Decider
         scenarios: The episodes.
         decide: Asked once per step for all of them.
     """
-    return score_play(config, scenarios, record_play(config, scenarios, decide))
+    return score_play(config, scenarios, record_play(config, scenarios, rule_player(decide)))
 
 
 def _jain_index(served: Scores, arrived: Scores) -> Scores:

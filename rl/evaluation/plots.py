@@ -12,21 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, StrMethodFormatter
 
-from data.scenario import WorkloadScenarios
-from rl.domains.resource_allocation import AllocationConfig
-from rl.evaluation.comparison import EvaluationTable, ScoreRow
-from rl.evaluation.evaluator import PlayTrace
+from rl.evaluation.comparison import BOUND, EvaluationTable, ScoreRow
 from rl.evaluation.statistics import Estimate
 
 KIND_COLORS = {"random": "#999999", "expert": "#56B4E9", "agent": "#D55E00", "bound": "#009E73"}
-SERVICE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
-SERVICE_HATCHES = ("", "//", "..", "xx")
-"""A second mark where services outnumber colours."""
+"""From Okabe and Ito's palette, which colour-blind readers can tell apart."""
 INK = "#222222"
 DOTS_PER_INCH = 150
-MINUTES_PER_STEP = 5
-KPI_UNIT = "KPI: served value minus holding cost, per window"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,23 +31,18 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """The evaluations of one training run, and who else played the same windows."""
+    """The evaluations of one training run, and who else played the same episodes."""
 
-    windows: str
-    """Which windows, for people."""
+    data: str
+    """Which episodes are played, for people."""
     points: tuple[CurvePoint, ...]
-    expert: float
-    """KPI of the best expert on these windows."""
-    bound: float
-    """Mean hindsight bound of these windows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlayedWindow:
-    """One contender's way through the windows, of which one is drawn."""
-
-    name: str
-    trace: PlayTrace
+    kpi: str
+    """What is maximised, with its unit."""
+    kpi_format: str
+    expert: float | None
+    """KPI of the best expert on these episodes, if there are experts."""
+    bound: float | None
+    """Mean bound of these episodes, if it is known."""
 
 
 def plot_scores(table: EvaluationTable, path: Path) -> None:
@@ -66,27 +53,27 @@ def plot_scores(table: EvaluationTable, path: Path) -> None:
         path: PNG file to write.
     """
     height = 1.7 + 0.42 * len(table.rows)
-    figure = _new_figure(11, height)
+    figure = new_figure(11, height)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_bars(left, table)
     _draw_differences(right, table)
     figure.suptitle(
-        f"{_sentence_case(table.data)}: {table.num_windows} windows from {table.num_days} days",
+        f"{_sentence_case(table.data)}: {count_blocks(table)}",
         x=0.01,
         ha="left",
         fontweight="bold",
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_learning(curve: LearningCurve, path: Path) -> None:
-    """Draw KPI against environment steps, between best expert and bound of the same windows.
+    """Draw KPI against environment steps, with best expert and bound of the same episodes.
 
     Args:
         curve: At least one point.
         path: PNG file to write.
     """
-    figure = _new_figure(8, 4.5)
+    figure = new_figure(8, 4.5)
     axes = figure.subplots()
     axes.plot(
         [point.env_steps / 1e6 for point in curve.points],
@@ -94,113 +81,56 @@ def plot_learning(curve: LearningCurve, path: Path) -> None:
         color=KIND_COLORS["agent"],
         marker="o",
         markersize=4,
-        label=f"agent: {curve.points[-1].kpi:,.0f}",
+        label=f"agent: {curve.points[-1].kpi:{curve.kpi_format}}",
     )
     for label, value, kind in (
-        ("hindsight bound", curve.bound, "bound"),
+        ("bound", curve.bound, "bound"),
         ("best tuned expert", curve.expert, "expert"),
     ):
-        axes.axhline(value, color=KIND_COLORS[kind], linewidth=2, label=f"{label}: {value:,.0f}")
+        if value is not None:
+            shown = f"{label}: {value:{curve.kpi_format}}"
+            axes.axhline(value, color=KIND_COLORS[kind], linewidth=2, label=shown)
     axes.set_xlabel("environment steps (millions)")
-    axes.set_ylabel(KPI_UNIT.replace(", ", ",\n"))
-    axes.set_title(f"Learning, scored on {curve.windows}", loc="left", fontweight="bold")
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylabel(curve.kpi)
+    axes.set_title(f"Learning, scored on {curve.data}", loc="left", fontweight="bold")
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    _save(figure, path)
-
-
-def plot_window(
-    config: AllocationConfig,
-    scenarios: WorkloadScenarios,
-    episode: int,
-    *,
-    played: Sequence[PlayedWindow],
-    path: Path,
-) -> None:
-    """Draw one window: what was asked for and what each contender held, against capacity.
-
-    Args:
-        config: The world.
-        scenarios: The windows that were played.
-        episode: Which window.
-        played: Who is shown, one row each.
-        path: PNG file to write.
-    """
-    rows, columns = len(played) + 1, len(config.resources)
-    figure = _new_figure(5.6 * columns, 2.3 * rows + 1.0)
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    usage = np.asarray([service.usage for service in config.services])
-    layers = [("Asked for on arrival", scenarios.demand[episode][:, :, None] * usage)]
-    for player in played:
-        kpi = player.trace.reward[episode].sum()
-        title = f"Held by {_readable(player.name)} (KPI {kpi:,.0f})"
-        layers.append((title, player.trace.allocation[episode]))
-    for row, (title, amounts) in zip(grid, layers, strict=True):
-        for resource, axes in enumerate(row):
-            _draw_stack(axes, config, amounts[..., resource])
-            capacity = scenarios.capacity[episode, :, resource]
-            edges = _hours(len(capacity))
-            label = "capacity (drops are failures)"
-            axes.stairs(capacity, edges, baseline=None, color=INK, linewidth=1.8, label=label)
-            axes.set_title(f"{title}: {config.resources[resource]}", loc="left", fontsize=10)
-            axes.set_ylabel(f"{config.resources[resource]} units")
-    for axes in grid[1:].flat:
-        axes.set_ylim(0, 1.15 * max(config.capacity))
-    for axes in grid[-1]:
-        axes.set_xlabel("hours into the window")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False
-    )
-    figure.suptitle(
-        f"Window {episode}, begins at {_clock_time(scenarios.time_of_day[episode, 0])}",
-        x=0.01,
-        ha="left",
-        fontweight="bold",
-    )
-    _save(figure, path)
-
-
-def busiest_window(config: AllocationConfig, scenarios: WorkloadScenarios) -> int:
-    """Return the window in which demand exceeds capacity most.
-
-    Args:
-        config: The world.
-        scenarios: The windows.
-    """
-    usage = np.asarray([service.usage for service in config.services])
-    excess = np.maximum(scenarios.demand @ usage - scenarios.capacity, 0.0)
-    return int(excess.sum((1, 2)).argmax())
+    save_figure(figure, path)
 
 
 def _draw_bars(axes: Axes, table: EvaluationTable) -> None:
     positions = np.arange(len(table.rows))
     means = [row.kpi.mean for row in table.rows]
-    highest = max(row.kpi.high for row in table.rows)
+    left, right = (
+        min(0.0, *(row.kpi.low for row in table.rows)),
+        max(0.0, *(row.kpi.high for row in table.rows)),
+    )
     axes.barh(positions, means, color=[KIND_COLORS[row.kind] for row in table.rows], height=0.65)
     _draw_intervals(axes, positions, [row.kpi for row in table.rows])
+    room = 0.02 * (right - left)
     for position, row in enumerate(table.rows):
-        axes.text(highest * 1.02, position, f"{row.kpi.mean:,.0f}", va="center", color=INK)
+        label = f"{row.kpi.mean:{table.kpi_format}}"
+        axes.text(max(row.kpi.high, 0.0) + room, position, label, va="center", color=INK)
     axes.set_yticks(positions, [_label(row) for row in table.rows])
-    axes.set_xlim(0, highest * 1.16)
+    axes.set_xlim(left * 1.04, right + 0.16 * (right - left))
     axes.set_ylim(-0.6, len(table.rows) - 0.4)
-    axes.set_xlabel(f"{KPI_UNIT}\n({table.level:.0%} interval over days)")
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    _remove_frame(axes)
+    axes.set_xlabel(f"{table.kpi}\n({table.level:.0%} interval over {table.block_name}s)")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    remove_frame(axes)
 
 
 def _draw_differences(axes: Axes, table: EvaluationTable) -> None:
-    """Show the contenders within reach of the best expert; the others would flatten them."""
-    limit = table.row("bound").difference
-    reach = 2.0 * max(limit.high, 0.0) if limit is not None else 0.0
+    """Show the contenders within reach of the baseline; the others would flatten them."""
+    reach = _reach(table)
     axes.axvline(0, color=INK, linewidth=1)
     beyond = []
     for position, row in enumerate(table.rows):
         if row.difference is None:
             axes.plot(0, position, "o", color=KIND_COLORS[row.kind], markersize=8)
+            name = "best expert" if row.kind == "expert" else row.name
             axes.annotate(
-                "best expert", (0, position), xytext=(8, 0), textcoords="offset points", va="center"
+                name, (0, position), xytext=(8, 0), textcoords="offset points", va="center"
             )
         elif row.difference.mean < -reach:
             beyond.append((position, row.difference))
@@ -212,13 +142,21 @@ def _draw_differences(axes: Axes, table: EvaluationTable) -> None:
     margin = 0.12 * (right - left)
     axes.set_xlim(left - margin, right + margin)
     for position, difference in beyond:
-        axes.text(left - 0.9 * margin, position, f"← {difference.mean:,.0f}", va="center")
+        label = f"← {difference.mean:{table.kpi_format}}"
+        axes.text(left - 0.9 * margin, position, label, va="center")
     axes.set_yticks(np.arange(len(table.rows)), [])
     axes.set_ylim(-0.6, len(table.rows) - 0.4)
-    axes.set_xlabel(f"difference to the best expert, same windows\n(paired, {table.level:.0%})")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+,.0f}" if round(x) else "0"))
+    baseline = "the best expert" if table.has_expert else table.baseline
+    axes.set_xlabel(f"difference to {baseline}, same episodes\n(paired, {table.level:.0%})")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+,g}" if x else "0"))
     axes.grid(axis="x", alpha=0.3)
-    _remove_frame(axes)
+    remove_frame(axes)
+
+
+def _reach(table: EvaluationTable) -> float:
+    """Return how far below the baseline a difference is still drawn: twice the best one above."""
+    best = [row.difference.high for row in table.rows if row.difference is not None]
+    return 2.0 * max([0.0, *best])
 
 
 def _draw_intervals(axes: Axes, positions: np.ndarray, estimates: Sequence[Estimate]) -> None:
@@ -236,38 +174,20 @@ def _draw_intervals(axes: Axes, positions: np.ndarray, estimates: Sequence[Estim
     )
 
 
-def _draw_stack(axes: Axes, config: AllocationConfig, amounts: np.ndarray) -> None:
-    edges = _hours(len(amounts))
-    bottom = np.zeros(len(amounts))
-    for index, service in enumerate(config.services):
-        top = bottom + amounts[:, index]
-        axes.stairs(
-            top,
-            edges,
-            baseline=bottom,
-            fill=True,
-            color=SERVICE_COLORS[index % len(SERVICE_COLORS)],
-            hatch=SERVICE_HATCHES[index // len(SERVICE_COLORS) % len(SERVICE_HATCHES)],
-            label=f"{_readable(service.name)} (value {service.priority:g})",
-        )
-        bottom = top
-    axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(bottom=0)
-
-
-def _hours(steps: int) -> np.ndarray:
-    return np.arange(steps + 1) * MINUTES_PER_STEP / 60
-
-
 def _label(row: ScoreRow) -> str:
-    if row.kind == "bound":
-        return "hindsight bound"
+    if row.kind == BOUND:
+        return "bound (nobody can do better)"
     if row.kind == "agent":
-        return f"{_readable(row.name)} (agent, seeds: {row.kpi.num_seeds})"
-    return f"{_readable(row.name)} (expert)" if row.kind == "expert" else _readable(row.name)
+        return f"{readable(row.name)} (agent, seeds: {row.kpi.num_seeds})"
+    return f"{readable(row.name)} (expert)" if row.kind == "expert" else readable(row.name)
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
+    """Return a name with spaces.
+
+    Args:
+        name: With underscores.
+    """
     return name.replace("_", " ")
 
 
@@ -275,21 +195,44 @@ def _sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _clock_time(time_of_day: float) -> str:
-    minutes = round(time_of_day * 24 * 60)
-    return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
+def remove_frame(axes: Axes) -> None:
+    """Leave only the lower axis.
 
-
-def _remove_frame(axes: Axes) -> None:
+    Args:
+        axes: To be drawn plainly.
+    """
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure whose parts keep clear of each other.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG file.
+
+    Args:
+        figure: Drawn.
+        path: Of the file.
+    """
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+
+
+def count_blocks(table: EvaluationTable) -> str:
+    """Say how much was played.
+
+    Args:
+        table: What was found.
+    """
+    if table.num_blocks == table.num_episodes:
+        return f"{table.num_episodes} episodes"
+    return f"{table.num_episodes} episodes from {table.num_blocks} {table.block_name}s"

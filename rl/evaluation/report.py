@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.scenario import WorkloadScenarios
-from rl.domains.resource_allocation import AllocationConfig
+from rl.artifacts import Figure
 from rl.evaluation.comparison import EvaluationTable, ScoreRow
-from rl.evaluation.plots import (
-    LearningCurve,
-    PlayedWindow,
-    busiest_window,
-    plot_learning,
-    plot_scores,
-    plot_window,
-)
+from rl.evaluation.plots import LearningCurve, count_blocks, plot_learning, plot_scores
 from rl.evaluation.statistics import Estimate
-from rl.evaluation.tuning import TunedExpert
 from utils.config import to_json
 from utils.persistence.files import write_atomically
 
-FORMAT_VERSION = 1
-HEADER = (
-    "who",
-    "KPI per window",
-    "to best expert",
-    "days better",
-    "gap closed",
-    "value served",
-    "idle cost",
-    "work lost",
-    "used",
-    "fairness",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowExample:
-    """What is needed to draw one window: the world, the windows and who played them."""
-
-    config: AllocationConfig
-    scenarios: WorkloadScenarios
-    played: tuple[PlayedWindow, ...]
+FORMAT_VERSION = 2
+FEW_BLOCKS = 20
+"""Fewer are too few for a bootstrap over them to be trusted alone."""
+Experts = Mapping[str, Sequence[Figure]]
+"""What each expert was tuned to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,36 +34,37 @@ class Report:
 
 def write_report(
     folder: Path,
-    table: EvaluationTable,
+    tables: Sequence[EvaluationTable],
     *,
     title: str,
-    experts: Sequence[TunedExpert] = (),
+    experts: Experts,
     curve: LearningCurve | None = None,
-    example: WindowExample | None = None,
+    pictures: Sequence[Path] = (),
 ) -> Report:
     """Write report.json, report.md and the plots there is data for.
 
     Args:
         folder: Made if absent; files of an earlier report are replaced.
-        table: What was found.
+        tables: What was found; the first is what the result is judged on.
         title: First line of the summary.
         experts: What the experts were tuned to.
         curve: Evaluations during training.
-        example: Drawn in its busiest window.
+        pictures: Of episodes, drawn already, in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plots = _write_plots(folder, table, curve, example)
+    plots = (*_write_plots(folder, tables[0], curve), *pictures)
     content = {
         "format": FORMAT_VERSION,
         "title": title,
-        "table": to_json(table),
-        "experts": [to_json(expert) for expert in experts],
+        "table": to_json(tables[0]),
+        "other_tables": [to_json(table) for table in tables[1:]],
+        "experts": {name: [to_json(one) for one in tuned] for name, tuned in experts.items()},
         "curve": None if curve is None else to_json(curve),
         "plots": [path.name for path in plots],
     }
     report = Report(summary=folder / "report.md", data=folder / "report.json", plots=plots)
     write_atomically(report.data, (json.dumps(content, indent=2) + "\n").encode())
-    write_atomically(report.summary, _summary(title, table, experts, plots).encode())
+    write_atomically(report.summary, _summary(title, tables, experts, plots).encode())
     return report
 
 
@@ -99,8 +74,17 @@ def format_table(table: EvaluationTable) -> str:
     Args:
         table: What was found.
     """
-    lines = [HEADER, *(_cells(row) for row in table.rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    baseline = "to best expert" if table.has_expert else f"to {table.baseline}"
+    header = (
+        "who",
+        "KPI per episode",
+        baseline,
+        f"{table.block_name}s better",
+        "gap closed",
+        *(column.title for column in table.columns),
+    )
+    lines = [header, *(_cells(row, table) for row in table.rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     padded = [
         [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
     ]
@@ -121,23 +105,26 @@ def _verdict(row: ScoreRow, table: EvaluationTable) -> str:
     difference = row.difference
     if difference is None:
         return ""
-    words = "is on a par with"
+    words = "does not clearly beat"
     if difference.low > 0:
         words = "beats"
     elif difference.high < 0:
         words = "is worse than"
     share = row.gap_closed.mean if row.gap_closed else 0.0
     closed = f", {share:.0%} of the gap to the bound" if share > 0 else ""
+    rival = "random play"
+    if table.has_expert:
+        rival = f"the best tuned expert ({table.baseline})"
     return (
-        f"{row.name} {words} the best tuned expert ({table.best_expert}): difference "
-        f"{_signed(difference)} per window, better on {row.days_better} of {table.num_days} days"
-        f"{closed}."
+        f"{row.name} {words} {rival}: difference {_signed(difference, table)} per episode, better "
+        f"on {row.blocks_better} of {table.num_blocks} {table.block_name}s{closed}."
     )
 
 
 def _summary(
-    title: str, table: EvaluationTable, experts: Sequence[TunedExpert], plots: Sequence[Path]
+    title: str, tables: Sequence[EvaluationTable], experts: Experts, plots: Sequence[Path]
 ) -> str:
+    table, *others = tables
     verdict = conclude(table)
     parts = [
         f"# {title}",
@@ -145,75 +132,73 @@ def _summary(
         format_table(table),
         _explanation(table),
     ]
-    if experts:
-        parts += ["## Experts, tuned on training scenarios", _expert_table(experts)]
+    for other in others:
+        parts += [f"## Also played: {other.data}", conclude(other), format_table(other)]
+    if any(experts.values()):
+        parts += ["## Experts, tuned on training scenarios", _expert_list(experts)]
     parts += [f"![{path.stem.replace('_', ' ')}]({path.name})" for path in plots]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _explanation(table: EvaluationTable) -> str:
     seeds = f", training seeds: {table.num_seeds}" if table.num_seeds else ""
-    return (
-        f"Played on {table.data}: {table.num_windows} windows from {table.num_days} days{seeds}. "
-        "KPI = priority-weighted value of served work minus the cost of idle units. "
-        f"Brackets: {table.level:.0%} bootstrap interval over whole days and seeds; differences "
-        f"are paired. Over {table.num_days} days such an interval is somewhat narrow, so "
-        "report.json also holds Student's t over days (`difference_cautious`). The bound is the "
-        "optimum of a linear program that knows the whole window beforehand; nobody beats it, and "
-        "nobody without foresight need be able to reach it. The best expert is chosen on these "
-        "very windows, in its favour."
-    )
+    sentences = [
+        f"Played on {table.data}: {count_blocks(table)}{seeds}. KPI = {table.kpi}.",
+        f"Brackets: {table.level:.0%} bootstrap interval over whole {table.block_name}s and seeds.",
+        "Differences are paired.",
+    ]
+    if 1 < table.num_blocks < FEW_BLOCKS:
+        sentences.append(
+            f"Over {table.num_blocks} {table.block_name}s such an interval is somewhat narrow, so "
+            f"report.json also holds Student's t over {table.block_name}s (`difference_cautious`)."
+        )
+    if any(row.kind == "bound" for row in table.rows):
+        sentences.append(
+            "The bound is what nobody can exceed who does not know the future, or even who does; "
+            "nobody need be able to reach it."
+        )
+    if table.has_expert:
+        sentences.append("The best expert is chosen on these very episodes, in its favour.")
+    else:
+        sentences.append("No expert's rule is known here: being better than chance is little.")
+    return " ".join(sentences)
 
 
-def _expert_table(experts: Sequence[TunedExpert]) -> str:
-    lines = [
-        "| expert | headroom | look-back | urgency | training KPI |",
-        "| ------ | -------- | --------- | ------- | ------------ |",
-    ]
-    lines += [
-        f"| {expert.name} | {expert.parameters.headroom:g} | {expert.parameters.lookback} "
-        f"| {expert.parameters.urgency:g} | {expert.score:,.0f} |"
-        for expert in experts
-    ]
+def _expert_list(experts: Experts) -> str:
+    lines = []
+    for name, tuned in experts.items():
+        found = ", ".join(f"{figure.name.replace('_', ' ')} {figure.value:g}" for figure in tuned)
+        lines.append(f"- {name}: {found or 'nothing to tune'}")
     return "\n".join(lines)
 
 
-def _cells(row: ScoreRow) -> tuple[str, ...]:
-    outcome = row.outcome
-    closed = row.gap_closed
+def _cells(row: ScoreRow, table: EvaluationTable) -> tuple[str, ...]:
+    closed, spec = row.gap_closed, table.kpi_format
+    best = "(best expert)" if table.has_expert else "(baseline)"
     return (
         row.name,
-        f"{row.kpi.mean:,.0f} [{row.kpi.low:,.0f}, {row.kpi.high:,.0f}]",
-        _signed(row.difference) if row.difference else "(best expert)",
-        "" if row.days_better is None else str(row.days_better),
+        f"{row.kpi.mean:{spec}} [{row.kpi.low:{spec}}, {row.kpi.high:{spec}}]",
+        _signed(row.difference, table) if row.difference else best,
+        "" if row.blocks_better is None else str(row.blocks_better),
         f"{closed.mean:.0%} [{closed.low:.0%}, {closed.high:.0%}]" if closed else "",
-        f"{outcome.served_value:,.0f}" if outcome else "",
-        f"{outcome.holding_cost:,.0f}" if outcome else "0",
-        f"{outcome.lost_share:.1%}" if outcome else "",
-        f"{outcome.utilisation:.0%}" if outcome else "",
-        f"{outcome.fairness:.3f}" if outcome else "",
+        *(
+            "" if value is None else f"{value:{column.format}}"
+            for value, column in zip(row.figures, table.columns, strict=True)
+        ),
     )
 
 
-def _signed(estimate: Estimate) -> str:
-    return f"{estimate.mean:+,.0f} [{estimate.low:+,.0f}, {estimate.high:+,.0f}]"
+def _signed(estimate: Estimate, table: EvaluationTable) -> str:
+    spec = f"+{table.kpi_format}"
+    return f"{estimate.mean:{spec}} [{estimate.low:{spec}}, {estimate.high:{spec}}]"
 
 
 def _write_plots(
-    folder: Path,
-    table: EvaluationTable,
-    curve: LearningCurve | None,
-    example: WindowExample | None,
+    folder: Path, table: EvaluationTable, curve: LearningCurve | None
 ) -> tuple[Path, ...]:
     plots = [folder / "scores.png"]
     plot_scores(table, plots[0])
     if curve is not None and curve.points:
         plots.append(folder / "learning.png")
         plot_learning(curve, plots[-1])
-    if example is not None:
-        plots.append(folder / "window.png")
-        episode = busiest_window(example.config, example.scenarios)
-        plot_window(
-            example.config, example.scenarios, episode, played=example.played, path=plots[-1]
-        )
     return tuple(plots)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import torch
 
-from rl.algorithms.apg_agent import APGAgent, APGConfig
-from rl.algorithms.capabilities import Algorithm, Task, check_pairing
-from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
+from rl.algorithms.capabilities import Task, check_pairing
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.maddpg_agent import MADDPGAgent
 from rl.algorithms.maddpg_config import MADDPGConfig
 from rl.algorithms.ppo_agent import PPOAgent
 from rl.algorithms.ppo_config import PPOConfig
-from rl.algorithms.qmix_agent import QMIXAgent, QMIXConfig
+from rl.algorithms.qmix_agent import QMIXAgent
+from rl.algorithms.qmix_config import QMIXConfig
 from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
-from rl.algorithms.sac_agent import SACAgent, SACConfig
-from rl.algorithms.td3_agent import TD3Agent, TD3Config
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_agent import TD3Agent
+from rl.algorithms.td3_config import TD3Config
 from rl.environments.base_environment import ActionSpec, BatchedEnvironment
+from rl.training.learning_settings import LearningConfig, algorithm_of
 from utils.errors import ConfigError
 
-LearningConfig = (
-    APGConfig | DQNConfig | MADDPGConfig | PPOConfig | QMIXConfig | SACConfig | TD3Config
-)
 Agent = (
     APGAgent
     | DQNAgent
@@ -31,26 +34,6 @@ Agent = (
     | SACAgent
     | TD3Agent
 )
-
-ALGORITHMS: dict[type[LearningConfig], Algorithm] = {
-    APGConfig: "apg", DQNConfig: "dqn", SACConfig: "sac", TD3Config: "td3",
-}  # fmt: skip
-"""Of the configurations that set up one algorithm only."""
-
-
-def algorithm_of(config: LearningConfig) -> Algorithm:
-    """Name the algorithm that a configuration sets up.
-
-    Args:
-        config: Of any agent.
-    """
-    if isinstance(config, PPOConfig):
-        return "mappo" if config.critic == "central" else "ppo"
-    if isinstance(config, MADDPGConfig):
-        return config.variant
-    if isinstance(config, QMIXConfig):
-        return config.mixer
-    return ALGORITHMS[type(config)]
 
 
 def task_of(environment: BatchedEnvironment) -> Task:

@@ -18,7 +18,6 @@ from data.traces import (
 )
 from data.workload import SyntheticWorkload
 from rl.domains.shared_services import SharedServices, shared_services
-from rl.training.training_config import TrainingConfig
 from utils.seeding import make_generator
 
 NUM_VALIDATION_WINDOWS = 96
@@ -57,17 +56,26 @@ class AllocationWorld:
     """What is trained on, for people."""
 
 
-def build_world(config: TrainingConfig) -> AllocationWorld:
+def build_world(
+    num_agents: int,
+    *,
+    use_synthetic_data: bool = True,
+    real_share: float = 0.8,
+    traces: str | None = None,
+) -> AllocationWorld:
     """Find the data and build every set.
 
     Args:
-        config: The run.
+        num_agents: Services that share the capacities.
+        use_synthetic_data: Mix synthetic demand into the real one.
+        real_share: Share of real windows in the mix.
+        traces: Folder of the trace files; None looks where `data.traces.locate_traces` says.
 
     Raises:
         TraceError: A trace file is damaged, or the folder given does not hold the files.
     """
-    preset = shared_services(config.num_agents)
-    folder = Path(config.traces) if config.traces else locate_traces()
+    preset = shared_services(num_agents)
+    folder = Path(traces) if traces else locate_traces()
     if folder is None:
         return _synthetic_world(preset)
     train, held_out = load_service_traces(folder).split()
@@ -76,8 +84,8 @@ def build_world(config: TrainingConfig) -> AllocationWorld:
     synthetic = SyntheticWorkload(preset.synthetic, preset.training_world, bursts)
     training: ScenarioSource[WorkloadScenarios] = real
     training_data = "real demand of days 1-9"
-    if config.use_synthetic_data:
-        share = config.real_share
+    if use_synthetic_data:
+        share = real_share
         training = MixedSource((real, synthetic), (share, 1.0 - share))
         training_data = f"{share:.0%} {training_data}, {1 - share:.0%} synthetic demand"
     windows, days = cut_held_out(held_out, preset.world)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from rl.evaluation.contest import Contest
 from rl.evaluation.plots import CurvePoint, LearningCurve
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
 from utils.config import from_json, to_json
@@ -15,17 +16,18 @@ from utils.persistence.files import write_atomically
 class CurveRecorder:
     """Passes everything on to another recorder and keeps the scores."""
 
-    def __init__(self, recorder: Recorder, path: Path, *, windows: str) -> None:
+    def __init__(self, recorder: Recorder, path: Path, contest: Contest, data: str) -> None:
         """Read what an earlier process kept.
 
         Args:
             recorder: Hears everything.
             path: JSON file of the scores so far.
-            windows: What the evaluations play, for people.
+            contest: Says what is maximised.
+            data: What the evaluations play, for people.
         """
         self._recorder = recorder
         self._path = path
-        self._windows = windows
+        self._contest, self._data = contest, data
         self.curve: LearningCurve | None = None
         """Every evaluation so far, in order; None before the first."""
         if path.is_file():
@@ -41,10 +43,12 @@ class CurveRecorder:
         known = self.curve.points if self.curve else ()
         earlier = [point for point in known if point.env_steps < steps]
         self.curve = LearningCurve(
-            windows=self._windows,
+            data=self._data,
+            kpi=self._contest.kpi,
+            kpi_format=self._contest.kpi_format,
             points=(*earlier, CurvePoint(env_steps=steps, kpi=float(scores["kpi"]))),
-            expert=float(scores["expert"]),
-            bound=float(scores["bound"]),
+            expert=scores.get("expert"),
+            bound=scores.get("bound"),
         )
         write_atomically(self._path, json.dumps(to_json(self.curve)).encode())
         self._recorder.evaluated(evaluation)

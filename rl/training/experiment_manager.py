@@ -30,7 +30,7 @@ from utils.persistence.run_queries import (
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from rl.training.allocation_training import TrainingResult
+    from rl.training.conclusion import TrainingResult
 
 STATES_AFTER_STOP = {
     StopReason.PAUSE: RunState.PAUSED,

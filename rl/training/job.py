@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from rl.training.allocation_card import AGENT_NAME
-from rl.training.allocation_training import ResumePoint, train_allocation
+from rl.training.conclusion import Places, ResumePoint
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
 from rl.training.training_config import TrainingConfig
+from rl.training.training_run import train_problem
 from utils.config import from_json, to_json
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
@@ -125,7 +125,8 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
     """Run one attempt of a training job.
 
     Args:
-        spec: `config`, `run_id`, `artifact_root` and `run_root`.
+        spec: `config`, `run_id`, `artifact_root`, `run_root`, and `init` if it begins with the
+            policy of another run.
         context: Of the attempt.
 
     Returns:
@@ -136,26 +137,29 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
     """
     run_id = str(spec["run_id"])
     config = from_json(TrainingConfig, spec["config"], "config.")
-    resume = context.resume
-    result = train_allocation(
-        config,
-        FrameRecorder(context),
+    places = Places(
         folder=Path(spec["run_root"]) / run_id,
         artifacts=DirectoryArtifactStore(Path(spec["artifact_root"])),
-        run_id=run_id,
+        resume=_point(context.resume),
+        init=_point(spec.get("init")),
         fence=context.fence,
-        resume=None
-        if resume is None
-        else ResumePoint(path=str(resume["path"]), sha256=str(resume["sha256"])),
     )
+    result = train_problem(config, FrameRecorder(context), places, run_id=run_id)
     return {
-        "agent": AGENT_NAME,
+        "agent": result.agent,
         "env_steps": result.env_steps,
         "updates": result.updates,
+        "ended": result.ended,
         "best_score": result.best_score,
         "artifact_sha256": result.artifact_sha256,
         "artifact_bytes": result.artifact_bytes,
         "card": None if result.card is None else to_json(result.card),
-        "table": None if result.table is None else to_json(result.table),
+        "table": to_json(result.tables[0]) if result.tables else None,
         "report": result.report,
     }
+
+
+def _point(found: Mapping[str, Any] | None) -> ResumePoint | None:
+    if found is None:
+        return None
+    return ResumePoint(path=str(found["path"]), sha256=str(found["sha256"]))

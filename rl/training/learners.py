@@ -30,6 +30,10 @@ class Learner(Protocol):
         """Play some steps and improve once; returns what happened and the learning figures."""
         ...
 
+    def take_record(self, record: StepRecord) -> None:
+        """Go on with new episodes that begin with a record; those under way are left."""
+        ...
+
     def state_dict(self) -> TensorDict:
         """Return what is needed beside the agent's and the environment's own states."""
         ...
@@ -70,6 +74,14 @@ class RolloutLearner:
         rollout, summary = self._collector.collect()
         progress = min(self.env_steps / total_env_steps, 1.0)
         return summary, self._ppo.update(rollout, progress=progress)
+
+    def take_record(self, record: StepRecord) -> None:
+        """Go on with new episodes; those under way are left and count for nothing.
+
+        Args:
+            record: The first one of the new episodes.
+        """
+        self._collector.take_record(record)
 
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to go on in the middle of an episode."""
@@ -148,6 +160,14 @@ class EpisodeLearner:
             },
         )
         return summary, learning
+
+    def take_record(self, record: StepRecord) -> None:
+        """Go on with new episodes.
+
+        Args:
+            record: The first one of them.
+        """
+        self._record = record
 
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to begin the next episode."""

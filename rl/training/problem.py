@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from data.scenario import BankConfig, ScenarioArrays, ScenarioBank, ScenarioSource
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
+from rl.algorithms.ppo_config import PPOConfig
 from rl.artifacts import Figure, PolicyArtifact, PolicyCard, ValidRange
 from rl.deployment.exporters import ExportableAgent
-from rl.environments.lockstep import LockstepEnvironment
+from rl.environments.base_environment import BatchedEnvironment
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.players import Player
-from rl.training.agents import LearningConfig
+from rl.training.learning_settings import LearningConfig, algorithm_of, default_config
+from rl.training.replay_learner import ENV_STEPS_PER_CALL
 from utils.errors import ConfigError
 
+UNTRIED_COPIES = 16
+"""Played at once by an algorithm that has no settings in a problem."""
 Parameters = tuple[Figure, ...]
 """What an expert's rule was tuned to; JSON-able, so that tuning is done once."""
 
@@ -40,6 +45,19 @@ class LearnerSettings:
     rollout_steps: int = 64
     """Steps per copy and update, for algorithms that learn from blocks."""
 
+    def env_steps_per_update(self, episode_steps: int) -> int:
+        """Return how many transitions one call of the learner takes, over all copies.
+
+        Args:
+            episode_steps: Length of an episode.
+        """
+        if isinstance(self.config, APGConfig):
+            return self.num_envs * episode_steps
+        if isinstance(self.config, PPOConfig):
+            return self.num_envs * self.rollout_steps
+        steps = self.config.train_frequency * self.num_envs
+        return -(-ENV_STEPS_PER_CALL // steps) * steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exporter:
@@ -62,12 +80,10 @@ class Problem:
     """A question, for reports: "Shared services: who allocates best?"."""
     agent: str
     """Name of the business agent that a trained policy becomes."""
-    kpi: str
-    """What is maximised, with its unit: "profit per episode"."""
     training: ScenarioSource[ScenarioArrays]
     training_data: str
     """What is trained on, for people."""
-    learn_in: Callable[[ScenarioBank[ScenarioArrays], int, int], LockstepEnvironment[Any]]
+    learn_in: Callable[[ScenarioBank[ScenarioArrays], int, int], BatchedEnvironment]
     """From a bank, a number of copies and a seed to the world that is trained in."""
     contest: Contest
     """The same world as a judge sees it."""
@@ -78,26 +94,36 @@ class Problem:
     settings: Mapping[Algorithm, LearnerSettings]
     """Of the algorithms that were tried; others learn with their own defaults."""
     bank: BankConfig = field(default_factory=BankConfig)
-    experts: Mapping[str, ExpertRule] | None = None
-    """By name; the best of them on the held-out set is what has to be beaten. None if unknown."""
+    experts: Mapping[str, ExpertRule] = field(default_factory=dict)
+    """By name; the best of them on the held-out set is what has to be beaten."""
     bound: Callable[[ScenarioArrays], Numbers] | None = None
     """The best KPI that anyone could reach on each episode, knowing the future."""
     stress: tuple[ScenarioSet, ...] = ()
     """Harder or other worlds of the same shapes, fixed by seeds: crises, failures, shocks."""
     exporter: Exporter | None = None
+    illustrate: Callable[[Path, Mapping[str, Player]], tuple[Path, ...]] | None = None
+    """Draws the same held-out episode, each player's way through it, as PNG files in a folder."""
 
-    def settings_of(self, algorithm: Algorithm) -> LearnerSettings:
+    def settings_of(
+        self, algorithm: Algorithm, config: LearningConfig | None = None
+    ) -> LearnerSettings:
         """Return how an algorithm learns here.
 
         Args:
             algorithm: Which.
+            config: Its settings, if they are not to be the problem's own.
 
         Raises:
-            ConfigError: It was never tried here, so there are no settings.
+            ConfigError: The settings are those of another algorithm.
         """
-        if algorithm not in self.settings:
+        known = self.settings.get(algorithm)
+        if config is not None and algorithm_of(config) != algorithm:
             raise ConfigError(
-                f"{self.name} has no settings for {algorithm}; it has some for "
-                f"{', '.join(self.settings)}"
+                f"algorithm={algorithm}, but the settings are those of {algorithm_of(config)}: "
+                "choose one of them"
             )
-        return self.settings[algorithm]
+        if known is None:
+            return LearnerSettings(
+                config=config or default_config(algorithm), num_envs=UNTRIED_COPIES
+            )
+        return known if config is None else replace(known, config=config)

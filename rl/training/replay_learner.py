@@ -160,6 +160,17 @@ class ReplayLearner:
         self._record = following
         return following
 
+    def take_record(self, record: StepRecord) -> None:
+        """Go on with new episodes; those under way are left, which the replay sees by itself.
+
+        Args:
+            record: The first one of the new episodes.
+        """
+        self._record = record
+        self._sums.zero_()
+        if isinstance(self._agent, RemembersEpisodes):
+            self._agent.begin_episodes(torch.ones_like(record.terminated))
+
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to go on in the middle of an episode."""
         record = self._record
@@ -186,13 +197,9 @@ class ReplayLearner:
         """
         self.env_steps = int(take_tensor(state, "env_steps"))
         if getattr(self._environment, "resume", "exact") == "approximate":
-            self._record = self._environment.reset(
-                derive_seed(self._seed, "resume", self.env_steps)
+            self.take_record(
+                self._environment.reset(derive_seed(self._seed, "resume", self.env_steps))
             )
-            self._sums.zero_()
-            if isinstance(self._agent, RemembersEpisodes):
-                ended = self._record.terminated
-                self._agent.begin_episodes(torch.ones_like(ended))
             return
         current = self._record
         self._record = replace(

@@ -206,6 +206,18 @@ class Collector:
         summary, self._sums = summarise(reward, ended, self._sums, metrics)
         return summary
 
+    def take_record(self, record: StepRecord) -> None:
+        """Go on with new episodes; those under way are left and count for nothing.
+
+        Args:
+            record: The first one of the new episodes.
+        """
+        self._record = record
+        self._sums.zero_()
+        self._agent.objective.begin_episodes()
+        if self._recurrent is not None:
+            self._recurrent.memory = None
+
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to go on in the middle of an episode."""
         return {
@@ -231,13 +243,9 @@ class Collector:
         current = self._record
         self.env_steps = int(take_tensor(state, "env_steps"))
         if getattr(self._environment, "resume", "exact") == "approximate":
-            self._record = self._environment.reset(
-                derive_seed(self._seed, "resume", self.env_steps)
+            self.take_record(
+                self._environment.reset(derive_seed(self._seed, "resume", self.env_steps))
             )
-            self._sums.zero_()
-            self._agent.objective.begin_episodes()
-            if self._recurrent is not None:
-                self._recurrent.memory = None
             return
         self._record = replace(
             current,

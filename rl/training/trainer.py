@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rl.algorithms.base_algorithm import Policy
+from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
 from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
-from rl.training.checkpointing import Checkpoint, CheckpointFolder
+from rl.training.callbacks import TrainingCallback
+from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
 from rl.training.freed_memory import keep_freed_memory
 from rl.training.learners import make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
 from rl.training.rollout import RolloutSummary
 from utils.config import to_json
 from utils.errors import ConfigError
+from utils.seeding import derive_seed
 
 Evaluate = Callable[[Policy], Mapping[str, float]]
 
@@ -61,6 +64,10 @@ class TrainOutcome:
     updates: int
     stopped: StopReason | None
     """None if training ran to its end."""
+    ended: str
+    """Why training is over, in words; empty if it was stopped and can be continued."""
+    rollbacks: int
+    """How often training had left the finite numbers and went back to a checkpoint."""
     best_score: float | None
     best_policy: TensorDict | None
     """For `load_policy_state` of the agent; None if nothing was evaluated."""
@@ -80,6 +87,7 @@ class Trainer:
         *,
         checkpoints: CheckpointFolder | None = None,
         evaluate: Evaluate | None = None,
+        callbacks: Sequence[TrainingCallback] = (),
     ) -> None:
         """Reset the environment; the process keeps freed memory from now on.
 
@@ -90,6 +98,7 @@ class Trainer:
             recorder: Hears of everything that happens.
             checkpoints: Where to save; None to save nothing.
             evaluate: Scores the agent without changing it or the environment.
+            callbacks: Hear of every update and evaluation, and may end training.
         """
         keep_freed_memory()
         self._config = config
@@ -98,6 +107,7 @@ class Trainer:
         self._recorder = recorder
         self._checkpoints = checkpoints
         self._evaluate = evaluate
+        self._callbacks = callbacks
         self._learner = make_learner(
             environment, agent, rollout_steps=config.rollout_steps, seed=config.seed
         )
@@ -105,6 +115,8 @@ class Trainer:
         self._best_score: float | None = None
         self._best_policy: TensorDict | None = None
         self._last_checkpoint: CheckpointRecord | None = None
+        self._ended = ""
+        self._rollbacks = 0
 
     @property
     def env_steps(self) -> int:
@@ -123,20 +135,27 @@ class Trainer:
         stopped = self._recorder.should_stop()
         if stopped is None and self.env_steps == 0 and self._config.evaluate_every_updates > 0:
             self._score()
-        while stopped is None and self.env_steps < total:
-            self._update()
+        while stopped is None and not self._ended:
+            try:
+                self._update()
+            except DivergenceError as error:
+                self._roll_back(error)
+                continue
             stopped = self._recorder.should_stop()
-            is_last = self.env_steps >= total
+            if self.env_steps >= total:
+                self._ended = "all steps are done"
             is_due = stopped is None and self._is_due(self._config.evaluate_every_updates)
-            if is_last or is_due:
+            if self._ended or is_due:
                 self._score()
-            is_ending = is_last or stopped is not None
+            is_ending = bool(self._ended) or stopped is not None
             if is_ending or self._is_due(self._config.checkpoint_every_updates):
                 self._save()
         return TrainOutcome(
             env_steps=self.env_steps,
             updates=self._updates,
-            stopped=stopped if self.env_steps < total else None,
+            stopped=None if self._ended else stopped,
+            ended=self._ended,
+            rollbacks=self._rollbacks,
             best_score=self._best_score,
             best_policy=self._best_policy,
             checkpoint=self._last_checkpoint,
@@ -158,7 +177,23 @@ class Trainer:
         self._updates = fields["updates"]
         self._best_score = fields["best_score"]
         self._best_policy = under_prefix("best_policy", tensors) or None
+        self._ended, self._rollbacks = fields["ended"], fields["rollbacks"]
+        for callback in self._callbacks:
+            callback.load_state_dict(under_prefix(f"callback.{callback.name}", tensors))
         self._last_checkpoint = checkpoint.record
+
+    def _roll_back(self, error: DivergenceError) -> None:
+        """Go back to the last checkpoint and on with other episodes; a second time, give up."""
+        if self._last_checkpoint is None or self._rollbacks:
+            raise error
+        record = self._last_checkpoint
+        self.restore(load_checkpoint(record.path, record.sha256))
+        self._rollbacks += 1
+        seed = derive_seed(self._config.seed, "rollback")
+        self._learner.take_record(self._environment.reset(seed))
+        self._recorder.stage_changed(
+            self.env_steps, f"rolled back to step {self.env_steps:,}: {error}"
+        )
 
     def _update(self) -> None:
         total = self._config.total_env_steps
@@ -168,6 +203,13 @@ class Trainer:
         finite = {name: value for name, value in figures.items() if math.isfinite(value)}
         self._recorder.metrics(self.env_steps, finite)
         self._recorder.progress(min(self.env_steps, total), total)
+        self._hear(callback.after_update(self.env_steps, finite) for callback in self._callbacks)
+
+    def _hear(self, reasons: Iterable[str | None]) -> None:
+        """Let the first callback that gives a reason end training; all of them are asked."""
+        given = [reason for reason in reasons if reason]
+        if given and not self._ended:
+            self._ended = given[0]
 
     def _is_due(self, every_updates: int) -> bool:
         return every_updates > 0 and self._updates % every_updates == 0
@@ -187,6 +229,9 @@ class Trainer:
         if self._best_score is None or score > self._best_score:
             self._best_score = score
             self._best_policy = self._agent.policy_state()
+        self._hear(
+            callback.after_evaluation(self.env_steps, scores) for callback in self._callbacks
+        )
 
     def _save(self) -> None:
         if self._checkpoints is None:
@@ -197,9 +242,13 @@ class Trainer:
             **with_prefix("learner", self._learner.state_dict()),
             **with_prefix("best_policy", self._best_policy or {}),
         }
+        for callback in self._callbacks:
+            tensors |= with_prefix(f"callback.{callback.name}", callback.state_dict())
         fields = {
             "updates": self._updates,
             "best_score": self._best_score,
+            "ended": self._ended,
+            "rollbacks": self._rollbacks,
             "trainer": to_json(self._config),
             "agent": type(self._agent).__name__,
         }

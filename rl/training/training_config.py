@@ -1,40 +1,90 @@
-"""The settings of a training run, as people and jobs give them."""
+"""The settings of a training run, as people and jobs give them; read without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import get_args
 
+from data.scenario import BankConfig
+from rl.algorithms.capabilities import Algorithm
+from rl.training.learning_settings import LearningSettings
 from utils.errors import ConfigError
 
-STEPS_PER_EPISODE = 72
-"""Six hours of five minutes."""
+CUSTOM = "custom"
+EPISODE_STEPS = {
+    CUSTOM: 0,
+    "resource_allocation": 72,
+    "supply_chain": 100,
+    "trading": 100,
+    # Worlds of the catalogue, which a problem is made of by drawing scenarios:
+    "capacity_planning": 60,
+    "clark_scarf": 200,
+    "cluster_scheduling": 400,
+    "constrained_allocation": 100,
+    "distributed_nodes": 1000,
+    "distributed_nodes_deadlines": 1000,
+    "execution": 5,
+    "five_product": 1000,
+    "fixed_order_cost": 200,
+    "job_scheduling": 400,
+    "market_making": 200,
+    "multi_echelon": 30,
+    "newsvendor": 1,
+    "portfolio": 252,
+    "serial_inventory": 30,
+    "serial_inventory_lost_sales": 30,
+    "serial_supply": 30,
+    "service_agents": 72,
+    "service_market": 72,
+    "shared_services": 72,
+    "trading_market": 252,
+    "traffic_shares": 200,
+    "workforce": 42,
+}
+"""Every problem by name, and the steps of its episodes; a user's own tells its steps itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One run: what is trained, on what, for how long."""
 
-    environment: Literal["resource_allocation"] = "resource_allocation"
-    algorithm: Literal["apg", "ppo"] = "apg"
-    """Analytic policy gradient through the simulation, or proximal policy optimisation."""
+    environment: str = "resource_allocation"
+    """A problem of `EPISODE_STEPS`."""
+    algorithm: Algorithm = "apg"
+    """Who learns; the problem says how, unless `settings` does."""
+    settings: LearningSettings = field(default_factory=LearningSettings)
     num_agents: int = 4
-    """Services that share the capacities."""
+    """Services, stages or orders; worlds whose number is fixed do not look at it."""
     total_episodes: int = 44_800
-    num_envs: int = 128
-    """Copies played at once."""
+    """Summed over copies."""
+    num_envs: int | None = None
+    """Copies played at once; None takes as many as the problem's own settings."""
     eval_frequency: int = 4_480
-    """Episodes between evaluations on validation windows."""
+    """Episodes between evaluations on validation scenarios; 0 evaluates at the end only."""
+    eval_episodes: int | None = None
+    """Only the first so many validation scenarios; None for all."""
     checkpoint_frequency: int = 1_280
-    """Episodes between checkpoints."""
+    """Episodes between checkpoints; 0 saves at the end, and when asked to stop, only."""
+    early_stopping_patience: int = 0
+    """Episodes without a certainly better evaluation after which training ends; 0 never ends."""
+    max_hours: float | None = None
+    """Wall time after which training ends, pauses not counted; None for no limit."""
+    use_curriculum: bool = False
+    """Begin with easier scenarios, where the problem has stages."""
     use_synthetic_data: bool = True
-    """Mix synthetic demand into the real one; without traces all demand is synthetic."""
+    """Mix synthetic scenarios into the real ones; without traces all are synthetic."""
     real_share: float = 0.8
-    """Share of real windows in the mix."""
+    """Share of real scenarios in the mix."""
+    synthetic_data_refresh_frequency: int | None = None
+    """Episodes between new draws of the training scenarios; None as the problem says."""
+    init_from: str | None = None
+    """A run, or `agent@alias`, whose best policy this one begins with; None begins anew."""
     traces: str | None = None
     """Folder of the trace files; None looks where `data.traces.locate_traces` says."""
     seed: int = 0
-    experiment_name: str = "resource_allocation"
+    experiment_name: str = "quartermaster"
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work.
@@ -42,27 +92,52 @@ class TrainingConfig:
         Raises:
             ConfigError: A field is out of range.
         """
-        for name in ("num_agents", "total_episodes", "num_envs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose at least 1")
-        for name in ("eval_frequency", "checkpoint_frequency", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose 0 or more")
+        _check_name("environment", self.environment, tuple(EPISODE_STEPS))
+        _check_name("algorithm", self.algorithm, get_args(Algorithm))
+        for name in ("num_agents", "total_episodes", "num_envs", "eval_episodes"):
+            _check_least(name, getattr(self, name), 1)
+        _check_least("synthetic_data_refresh_frequency", self.synthetic_data_refresh_frequency, 1)
+        for name in ("eval_frequency", "checkpoint_frequency", "early_stopping_patience", "seed"):
+            _check_least(name, getattr(self, name), 0)
         if not 0 < self.real_share < 1:
             raise ConfigError(f"real_share={self.real_share}: choose a share between 0 and 1")
-        if not self.experiment_name.strip():
-            raise ConfigError("experiment_name is empty: give the question a name")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise ConfigError(f"max_hours={self.max_hours}: choose more than 0, or no limit")
+        if self.early_stopping_patience and not self.eval_frequency:
+            raise ConfigError("early_stopping_patience needs evaluations: set eval_frequency")
+        for name in ("experiment_name", *(() if self.init_from is None else ("init_from",))):
+            if not getattr(self, name).strip():
+                raise ConfigError(f"{name} is empty: give it a name")
 
     @property
     def total_env_steps(self) -> int:
-        """Steps over all copies; whole rounds of all copies."""
-        rounds = -(-self.total_episodes // self.num_envs)
-        return rounds * self.num_envs * STEPS_PER_EPISODE
+        """Steps over all copies; the last update may pass it. 0 where only the problem knows."""
+        return self.total_episodes * EPISODE_STEPS[self.environment]
 
-    def in_updates(self, episodes: int) -> int:
-        """Return how many updates so many episodes take; 0 stays 0.
+    def bank_of(self, usual: BankConfig) -> BankConfig:
+        """Return the sizes of the bank of training scenarios.
 
         Args:
-            episodes: Summed over copies.
+            usual: As the problem has them.
         """
-        return 0 if episodes == 0 else max(1, round(episodes / self.num_envs))
+        if self.synthetic_data_refresh_frequency is None:
+            return usual
+        return BankConfig(
+            num_episodes=usual.num_episodes,
+            refresh_every_episodes=self.synthetic_data_refresh_frequency,
+            max_bytes=usual.max_bytes,
+        )
+
+
+def _check_name(field_name: str, value: str, known: tuple[str, ...]) -> None:
+    if value in known:
+        return
+    near = get_close_matches(value, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    raise ConfigError(f"{field_name}={value!r} is unknown: {hint}")
+
+
+def _check_least(field_name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        wanted = "choose 0 or more" if least == 0 else f"choose at least {least}"
+        raise ConfigError(f"{field_name}={value}: {wanted}")

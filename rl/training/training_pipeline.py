@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import anyio
 import anyio.to_thread
 
 from rl.evaluation.comparison import BOUND, EvaluationTable
-from rl.training.allocation_training import ResumePoint, TrainingResult, train_allocation
+from rl.training.agents import Agent
 from rl.training.checkpointing import CheckpointCorruptError, load_checkpoint
+from rl.training.conclusion import Places, ResumePoint, TrainingResult
 from rl.training.experiment_manager import ExperimentManager
+from rl.training.problem import Problem
 from rl.training.recorder import StopReason
 from rl.training.run_recorder import RunRecorder
-from rl.training.training_config import STEPS_PER_EPISODE, TrainingConfig
+from rl.training.training_config import CUSTOM, TrainingConfig
 from rl.training.training_events import TrainingEvents
+from rl.training.training_run import train_problem
 from utils.clock import Clock, SystemClock
 from utils.config import to_json
 from utils.errors import ConfigError
 from utils.logs import get_logger, log_context
 from utils.persistence.artifact_store import DirectoryArtifactStore
-from utils.persistence.engine import open_database
+from utils.persistence.engine import Database, open_database
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import StoredCheckpoint
+from utils.persistence.warm_start import find_start
 
 DEFAULTS = TrainingConfig()
 logger = get_logger(__name__)
@@ -40,13 +45,15 @@ class TrainingResults(TypedDict):
     """Episodes trained on, resumed ones included."""
     total_steps: int
     best_eval_score: float | None
-    """The highest mean KPI on validation windows; that policy is the one exported."""
+    """The highest mean KPI on validation scenarios; that policy is the one exported."""
     training_time_hours: float
     """Wall time of this call, tuning of the experts and evaluation included."""
     final_performance: dict[str, float]
-    """On held-out windows: the policy's KPI with its interval, best expert, bound, gap closed."""
-    curriculum_progress: None
-    """There is no curriculum yet."""
+    """On held-out scenarios: the policy's KPI with its interval, best expert, bound, gap closed."""
+    curriculum_progress: dict[str, Any] | None
+    """Stages passed and what is missing; None without a curriculum."""
+    ended: str
+    """Why training is over, in words; empty if it was stopped and can be continued."""
     artifact_sha256: str | None
     evaluation: list[dict[str, Any]]
     """The held-out table, one row per contender, lowest KPI first and the bound last."""
@@ -60,6 +67,8 @@ class RLTrainingPipeline:
     def __init__(
         self,
         config: TrainingConfig,
+        environment: Problem | None = None,
+        agents: Agent | None = None,
         *,
         output_dir: Path | str = "var",
         events: TrainingEvents | None = None,
@@ -69,11 +78,23 @@ class RLTrainingPipeline:
 
         Args:
             config: What to train.
+            environment: A problem of your own; `config.environment` is then "custom".
+            agents: An agent of your own that fits the problem; it is trained on. None builds the
+                one that the configuration names.
             output_dir: Folder of the database, artifacts and runs; made if absent.
             events: Hears of progress; listeners run on the event loop.
             clock: Tells the time; the machine's by default.
+
+        Raises:
+            ConfigError: A problem is given but not named "custom", or the other way round.
         """
+        if (environment is None) == (config.environment == CUSTOM):
+            raise ConfigError(
+                f"environment={config.environment}: a problem of your own goes with "
+                f'environment="{CUSTOM}", and only with that'
+            )
         self.config = config
+        self._problem, self._agent = environment, agents
         self.output_dir = Path(output_dir)
         self._events = events
         self._clock = clock or SystemClock()
@@ -99,11 +120,13 @@ class RLTrainingPipeline:
         began = self._clock.monotonic()
         database = await open_database(self.output_dir / "quartermaster.sqlite")
         try:
+            init = await self._find_init(database)
             manager = ExperimentManager(database, clock=self._clock, events=self._events)
             run_id, point, fence = await self._open(manager, resume)
             recorder = manager.recorder(run_id, self.config, fence=fence)
             with log_context(run=run_id):
-                work = partial(self._train_in_thread, manager, recorder, point, fence)
+                places = self._places(run_id, resume=point, init=init, fence=fence)
+                work = partial(self._train_in_thread, manager, recorder, places)
                 result = await _carried(work, recorder)
         finally:
             await database.aclose()
@@ -125,25 +148,31 @@ class RLTrainingPipeline:
         await manager.reopen_run(resume)
         return resume, point, 1 + max((one.fence for one in checkpoints), default=0)
 
+    def _places(
+        self, run_id: str, *, resume: ResumePoint | None, init: ResumePoint | None, fence: int
+    ) -> Places:
+        return Places(
+            folder=self.output_dir / "runs" / run_id,
+            artifacts=DirectoryArtifactStore(self.output_dir / "artifacts"),
+            resume=resume,
+            init=init,
+            fence=fence,
+        )
+
     async def _train_in_thread(
-        self,
-        manager: ExperimentManager,
-        recorder: RunRecorder,
-        point: ResumePoint | None,
-        fence: int,
+        self, manager: ExperimentManager, recorder: RunRecorder, places: Places
     ) -> TrainingResult:
         run_id = recorder.run.run_id
         train = partial(
-            train_allocation,
+            train_problem,
             self.config,
             recorder,
-            folder=self.output_dir / "runs" / run_id,
-            artifacts=DirectoryArtifactStore(self.output_dir / "artifacts"),
+            places,
             run_id=run_id,
-            fence=fence,
-            resume=point,
+            problem=self._problem,
+            agent=self._agent,
         )
-        logger.info("run_started", resumed=point is not None)
+        logger.info("run_started", resumed=places.resume is not None)
         try:
             result = await anyio.to_thread.run_sync(train)
         except Exception as error:
@@ -153,70 +182,136 @@ class RLTrainingPipeline:
         logger.info("run_ended", state=state.value, env_steps=result.env_steps)
         return result
 
+    async def _find_init(self, database: Database) -> ResumePoint | None:
+        if self.config.init_from is None:
+            return None
+        async with database.read() as connection:
+            found = await find_start(connection, self.config.init_from)
+        return ResumePoint(path=found.path, sha256=found.sha256)
+
     def _results(self, run_id: str, result: TrainingResult, seconds: float) -> TrainingResults:
-        rows = () if result.table is None else result.table.rows
+        table = result.tables[0] if result.tables else None
+        rows = () if table is None else table.rows
         return TrainingResults(
             run_id=run_id,
             config=to_json(self.config),
-            total_episodes=result.env_steps // STEPS_PER_EPISODE,
+            total_episodes=result.episodes,
             total_steps=result.env_steps,
             best_eval_score=result.best_score,
             training_time_hours=seconds / 3600,
-            final_performance=_final_performance(result.table, self.config.algorithm),
+            final_performance=_final_performance(table, self.config.algorithm),
             curriculum_progress=None,
+            ended=result.ended,
             artifact_sha256=result.artifact_sha256,
             evaluation=[to_json(row) for row in rows],
             report=result.report,
         )
 
 
-def create_resource_allocation_pipeline(  # noqa: PLR0913  # promised as one flat call
-    num_agents: int = DEFAULTS.num_agents,
-    total_episodes: int = DEFAULTS.total_episodes,
+def create_trading_pipeline(
+    num_agents: int = 4,
+    total_episodes: int = 10_000,
+    use_curriculum: bool = True,  # noqa: FBT001, FBT002  # promised in this place
     *,
-    experiment_name: str = DEFAULTS.experiment_name,
+    experiment_name: str = "trading",
+    seed: int = 0,
     output_dir: Path | str = "var",
-    seed: int = DEFAULTS.seed,
-    algorithm: Literal["apg", "ppo"] = DEFAULTS.algorithm,
-    num_envs: int = DEFAULTS.num_envs,
-    eval_frequency: int = DEFAULTS.eval_frequency,
-    checkpoint_frequency: int = DEFAULTS.checkpoint_frequency,
-    use_synthetic_data: bool = DEFAULTS.use_synthetic_data,
-    real_share: float = DEFAULTS.real_share,
-    traces: str | None = DEFAULTS.traces,
+    base: TrainingConfig = DEFAULTS,
+) -> RLTrainingPipeline:
+    """Return a pipeline that trains a trader that sells orders.
+
+    Args:
+        num_agents: Orders sold at once.
+        total_episodes: How long to train, summed over copies.
+        use_curriculum: Begin with easier scenarios.
+        experiment_name: The question that the run answers.
+        seed: The only source of chance.
+        output_dir: Folder of all generated state.
+        base: All other settings.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+    config = replace(
+        base,
+        environment="trading",
+        num_agents=num_agents,
+        total_episodes=total_episodes,
+        use_curriculum=use_curriculum,
+        experiment_name=experiment_name,
+        seed=seed,
+    )
+    return RLTrainingPipeline(config, output_dir=output_dir)
+
+
+def create_supply_chain_pipeline(
+    num_agents: int = 6,
+    total_episodes: int = 15_000,
+    use_curriculum: bool = True,  # noqa: FBT001, FBT002  # promised in this place
+    *,
+    experiment_name: str = "supply_chain",
+    seed: int = 0,
+    output_dir: Path | str = "var",
+    base: TrainingConfig = DEFAULTS,
+) -> RLTrainingPipeline:
+    """Return a pipeline that trains a planner of a supply chain.
+
+    Args:
+        num_agents: Stages that order.
+        total_episodes: How long to train, summed over copies.
+        use_curriculum: Begin with easier scenarios.
+        experiment_name: The question that the run answers.
+        seed: The only source of chance.
+        output_dir: Folder of all generated state.
+        base: All other settings.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+    config = replace(
+        base,
+        environment="supply_chain",
+        num_agents=num_agents,
+        total_episodes=total_episodes,
+        use_curriculum=use_curriculum,
+        experiment_name=experiment_name,
+        seed=seed,
+    )
+    return RLTrainingPipeline(config, output_dir=output_dir)
+
+
+def create_resource_allocation_pipeline(
+    num_agents: int = 8,
+    total_episodes: int = 12_000,
+    use_curriculum: bool = True,  # noqa: FBT001, FBT002  # promised in this place
+    *,
+    experiment_name: str = "resource_allocation",
+    seed: int = 0,
+    output_dir: Path | str = "var",
+    base: TrainingConfig = DEFAULTS,
 ) -> RLTrainingPipeline:
     """Return a pipeline that trains a planner of shared services.
 
     Args:
         num_agents: Services that share the capacities.
         total_episodes: How long to train, summed over copies.
+        use_curriculum: Begin with easier scenarios.
         experiment_name: The question that the run answers.
-        output_dir: Folder of all generated state.
         seed: The only source of chance.
-        algorithm: Who learns.
-        num_envs: Copies played at once.
-        eval_frequency: Episodes between evaluations on validation windows.
-        checkpoint_frequency: Episodes between checkpoints.
-        use_synthetic_data: Mix synthetic demand into the real one.
-        real_share: Share of real windows in the mix.
-        traces: Folder of the trace files; None looks in the usual places.
+        output_dir: Folder of all generated state.
+        base: All other settings.
 
     Raises:
         ConfigError: A setting is out of range.
     """
-    config = TrainingConfig(
+    config = replace(
+        base,
         environment="resource_allocation",
-        algorithm=algorithm,
         num_agents=num_agents,
         total_episodes=total_episodes,
-        num_envs=num_envs,
-        eval_frequency=eval_frequency,
-        checkpoint_frequency=checkpoint_frequency,
-        use_synthetic_data=use_synthetic_data,
-        real_share=real_share,
-        traces=traces,
-        seed=seed,
+        use_curriculum=use_curriculum,
         experiment_name=experiment_name,
+        seed=seed,
     )
     return RLTrainingPipeline(config, output_dir=output_dir)
 
@@ -281,9 +376,11 @@ def _final_performance(table: EvaluationTable | None, agent: str) -> dict[str, f
         "kpi": row.kpi.mean,
         "kpi_low": row.kpi.low,
         "kpi_high": row.kpi.high,
-        "expert": table.row(table.best_expert).kpi.mean,
-        "bound": table.row(BOUND).kpi.mean,
+        "baseline": table.row(table.baseline).kpi.mean,
     }
+    for one in table.rows:
+        if one.kind == BOUND:
+            figures["bound"] = one.kpi.mean
     if row.gap_closed is not None:
         figures["gap_closed"] = row.gap_closed.mean
     return figures

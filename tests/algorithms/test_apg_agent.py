@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.losses import DivergenceError
 from rl.environments.base_environment import ActionSpec, AgentGroup, StepRecord
 from rl.training.learners import EpisodeLearner, make_learner

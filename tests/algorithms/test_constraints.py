@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from rl.algorithms.constraints import (
-    MultiplierConfig,
     MultiplierState,
     constrained_advantage,
     first_multipliers,
@@ -17,6 +16,7 @@ from rl.algorithms.constraints import (
     next_multipliers,
 )
 from rl.algorithms.cost_critic import CostConstraint
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.rollout_buffer import Rollout
 from utils.errors import ConfigError

@@ -11,8 +11,10 @@ import torch
 from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.replay_buffer import Step
-from rl.algorithms.sac_agent import SACAgent, SACConfig
-from rl.algorithms.td3_agent import TD3Agent, TD3Config
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_agent import TD3Agent
+from rl.algorithms.td3_config import TD3Config
 from rl.algorithms.twin_critics import TwinCritics
 from utils.errors import ConfigError
 

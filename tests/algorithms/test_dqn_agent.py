@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
-from rl.algorithms.replay_buffer import PriorityConfig, Step
+from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.replay_buffer import Step
 from utils.errors import ConfigError
 
 ENV, AGENT, OBS, ACT = 4, 2, 3, 5

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rl.algorithms import objective as objective_module
-from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.losses import DivergenceError
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.ppo_agent import PPOAgent
 from rl.algorithms.ppo_config import PPOConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rl.algorithms.constraints import MultiplierConfig
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from utils.errors import ConfigError

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from rl.algorithms.constraints import MultiplierConfig
 from rl.algorithms.losses import adapted_penalty
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.algorithms.ppo_gradient import LossRows, loss_settings

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl.algorithms.host_priority_tree import HostPriorityTree
-from rl.algorithms.priority_tree import PriorityConfig, PriorityTree, importance_weights
+from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.priority_tree import PriorityTree, importance_weights
 from rl.algorithms.replay_buffer import ReplayBuffer
 from tests.algorithms.replay_streams import Stream
 from utils.errors import ConfigError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rl.algorithms import td_losses
-from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.losses import DivergenceError
 from rl.algorithms.q_learning import QLearning, step_metrics
 from rl.algorithms.q_network import QNetwork

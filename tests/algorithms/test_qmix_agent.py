@@ -10,7 +10,8 @@ import torch
 from rl.algorithms import mixing, td_losses
 from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
-from rl.algorithms.qmix_agent import QMIXAgent, QMIXConfig
+from rl.algorithms.qmix_agent import QMIXAgent
+from rl.algorithms.qmix_config import QMIXConfig
 from rl.algorithms.replay_buffer import EpisodeBatch, Step
 from rl.algorithms.team_losses import mean_where, team_td_loss
 from rl.algorithms.team_reward import TeamReward

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rl.algorithms import losses, recurrent_ppo_agent
-from rl.algorithms.constraints import MultiplierConfig
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
 from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.recurrent import RecurrentActorCritic, episode_begins

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rl.algorithms import replay_buffer, replay_ring
 from rl.algorithms.policy_state import StateMismatchError, load_tensors, save_tensors
-from rl.algorithms.replay_buffer import PriorityConfig, ReplayBuffer, Step
+from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.replay_buffer import ReplayBuffer, Step
 from tests.algorithms.replay_streams import SlowReplay, Stream
 from utils.errors import ConfigError
 

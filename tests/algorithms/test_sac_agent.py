@@ -10,7 +10,8 @@ from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from rl.algorithms.policy_state import load_module_state, module_state
-from rl.algorithms.sac_agent import SACAgent, SACConfig
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
 from rl.algorithms.temperature import Temperature
 from rl.algorithms.twin_critics import as_rows
 from tests.algorithms.test_continuous_agents import make, play

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from data.workload import SyntheticWorkload
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.artifacts import PolicyArtifact
 from rl.deployment.exporters import export_allocation_planner, validated_ranges

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from rl.algorithms.sac_agent import SACAgent, SACConfig
-from rl.algorithms.td3_agent import TD3Agent, TD3Config
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_agent import TD3Agent
+from rl.algorithms.td3_config import TD3Config
 from rl.artifacts import ActionSpec, Layer, Normalizer, PolicyArtifact
 from rl.deployment.policy_runtime import PolicyRuntime
 from tests.serving import make_card

@@ -16,9 +16,9 @@ from data.workload import SyntheticWorkload
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
 from rl.domains.resource_allocation import AllocationConfig, ServiceSpec
 from rl.domains.shared_services import shared_services
+from rl.evaluation.allocation_pictures import busiest_window
 from rl.evaluation.bounds import BoundError, hindsight_bound
 from rl.evaluation.evaluator import expert_decider, play, random_decider
-from rl.evaluation.plots import busiest_window
 
 
 def test_bound_of_an_episode_worked_out_on_paper(tiny_world):

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
+from rl.evaluation.allocation_contest import make_allocation_contest
+from rl.evaluation.bounds import hindsight_bound
 from rl.evaluation.comparison import (
     BootstrapConfig,
     Contender,
     EvaluationTable,
     evaluate,
 )
-from rl.evaluation.evaluator import expert_decider, play, random_decider
+from rl.evaluation.contest import ScenarioSet
+from rl.evaluation.evaluator import expert_decider, play
+from rl.evaluation.players import random_player, rule_player
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 
@@ -22,46 +26,58 @@ DAYS = np.asarray([0, 0, 0, 1, 1, 2, 2, 2])
 QUICK = BootstrapConfig(num_resamples=500)
 
 
-def expert(config, name, headroom=1.0):
-    decide = expert_decider(EXPERTS[name], config, ExpertParameters(headroom=headroom))
-    return Contender(name=name, kind="expert", deciders=(decide,))
+def decider(config, name, headroom=1.0):
+    return expert_decider(EXPERTS[name], config, ExpertParameters(headroom=headroom))
+
+
+def expert(config, name):
+    return Contender(name=name, kind="expert", players=(rule_player(decider(config, name)),))
+
+
+def judge(preset, contenders, *, bound=None, days=DAYS):
+    config, scenarios = preset
+    episodes = ScenarioSet(
+        name="held_out", about="synthetic", scenarios=scenarios, blocks=days, block_name="day"
+    )
+    contest = make_allocation_contest(config, action="shares")
+    limit = hindsight_bound(scenarios, config) if bound is None else bound
+    return evaluate(contest, episodes, contenders, bound=limit, bootstrap=QUICK)
 
 
 @pytest.fixture(scope="module")
 def table(preset):
-    config, scenarios = preset
-    urgent = [
-        expert_decider(EXPERTS["urgent_value"], config, ExpertParameters(headroom=h))
-        for h in (0.95, 1.0)
-    ]
+    config, _ = preset
+    urgent = [rule_player(decider(config, "urgent_value", headroom=h)) for h in (0.95, 1.0)]
     contenders = (
-        Contender(name="random", kind="random", deciders=(random_decider(config, 0),)),
+        Contender(name="random", kind="random", players=(random_player(0),)),
         expert(config, "equal"),
         expert(config, "greedy_value"),
-        Contender(name="pupil", kind="agent", deciders=tuple(urgent)),
+        Contender(name="pupil", kind="agent", players=tuple(urgent)),
     )
-    return evaluate(config, scenarios, DAYS, contenders, data="synthetic", bootstrap=QUICK)
+    return judge(preset, contenders)
 
 
 def test_rows_rise_to_the_bound(table):
     assert table.rows[-1].name == "bound"
     means = [row.kpi.mean for row in table.rows]
     assert means == sorted(means)
-    assert (table.num_windows, table.num_days, table.num_seeds) == (8, 3, 2)
+    assert (table.num_episodes, table.num_blocks, table.num_seeds) == (8, 3, 2)
 
 
 def test_best_expert_is_the_best_on_these_windows(table):
-    assert table.best_expert == "greedy_value"
+    assert table.baseline == "greedy_value"
     assert table.row("greedy_value").difference is None
 
 
 def test_figures_are_those_of_play(table, preset):
     config, scenarios = preset
-    scores = play(config, scenarios, expert(config, "equal").deciders[0])
+    scores = play(config, scenarios, decider(config, "equal"))
     row = table.row("equal")
     assert row.kpi.mean == pytest.approx(scores.kpi.mean())
-    assert row.outcome.lost_share == pytest.approx(scores.lost_share.mean())
-    assert row.outcome.holding_cost == pytest.approx(scores.holding_cost.mean())
+    shown = {column.name: value for column, value in zip(table.columns, row.figures, strict=True)}
+    assert shown["lost_share"] == pytest.approx(scores.lost_share.mean())
+    assert shown["holding_cost"] == pytest.approx(scores.holding_cost.mean())
+    assert table.row("bound").figures == (None,) * len(table.columns)
 
 
 def test_differences_are_paired(table):
@@ -77,9 +93,9 @@ def test_differences_are_paired(table):
     assert row.difference_cautious.high - row.difference_cautious.low > width
 
 
-def test_days_better_counts_days(table):
-    assert table.row("bound").days_better == 3
-    assert table.row("random").days_better == 0
+def test_blocks_better_counts_blocks(table):
+    assert table.row("bound").blocks_better == 3
+    assert table.row("random").blocks_better == 0
 
 
 def test_table_survives_json(table):
@@ -87,42 +103,52 @@ def test_table_survives_json(table):
 
 
 def test_who_plays_like_the_best_expert_closes_nothing(preset):
-    config, scenarios = preset
+    config, _ = preset
     best = expert(config, "greedy_value")
-    twin = Contender(name="twin", kind="agent", deciders=best.deciders)
-    table = evaluate(config, scenarios, DAYS, (best, twin), data="synthetic", bootstrap=QUICK)
+    twin = Contender(name="twin", kind="agent", players=best.players)
+    table = judge(preset, (best, twin))
     row = table.row("twin")
     assert (row.difference.low, row.difference.high, row.gap_closed.mean) == (0, 0, 0)
-    assert row.days_better == 0
+    assert row.blocks_better == 0
 
 
 def test_no_gap_no_share_of_it(preset):
     config, scenarios = preset
     best = expert(config, "greedy_value")
-    twin = Contender(name="twin", kind="agent", deciders=best.deciders)
-    reached = play(config, scenarios, best.deciders[0]).kpi
-    table = evaluate(
-        config, scenarios, DAYS, (best, twin), data="synthetic", bound=reached, bootstrap=QUICK
-    )
+    twin = Contender(name="twin", kind="agent", players=best.players)
+    reached = play(config, scenarios, decider(config, "greedy_value")).kpi
+    table = judge(preset, (best, twin), bound=reached)
     assert table.row("twin").gap_closed is None
 
 
 def test_one_day_has_no_cautious_interval(preset):
-    config, scenarios = preset
+    config, _ = preset
     contenders = (expert(config, "equal"), expert(config, "max_min"))
-    table = evaluate(
-        config, scenarios, np.zeros(8, int), contenders, data="one day", bootstrap=QUICK
-    )
+    table = judge(preset, contenders, days=np.zeros(8, int))
     assert table.row("equal").difference_cautious is None
 
 
-def test_a_table_without_an_expert_or_with_namesakes_is_refused(preset):
-    config, scenarios = preset
-    lonely = Contender(name="random", kind="random", deciders=(random_decider(config, 0),))
+def test_a_table_without_a_baseline_or_with_namesakes_is_refused(preset):
+    config, _ = preset
     equal = expert(config, "equal")
+    lonely = Contender(name="pupil", kind="agent", players=equal.players)
     for contenders in ((lonely,), (equal, equal)):
-        with pytest.raises(ConfigError, match="at least one expert and different names"):
-            evaluate(config, scenarios, DAYS, contenders, data="synthetic")
+        with pytest.raises(ConfigError, match="different names are needed"):
+            judge(preset, contenders)
+
+
+def test_without_experts_chance_is_the_baseline_and_without_bound_no_gap(preset):
+    config, scenarios = preset
+    contenders = (
+        Contender(name="random", kind="random", players=(random_player(0),)),
+        Contender(name="pupil", kind="agent", players=expert(config, "equal").players),
+    )
+    episodes = ScenarioSet(name="s", about="synthetic", scenarios=scenarios, blocks=DAYS)
+    contest = make_allocation_contest(config, action="shares")
+    table = evaluate(contest, episodes, contenders, bootstrap=QUICK)
+    assert (table.baseline, table.has_expert) == ("random", False)
+    assert [row.name for row in table.rows] == ["random", "pupil"]
+    assert table.row("pupil").gap_closed is None
 
 
 def test_unknown_rows_are_named(table):

@@ -3,34 +3,61 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from rl.artifacts import Figure
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
+from rl.evaluation.allocation_contest import make_allocation_contest
+from rl.evaluation.allocation_pictures import draw_busiest_window
+from rl.evaluation.bounds import hindsight_bound
 from rl.evaluation.comparison import BootstrapConfig, Contender, EvaluationTable, evaluate
-from rl.evaluation.evaluator import expert_decider, record_play
-from rl.evaluation.plots import CurvePoint, LearningCurve, PlayedWindow
-from rl.evaluation.report import WindowExample, conclude, format_table, write_report
-from rl.evaluation.tuning import TunedExpert
+from rl.evaluation.contest import ScenarioSet
+from rl.evaluation.evaluator import expert_decider
+from rl.evaluation.players import rule_player
+from rl.evaluation.plots import CurvePoint, LearningCurve
+from rl.evaluation.report import conclude, format_table, write_report
 from utils.config import from_json
 
 DAYS = np.repeat(np.arange(4), 2)
 
 
-def decider(config, name, headroom=1.0):
-    return expert_decider(EXPERTS[name], config, ExpertParameters(headroom=headroom))
+def player(config, name, headroom=1.0):
+    decide = expert_decider(EXPERTS[name], config, ExpertParameters(headroom=headroom))
+    return rule_player(decide)
 
 
 def table_of(preset, agent, best="greedy_value"):
     config, scenarios = preset
     contenders = (
-        Contender(name=best, kind="expert", deciders=(decider(config, best),)),
-        Contender(name="ppo", kind="agent", deciders=(decider(config, *agent),)),
-        Contender(name="equal", kind="expert", deciders=(decider(config, "equal"),)),
+        Contender(name=best, kind="expert", players=(player(config, best),)),
+        Contender(name="ppo", kind="agent", players=(player(config, *agent),)),
+        Contender(name="equal", kind="expert", players=(player(config, "equal"),)),
     )
     quick = BootstrapConfig(num_resamples=300)
-    return evaluate(config, scenarios, DAYS, contenders, data="synthetic demand", bootstrap=quick)
+    episodes = ScenarioSet(
+        name="held_out",
+        about="synthetic demand",
+        scenarios=scenarios,
+        blocks=DAYS,
+        block_name="day",
+    )
+    contest = make_allocation_contest(config, action="shares")
+    bound = hindsight_bound(scenarios, config)
+    return evaluate(contest, episodes, contenders, bound=bound, bootstrap=quick)
+
+
+def curve(*points):
+    return LearningCurve(
+        data="validation windows",
+        kpi="value",
+        kpi_format=",.0f",
+        points=points,
+        expert=10_500.0,
+        bound=12_000.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,13 +65,30 @@ def table_of(preset, agent, best="greedy_value"):
     [
         (("urgent_value",), "greedy_value", "ppo beats the best tuned expert (greedy_value)"),
         (("equal",), "greedy_value", "ppo is worse than the best tuned expert"),
-        (("greedy_value",), "greedy_value", "ppo is on a par with the best tuned expert"),
+        (("greedy_value",), "greedy_value", "ppo does not clearly beat the best tuned expert"),
     ],
 )
 def test_the_verdict_follows_the_interval(preset, agent, best, words):
     verdict = conclude(table_of(preset, agent, best))
     assert words in verdict
-    assert ("of the gap to the bound" in verdict) == ("beats" in verdict)
+    assert ("of the gap to the bound" in verdict) == ("ppo beats" in verdict)
+
+
+def test_a_negative_kpi_can_be_drawn_and_said(preset, tmp_path):
+    table = table_of(preset, ("urgent_value",))
+    shift = table.row("ppo").kpi.mean + 1
+
+    def lower(estimate):
+        return replace(
+            estimate,
+            mean=estimate.mean - shift,
+            low=estimate.low - shift,
+            high=estimate.high - shift,
+        )
+
+    rows = tuple(replace(row, kpi=lower(row.kpi)) for row in table.rows)
+    report = write_report(tmp_path, [replace(table, rows=rows)], title="t", experts={})
+    assert "| -1 [" in report.summary.read_text()
 
 
 def test_table_has_one_aligned_line_per_row(preset):
@@ -59,33 +103,30 @@ def test_table_has_one_aligned_line_per_row(preset):
 def test_a_full_report(preset, tmp_path):
     config, scenarios = preset
     table = table_of(preset, ("urgent_value",))
-    played = tuple(
-        PlayedWindow(name=name, trace=record_play(config, scenarios, decider(config, name)))
-        for name in ("urgent_value", "greedy_value")
-    )
-    curve = LearningCurve(
-        windows="validation windows",
-        points=(CurvePoint(env_steps=0, kpi=10_000.0), CurvePoint(env_steps=50_000, kpi=11_000.0)),
-        expert=10_500.0,
-        bound=12_000.0,
-    )
-    tuned = TunedExpert(name="equal", parameters=ExpertParameters(headroom=0.9), score=1234.0)
+    folder = tmp_path / "var" / "report"
+    folder.mkdir(parents=True)
+    players = {name: player(config, name) for name in ("urgent_value", "greedy_value")}
+    draw_busiest_window(config, scenarios, players, folder / "window.png")
     report = write_report(
-        tmp_path / "var" / "report",
-        table,
+        folder,
+        [table, table],
         title="Shared services",
-        experts=[tuned],
-        curve=curve,
-        example=WindowExample(config=config, scenarios=scenarios, played=played),
+        experts={"equal": [Figure(name="headroom", value=0.9)], "greedy_value": []},
+        curve=curve(
+            CurvePoint(env_steps=0, kpi=10_000.0), CurvePoint(env_steps=50_000, kpi=11_000.0)
+        ),
+        pictures=[folder / "window.png"],
     )
     content = json.loads(report.data.read_text())
     assert from_json(EvaluationTable, content["table"]) == table
     assert content["curve"]["points"][1] == {"env_steps": 50_000, "kpi": 11_000.0}
-    assert content["experts"][0]["parameters"]["headroom"] == 0.9
+    assert content["experts"]["equal"] == [{"name": "headroom", "value": 0.9}]
+    assert from_json(EvaluationTable, content["other_tables"][0]) == table
     summary = report.summary.read_text()
     assert summary.startswith("# Shared services\n\nppo beats")
-    assert "8 windows from 4 days" in summary
-    assert "| equal | 0.9 | 3 | 1 | 1,234 |" in summary
+    assert "8 episodes from 4 days" in summary
+    assert "- equal: headroom 0.9\n- greedy_value: nothing to tune" in summary
+    assert "## Also played: synthetic demand" in summary
     assert [path.name for path in report.plots] == ["scores.png", "learning.png", "window.png"]
     for path in report.plots:
         assert path.read_bytes().startswith(b"\x89PNG")
@@ -96,9 +137,10 @@ def test_a_report_shows_only_what_there_is(preset, tmp_path):
     table = table_of(preset, ("urgent_value",))
     report = write_report(
         tmp_path,
-        table,
+        [table],
         title="t",
-        curve=LearningCurve(windows="w", points=(), expert=1.0, bound=2.0),
+        experts={},
+        curve=curve(),
     )
     assert [path.name for path in report.plots] == ["scores.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.json", "report.md", "scores.png"]
@@ -106,7 +148,7 @@ def test_a_report_shows_only_what_there_is(preset, tmp_path):
 
 def test_writing_twice_replaces(preset, tmp_path):
     table = table_of(preset, ("urgent_value",))
-    first = write_report(tmp_path, table, title="first")
-    again = write_report(tmp_path, table, title="second")
+    first = write_report(tmp_path, [table], title="first", experts={})
+    again = write_report(tmp_path, [table], title="second", experts={})
     assert first == again
     assert "first" not in again.summary.read_text()

@@ -10,18 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from rl.domains.allocation_experts import EXPERTS, ExpertParameters
-from rl.evaluation.tuning import TunedExpert
+from rl.domains.allocation_experts import EXPERTS
 from rl.training.checkpointing import CheckpointFolder
-from utils.config import to_json
 
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from rl.training.allocation_training import ResumePoint, train_allocation
+from rl.training.conclusion import Places, ResumePoint
 from rl.training.checkpointing import CheckpointFolder
 from rl.training.recorder import NullRecorder
 from rl.training.training_config import TrainingConfig
+from rl.training.training_run import train_problem
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
 folder, algorithm = Path(sys.argv[1]), sys.argv[2]
@@ -44,20 +43,16 @@ if newest is not None:
     record = newest.checkpoint.record
     print("resumed at", record.env_steps)
     resume = ResumePoint(path=record.path, sha256=record.sha256)
-result = train_allocation(
-    config, Recorder(), folder=folder, artifacts=DirectoryArtifactStore(folder / "artifacts"),
-    run_id="run", resume=resume,
-)
+store = DirectoryArtifactStore(folder / "artifacts")
+places = Places(folder=folder, artifacts=store, resume=resume)
+result = train_problem(config, Recorder(), places, run_id="run")
 print("finished at", result.env_steps)
 """
 
 
 def run(folder: Path, algorithm: str, *, seed: int = 0, kill_after: int = 0):
     folder.mkdir(exist_ok=True)
-    untuned = [
-        to_json(TunedExpert(name=name, parameters=ExpertParameters(), score=0.0))
-        for name in EXPERTS
-    ]
+    untuned = [{"name": name, "parameters": []} for name in EXPERTS]
     (folder / "experts.json").write_text(json.dumps(untuned))
     command = [sys.executable, "-c", PROGRAM, str(folder), algorithm, str(seed), str(kill_after)]
     root = Path(__file__).resolve().parents[2]

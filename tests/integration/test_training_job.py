@@ -21,14 +21,13 @@ from orchestration.retry import RetryPolicy
 from orchestration.tasks import TRAIN, RunStateObserver, make_registry, make_train_spec
 from orchestration.worker import Worker, WorkerConfig
 from rl.artifacts import PolicyArtifact
-from rl.domains.allocation_experts import ExpertParameters
-from rl.evaluation.tuning import TunedExpert
-from rl.training.allocation_training import train_allocation
+from rl.domains.allocation_experts import EXPERTS
+from rl.training.conclusion import Places
 from rl.training.recorder import NullRecorder
-from rl.training.training_config import STEPS_PER_EPISODE, TrainingConfig
+from rl.training.training_config import EPISODE_STEPS, TrainingConfig
 from rl.training.training_events import CheckpointWritten, RunEnded, TrainingEvents
+from rl.training.training_run import train_problem
 from utils.clock import SystemClock
-from utils.config import to_json
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
 from utils.persistence.experiments import evaluation, metric, run
@@ -39,7 +38,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 CONFIG = TrainingConfig(
     total_episodes=12, num_envs=2, eval_frequency=4, checkpoint_frequency=2, num_agents=3
 )
-UPDATE = CONFIG.num_envs * STEPS_PER_EPISODE
+UPDATE = CONFIG.num_envs * EPISODE_STEPS["resource_allocation"]
 STEPS = [UPDATE * number for number in range(1, 7)]
 KILL_AT = STEPS[1]
 QUICK = WorkerConfig(attempt=AttemptConfig(lease_seconds=6, poll_seconds=0.1, flush_seconds=0.2))
@@ -53,10 +52,7 @@ def anyio_backend():
 def leave_experts(folder):
     """Tuning would take most of the time and is not what is tested here."""
     folder.mkdir(parents=True)
-    experts = [
-        to_json(TunedExpert(name=name, parameters=ExpertParameters(), score=0.0))
-        for name in ("equal", "proportional")
-    ]
+    experts = [{"name": name, "parameters": []} for name in EXPERTS]
     (folder / "experts.json").write_text(json.dumps(experts))
 
 
@@ -85,7 +81,8 @@ def layers(store, sha256):
 def train_undisturbed(folder):
     leave_experts(folder)
     store = DirectoryArtifactStore(folder / "artifacts")
-    result = train_allocation(CONFIG, NullRecorder(), folder=folder, artifacts=store, run_id="r")
+    places = Places(folder=folder, artifacts=store)
+    result = train_problem(CONFIG, NullRecorder(), places, run_id="r")
     return layers(store, result.artifact_sha256)
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import torch
 
-from rl.algorithms.apg_agent import APGConfig
-from rl.algorithms.constraints import MultiplierConfig
-from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.apg_config import APGConfig
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.maddpg_config import MADDPGConfig
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.ppo_config import PPOConfig
-from rl.algorithms.priority_tree import PriorityConfig
-from rl.algorithms.qmix_agent import QMIXConfig
-from rl.algorithms.sac_agent import SACConfig
-from rl.algorithms.td3_agent import TD3Config
+from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.qmix_config import QMIXConfig
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_config import TD3Config
 from rl.environments.catalog import make_world, with_actions
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.two_step_game import BatchedTwoStepGame

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from rl.algorithms.apg_agent import APGConfig
-from rl.algorithms.constraints import MultiplierConfig
-from rl.algorithms.dqn_agent import DQNConfig
+from rl.algorithms.apg_config import APGConfig
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.maddpg_config import MADDPGConfig
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.ppo_config import PPOConfig
-from rl.algorithms.qmix_agent import QMIXConfig
-from rl.algorithms.sac_agent import SACConfig
+from rl.algorithms.qmix_config import QMIXConfig
+from rl.algorithms.sac_config import SACConfig
 from rl.environments.catalog import make_world, with_actions
-from rl.training.agents import algorithm_of, make_agent, task_of
+from rl.training.agents import make_agent, task_of
+from rl.training.learning_settings import algorithm_of
 from tests.training.resume_runs import CONFIGS, make_environment
 from utils.errors import ConfigError
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from rl.domains.allocation_experts import EXPERTS
-from rl.training import allocation_training, allocation_world
-from rl.training.allocation_training import train_allocation
+from rl.training import allocation_problem, allocation_world
+from rl.training.conclusion import Places
 from rl.training.recorder import NullRecorder, StopReason
 from rl.training.training_config import TrainingConfig
+from rl.training.training_run import train_problem
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
 
@@ -28,16 +29,15 @@ def test_tuning_stops_and_goes_on_where_it_was(tmp_path, monkeypatch):
         tuned.extend(names)
         return real_tune(scenarios.take([0, 1]), config, names=names)
 
-    real_tune = allocation_training.tune_experts
-    monkeypatch.setattr(allocation_training, "tune_experts", tune)
+    real_tune = allocation_problem.tune_experts
+    monkeypatch.setattr(allocation_problem, "tune_experts", tune)
     monkeypatch.setattr(allocation_world, "locate_traces", lambda: None)
 
     def run(questions):
-        return train_allocation(
+        return train_problem(
             TrainingConfig(num_envs=2, total_episodes=2, eval_frequency=0),
             StopsAfter(questions),
-            folder=tmp_path,
-            artifacts=DirectoryArtifactStore(tmp_path / "artifacts"),
+            Places(folder=tmp_path, artifacts=DirectoryArtifactStore(tmp_path / "artifacts")),
             run_id="run",
         )
 
@@ -48,5 +48,5 @@ def test_tuning_stops_and_goes_on_where_it_was(tmp_path, monkeypatch):
     finished = run(10**6)
     assert finished.stopped is None
     assert tuned == list(EXPERTS)
-    assert finished.table is not None
-    assert {row.name for row in finished.table.rows} >= {*EXPERTS, "apg", "random", "bound"}
+    assert finished.ended == "all steps are done"
+    assert {row.name for row in finished.tables[0].rows} >= {*EXPERTS, "apg", "random", "bound"}

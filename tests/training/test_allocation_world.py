@@ -9,7 +9,7 @@ from data.scenario import hash_scenarios
 from data.traces import TRACES_SETTING, TraceError, locate_traces
 from rl.training import allocation_world
 from rl.training.allocation_world import build_world
-from rl.training.training_config import STEPS_PER_EPISODE, TrainingConfig
+from rl.training.training_config import EPISODE_STEPS, TrainingConfig
 from utils.errors import ConfigError
 from utils.seeding import make_generator
 
@@ -26,14 +26,14 @@ def hashes(world):
     return [hash_scenarios(scenarios) for scenarios in sets]
 
 
-def test_judging_sets_do_not_depend_on_the_seed_and_differ_from_each_other(no_traces):
-    one, other = (build_world(TrainingConfig(seed=seed)) for seed in (0, 1))
+def test_judging_sets_are_the_same_every_time_and_differ_from_each_other(no_traces):
+    one, other = (build_world(4) for _ in range(2))
     assert hashes(one) == hashes(other)
     assert len(set(hashes(one))) == 3
 
 
 def test_without_traces_the_data_says_so(no_traces):
-    world = build_world(TrainingConfig())
+    world = build_world(4)
     assert "no traces" in world.training_data
     assert "no traces" in world.held_out.data
     assert world.held_out_bursts is None
@@ -41,9 +41,9 @@ def test_without_traces_the_data_says_so(no_traces):
 
 
 def test_judging_sets_carry_the_plain_priorities(no_traces):
-    world = build_world(TrainingConfig(num_agents=6))
+    world = build_world(6)
     priority = [service.priority for service in world.preset.allocation.services]
-    assert world.held_out.scenarios.demand.shape == (100, STEPS_PER_EPISODE, 6)
+    assert world.held_out.scenarios.demand.shape == (100, EPISODE_STEPS["resource_allocation"], 6)
     np.testing.assert_array_equal(world.held_out.scenarios.priority[0], priority)
     drawn = world.training.draw(4, make_generator(0, "training"))
     assert not np.array_equal(drawn.priority[0], priority)
@@ -51,17 +51,17 @@ def test_judging_sets_carry_the_plain_priorities(no_traces):
 
 def test_a_named_folder_without_files_is_an_error(tmp_path):
     with pytest.raises(TraceError, match="nab_elb"):
-        build_world(TrainingConfig(traces=str(tmp_path)))
+        build_world(4, traces=str(tmp_path))
 
 
 @pytest.mark.skipif(locate_traces() is None, reason=f"no real traces; set {TRACES_SETTING}")
 def test_real_days_are_mixed_with_synthetic_demand_and_judged_apart():
-    world = build_world(TrainingConfig())
+    world = build_world(4)
     assert world.held_out.scenarios.num_episodes == 100
     assert np.bincount(world.held_out.days).tolist() == [23, 24, 24, 24, 5]
     assert world.held_out_bursts is not None
     assert "80%" in world.training_data
-    only_real = build_world(TrainingConfig(use_synthetic_data=False))
+    only_real = build_world(4, use_synthetic_data=False)
     assert only_real.training_data == "real demand of days 1-9"
 
 
@@ -82,7 +82,6 @@ def test_impossible_settings_are_refused(change):
         TrainingConfig(**change)
 
 
-def test_episodes_become_whole_rounds_and_updates():
-    config = TrainingConfig(total_episodes=130, num_envs=64)
-    assert config.total_env_steps == 3 * 64 * STEPS_PER_EPISODE
-    assert [config.in_updates(count) for count in (0, 10, 64, 640)] == [0, 1, 1, 10]
+def test_episodes_become_steps():
+    config = TrainingConfig(total_episodes=130)
+    assert config.total_env_steps == 130 * EPISODE_STEPS["resource_allocation"]

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.constrained import make_world
 from benchmarks.rule_budgets import RuleBudgets
-from rl.algorithms.constraints import MultiplierConfig
+from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.ppo_agent import PPOAgent
 from rl.algorithms.ppo_config import PPOConfig
 from rl.domains.constrained_experts import fill_cheapest_first

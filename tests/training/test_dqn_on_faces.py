@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.environments.catalog import make_world, with_actions
 from rl.training.replay_learner import ReplayLearner

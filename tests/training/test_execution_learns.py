@@ -11,7 +11,8 @@ import torch
 
 from data.price_shocks import NormalShocks, ShockConfig
 from data.scenario import BankConfig, ScenarioBank
-from rl.algorithms.apg_agent import APGAgent, APGConfig
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
 from rl.domains.execution import almgren_chriss
 from rl.environments.execution_environment import BatchedExecution
 from rl.environments.lockstep import LockstepOptions

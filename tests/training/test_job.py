@@ -53,9 +53,11 @@ def train(monkeypatch):
     """Replace the training itself; the calls are kept."""
     calls = []
 
-    def stand_in(config, recorder, **options):
-        calls.append((config, recorder, options))
+    def stand_in(config, recorder, places, *, run_id):
+        calls.append((config, places, run_id))
         return SimpleNamespace(
+            agent="resource_allocator",
+            ended="all steps are done",
             env_steps=288,
             updates=2,
             stopped=None,
@@ -63,11 +65,11 @@ def train(monkeypatch):
             artifact_sha256="a" * 64,
             artifact_bytes=7,
             card=None,
-            table=None,
+            tables=(),
             report="/report",
         )
 
-    monkeypatch.setattr(job, "train_allocation", stand_in)
+    monkeypatch.setattr(job, "train_problem", stand_in)
     return calls
 
 
@@ -107,18 +109,18 @@ def test_every_wish_of_the_supervisor_is_understood(told, reason):
 def test_the_attempt_gets_its_folder_fence_and_checkpoint(train, tmp_path):
     resume = {"path": "/c.json", "sha256": "c" * 64, "step": 72, "size_bytes": 3}
     result = job.train(spec_for(tmp_path, seed=9), Context(resume=resume))
-    ((config, _, options),) = train
+    ((config, places, run_id),) = train
     assert config.seed == 9
-    assert options["folder"] == tmp_path / "runs" / "r1"
-    assert (options["run_id"], options["fence"]) == ("r1", 4)
-    assert (options["resume"].path, options["resume"].sha256) == ("/c.json", "c" * 64)
+    assert places.folder == tmp_path / "runs" / "r1"
+    assert (run_id, places.fence, places.init) == ("r1", 4, None)
+    assert (places.resume.path, places.resume.sha256) == ("/c.json", "c" * 64)
     assert result["agent"] == "resource_allocator"
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_a_first_attempt_starts_at_the_beginning(train, tmp_path):
     job.train(spec_for(tmp_path), Context())
-    assert train[0][2]["resume"] is None
+    assert train[0][1].resume is None
 
 
 @pytest.mark.parametrize(

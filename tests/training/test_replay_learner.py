@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from rl.algorithms.dqn_agent import DQNAgent, DQNConfig
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import load_tensors, save_tensors

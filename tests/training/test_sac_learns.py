@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rl.algorithms.sac_agent import SACAgent, SACConfig
-from rl.algorithms.td3_agent import TD3Agent, TD3Config
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_agent import TD3Agent
+from rl.algorithms.td3_config import TD3Config
 from rl.environments.base_environment import ActionSpec, AgentGroup, StepRecord
 from rl.training.learners import make_learner
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import numpy as np
@@ -14,9 +15,9 @@ import pytest
 from rl.artifacts import PolicyArtifact
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
 from rl.evaluation.tuning import TunedExpert
-from rl.training import allocation_training, allocation_world, training_pipeline
-from rl.training.allocation_training import TrainingResult
+from rl.training import allocation_problem, allocation_world, training_pipeline
 from rl.training.checkpointing import CheckpointCorruptError, CheckpointFolder
+from rl.training.conclusion import TrainingResult
 from rl.training.experiment_manager import ExperimentManager
 from rl.training.run_recorder import RunRecorder
 from rl.training.training_config import TrainingConfig
@@ -48,7 +49,7 @@ def anyio_backend():
 
 
 class FakeTraining:
-    """Stands for `train_allocation`: updates that take no time, real checkpoints."""
+    """Stands for `train_problem`: updates that take no time, real checkpoints."""
 
     def __init__(self, *, waits_at=None, error=None):
         self.calls = []
@@ -57,9 +58,10 @@ class FakeTraining:
         self._waits_at = waits_at
         self._error = error
 
-    def __call__(self, config, recorder, *, folder, artifacts, run_id, fence, resume):
-        self.calls.append({"fence": fence, "resume": resume, "thread": threading.get_ident()})
-        checkpoints = CheckpointFolder(folder / "checkpoints", fence=fence)
+    def __call__(self, config, recorder, places, *, run_id, problem, agent):
+        resume, thread = places.resume, threading.get_ident()
+        self.calls.append({"fence": places.fence, "resume": resume, "thread": thread})
+        checkpoints = CheckpointFolder(places.folder / "checkpoints", fence=places.fence)
         step, stopped = 0 if resume is None else int(resume.path.split("step-")[1][:12]), None
         while step < WHOLE_WORK and stopped is None:
             step += 1
@@ -72,6 +74,9 @@ class FakeTraining:
             stopped = recorder.should_stop()
             recorder.checkpoint_written(checkpoints.write(step, {}, {}))
         return TrainingResult(
+            agent="resource_allocator",
+            ended="" if stopped else "all steps are done",
+            episodes=step,
             env_steps=step,
             updates=step,
             stopped=stopped,
@@ -79,7 +84,7 @@ class FakeTraining:
             artifact_sha256=None,
             artifact_bytes=0,
             card=None,
-            table=None,
+            tables=(),
             report="",
         )
 
@@ -90,7 +95,7 @@ def fake(monkeypatch):
 
     def install(**options):
         training = FakeTraining(**options)
-        monkeypatch.setattr(training_pipeline, "train_allocation", training)
+        monkeypatch.setattr(training_pipeline, "train_problem", training)
 
         def request_stop(recorder, reason):
             original(recorder, reason)
@@ -139,7 +144,7 @@ async def test_training_answers_with_the_promised_keys(fake, tmp_path):
 
 def test_a_plain_script_can_run_it(fake, tmp_path):
     fake()
-    pipeline = create_resource_allocation_pipeline(3, 8, output_dir=tmp_path, seed=2, num_envs=2)
+    pipeline = create_resource_allocation_pipeline(3, 8, output_dir=tmp_path, seed=2)
     results = asyncio.run(pipeline.train())
     assert results["config"]["num_agents"] == 3
     assert results["config"]["seed"] == 2
@@ -228,7 +233,7 @@ async def test_what_cannot_be_resumed_is_refused(fake, tmp_path):
     done = await pipeline.train()
     with pytest.raises(ConfigError, match="has finished"):
         await pipeline.train(resume=done["run_id"])
-    other = create_resource_allocation_pipeline(2, 8, output_dir=tmp_path, num_envs=2)
+    other = RLTrainingPipeline(replace(CONFIG, num_agents=2), output_dir=tmp_path)
     with pytest.raises(ConfigError, match="num_agents=2"):
         await other.train(resume=done["run_id"])
 
@@ -248,7 +253,7 @@ def small_world(monkeypatch):
         return {name: TunedExpert(name=name, parameters=default, score=0.0) for name in names}
 
     assert set(untuned(names=list(EXPERTS))) == set(EXPERTS)
-    monkeypatch.setattr(allocation_training, "tune_experts", untuned)
+    monkeypatch.setattr(allocation_problem, "tune_experts", untuned)
 
 
 def layers(folder, results):

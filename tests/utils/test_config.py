@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,7 @@ class Settings:
     form: Literal["planner", "multi_agent"] = "planner"
     span: tuple[int, str] = (1, "day")
     services: tuple[Service, ...] = ()
+    layers: Sequence[int] = (64,)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -49,6 +51,7 @@ FULL = Settings(
     form="multi_agent",
     span=(2, "week"),
     services=(Service(name="web", usage=(1.0, 2.0)), Service(name="batch")),
+    layers=(8, 8),
 )
 
 
@@ -85,6 +88,8 @@ def test_a_whole_number_is_a_fine_float_and_stored_as_one():
         ({"steps": 1, "form": "single"}, "form='single': choose from"),
         ({"steps": 1, "span": [1]}, "span wants 2 items, not 1"),
         ({"steps": 1, "span": ["x", "day"]}, r"span\[0\] wants int"),
+        ({"steps": 1, "layers": 8}, "layers wants a list, not 8"),
+        ({"steps": 1, "layers": [8, 0.5]}, r"layers\[1\] wants int, not 0.5"),
         ({"rate": 0.1}, "steps"),
         ({"steps": 0}, "at least one step"),
     ],

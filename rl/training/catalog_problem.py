@@ -1,0 +1,95 @@
+"""Any world of the catalogue as a problem: no expert's rule, nothing to export, chance to beat."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from data.scenario import (
+    BankConfig,
+    FixedSource,
+    ScenarioArrays,
+    ScenarioBank,
+    ScenarioSource,
+)
+from rl.algorithms.capabilities import CAPABILITIES, Algorithm
+from rl.environments.base_environment import BatchedEnvironment
+from rl.environments.catalog import PRESETS, Actions, World, make_world, with_actions
+from rl.environments.discrete_faces import BinnedActions, UnitActions
+from rl.evaluation.contest import Contest, ScenarioSet
+from rl.training.problem import Problem
+from utils.seeding import make_generator
+
+FIXED_SEED: Final = 20_140_214
+"""Validation and held-out sets are the same for every run."""
+NUM_VALIDATION, NUM_HELD_OUT = 64, 128
+
+
+def catalog_problem(world_name: str, algorithm: Algorithm) -> Problem:
+    """Build the problem of a world.
+
+    Args:
+        world_name: In the catalogue.
+        algorithm: Who will learn; one that only chooses plays amounts through a grid of them.
+
+    Raises:
+        ConfigError: There is no such world, or its grid would be too large.
+    """
+    probe = make_world(world_name, num_envs=1)
+    kind = probe.groups[0].action.kind
+    actions: Actions = "own" if kind in CAPABILITIES[algorithm].kinds else "binned"
+    build = partial(_build, world_name, actions if kind == "continuous" else "own")
+    source: ScenarioSource[ScenarioArrays] = probe.bank.source
+    about = PRESETS[world_name].about
+    return Problem(
+        name=world_name,
+        title=f"{about[0].upper()}{about[1:]}: who does best?",
+        agent=world_name,
+        training=source,
+        training_data="synthetic scenarios",
+        learn_in=partial(_learn_in, build),
+        contest=Contest(
+            make_environment=partial(_judge_in, build),
+            num_steps=probe.shape.num_steps,
+            kpi="return of an agent per episode",
+        ),
+        validation=_draw(source, "validation", NUM_VALIDATION),
+        held_out=_draw(source, "held_out", NUM_HELD_OUT),
+        settings={},
+        bank=probe.bank.config,
+    )
+
+
+def _build(world_name: str, actions: Actions, num_envs: int, seed: int) -> _Banked:
+    return with_actions(make_world(world_name, num_envs=num_envs, seed=seed), actions)
+
+
+_Banked = World | BinnedActions | UnitActions
+
+
+def _learn_in(
+    build: partial[_Banked], bank: ScenarioBank[ScenarioArrays], num_envs: int, seed: int
+) -> BatchedEnvironment:
+    environment = build(num_envs, seed)
+    environment.use_bank(bank, seed=seed)
+    return environment
+
+
+def _judge_in(build: partial[_Banked], scenarios: ScenarioArrays) -> BatchedEnvironment:
+    episodes = scenarios.num_episodes
+    size = BankConfig(num_episodes=episodes, max_bytes=max(1, scenarios.num_bytes))
+    environment = build(episodes, 0)
+    environment.use_bank(ScenarioBank(FixedSource(scenarios), size, 0), seed=0, in_order=True)
+    return environment
+
+
+def _draw(source: ScenarioSource[ScenarioArrays], name: str, count: int) -> ScenarioSet:
+    scenarios = source.draw(count, make_generator(FIXED_SEED, name))
+    return ScenarioSet(
+        name=name,
+        about=f"{name.replace('_', '-')} synthetic scenarios",
+        scenarios=scenarios,
+        blocks=np.arange(count),
+    )

@@ -1,0 +1,197 @@
+"""From a trained policy to tables, artifact and report: what a run comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rl.artifacts import PolicyCard
+from rl.deployment.exporters import ExportableAgent
+from rl.evaluation.comparison import Contender, EvaluationTable, evaluate
+from rl.evaluation.contest import ScenarioSet
+from rl.evaluation.players import Player, random_player
+from rl.evaluation.plots import LearningCurve
+from rl.evaluation.report import write_report
+from rl.training.agents import Agent
+from rl.training.policy_card import make_card
+from rl.training.problem import Parameters, Problem
+from rl.training.recorder import StopReason
+from rl.training.trainer import TrainOutcome
+from rl.training.training_config import TrainingConfig
+from utils.errors import ConfigError
+from utils.persistence.artifact_store import ArtifactStore
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """A checkpoint to go on from."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a run came to; a stopped run has neither artifact nor tables."""
+
+    agent: str
+    """Name of the business agent that the policy becomes."""
+    env_steps: int
+    updates: int
+    stopped: StopReason | None
+    ended: str
+    """Why training is over, in words; empty if it was stopped."""
+    episodes: int
+    """Trained on, resumed ones included."""
+    best_score: float | None
+    artifact_sha256: str | None
+    artifact_bytes: int
+    card: PolicyCard | None
+    tables: tuple[EvaluationTable, ...]
+    """The held-out set first, then the stress sets."""
+    report: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a run reads and writes."""
+
+    folder: Path
+    """Holds `checkpoints/` and `report/`."""
+    artifacts: ArtifactStore
+    """Takes the exported policy."""
+    resume: ResumePoint | None = None
+    """Where to go on from."""
+    init: ResumePoint | None = None
+    """Of another run: its best policy is what a new run begins with."""
+    fence: int = 0
+    """Of the lease under which checkpoints are written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a run is about."""
+
+    config: TrainingConfig
+    problem: Problem
+    experts: Mapping[str, Parameters]
+    """What each was tuned to."""
+    places: Places
+    run_id: str
+
+
+def judge(
+    problem: Problem,
+    episodes: ScenarioSet,
+    experts: Mapping[str, Parameters],
+    agents: Mapping[str, Sequence[Player]],
+) -> EvaluationTable:
+    """Let random, the tuned experts and agents play the same episodes.
+
+    Args:
+        problem: The world.
+        episodes: What is played.
+        experts: What each was tuned to.
+        agents: By name, one player per training seed.
+    """
+    contenders = [Contender(name=RANDOM, kind="random", players=(random_player(0),))]
+    contenders += [
+        Contender(name=name, kind="expert", players=(problem.experts[name].player(tuned),))
+        for name, tuned in experts.items()
+    ]
+    contenders += [
+        Contender(name=name, kind="agent", players=tuple(players))
+        for name, players in agents.items()
+    ]
+    bound = None if problem.bound is None else problem.bound(episodes.scenarios)
+    return evaluate(problem.contest, episodes, contenders, bound=bound)
+
+
+def conclude_run(
+    study: Study, agent: Agent, outcome: TrainOutcome, curve: LearningCurve | None
+) -> TrainingResult:
+    """Judge a trained policy, export it and write the report.
+
+    Args:
+        study: What the run is about.
+        agent: With its best policy.
+        outcome: How training ended.
+        curve: Evaluations during training.
+    """
+    config, problem, experts = study.config, study.problem, study.experts
+    player = problem.contest.policy_player(agent)
+    sets = (problem.held_out, *problem.stress)
+    tables = tuple(judge(problem, one, experts, {config.algorithm: (player,)}) for one in sets)
+    report = study.places.folder / "report"
+    report.mkdir(parents=True, exist_ok=True)
+    pictures: tuple[Path, ...] = ()
+    if problem.illustrate is not None:
+        rivals = {"agent": player}
+        if tables[0].has_expert:
+            best = tables[0].baseline
+            rivals[best] = problem.experts[best].player(experts[best])
+        pictures = problem.illustrate(report, rivals)
+    write_report(
+        report,
+        tables,
+        title=problem.title,
+        experts=experts,
+        curve=curve,
+        pictures=pictures,
+    )
+    card, content = None, b""
+    if problem.exporter is not None:
+        card = make_card(config, problem, experts, tables[0], run_id=study.run_id, outcome=outcome)
+        content = problem.exporter.make(_exportable(agent), card).to_bytes()
+    return TrainingResult(
+        agent=problem.agent,
+        env_steps=outcome.env_steps,
+        updates=outcome.updates,
+        stopped=None,
+        ended=outcome.ended,
+        episodes=outcome.env_steps // problem.contest.num_steps,
+        best_score=outcome.best_score,
+        artifact_sha256=study.places.artifacts.put(content) if content else None,
+        artifact_bytes=len(content),
+        card=card,
+        tables=tables,
+        report=str(report),
+    )
+
+
+def leave_unfinished(
+    problem: Problem, stopped: StopReason, outcome: TrainOutcome | None = None
+) -> TrainingResult:
+    """Say how far a run came that was stopped.
+
+    Args:
+        problem: What was learnt.
+        stopped: Why.
+        outcome: How training went, if it had begun.
+    """
+    return TrainingResult(
+        agent=problem.agent,
+        env_steps=outcome.env_steps if outcome else 0,
+        updates=outcome.updates if outcome else 0,
+        stopped=stopped,
+        ended="",
+        episodes=outcome.env_steps // problem.contest.num_steps if outcome else 0,
+        best_score=outcome.best_score if outcome else None,
+        artifact_sha256=None,
+        artifact_bytes=0,
+        card=None,
+        tables=(),
+        report="",
+    )
+
+
+def _exportable(agent: Agent) -> ExportableAgent:
+    if not isinstance(agent, ExportableAgent):
+        raise ConfigError(
+            f"{type(agent).__name__} cannot leave as an artifact yet: train with apg, ppo, dqn, "
+            "sac or td3 if the policy is to be served"
+        )
+    return agent

@@ -1,0 +1,203 @@
+"""One training run of any problem, from scenarios to artifact and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from data.scenario import ScenarioBank
+from rl.algorithms.base_algorithm import Policy
+from rl.algorithms.policy_state import under_prefix
+from rl.environments.base_environment import BatchedEnvironment
+from rl.training.agents import Agent, make_agent
+from rl.training.callbacks import EarlyStopping, TimeBudget, TrainingCallback
+from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
+from rl.training.conclusion import Places, Study, TrainingResult, conclude_run, leave_unfinished
+from rl.training.curve import CurveRecorder
+from rl.training.expert_tuning import tune_experts_once
+from rl.training.problem import LearnerSettings, Parameters, Problem
+from rl.training.problems import make_problem
+from rl.training.recorder import Recorder
+from rl.training.trainer import Trainer, TrainerConfig
+from rl.training.training_config import TrainingConfig
+from rl.training.validation import Validation
+from utils.errors import ConfigError
+from utils.seeding import derive_seed
+
+
+WANTED_ROUNDS = 250
+"""Short runs play fewer copies at once, so that there are about so many updates from episodes."""
+LEAST_COPIES = 4
+
+
+def train_problem(
+    config: TrainingConfig,
+    recorder: Recorder,
+    places: Places,
+    *,
+    run_id: str,
+    problem: Problem | None = None,
+    agent: Agent | None = None,
+) -> TrainingResult:
+    """Tune the experts, train, evaluate on held-out scenarios, export and report.
+
+    Args:
+        config: The run.
+        recorder: Hears of everything that happens, and may stop the run.
+        places: Where it reads and writes.
+        run_id: Named in the policy's card.
+        problem: Another than the configuration names.
+        agent: Another learner than the configuration names.
+
+    Raises:
+        ConfigError: The settings fit no problem, or no learner fits it.
+        TraceError: A trace file is damaged.
+        DivergenceError: Training has left the finite numbers twice.
+        CheckpointWriteError: The disk is full or not writable.
+        CheckpointCorruptError: The checkpoint to begin from is damaged.
+    """
+    torch.set_num_threads(1)
+    problem = make_problem(config) if problem is None else problem
+    settings = learner_settings(config, problem)
+    environment = _training_environment(config, problem, settings)
+    if agent is None:
+        seed = derive_seed(config.seed, "agent")
+        agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
+    recorder.stage_changed(0, "tuning the experts")
+    experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
+    stopped = recorder.should_stop()
+    if stopped is not None and len(experts) < len(problem.experts):
+        return leave_unfinished(problem, stopped)
+    study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
+    run = _prepare(study, recorder, settings, (environment, agent))
+    recorder.stage_changed(run.trainer.env_steps, "training")
+    outcome = run.trainer.train()
+    if outcome.stopped is not None:
+        return leave_unfinished(problem, outcome.stopped, outcome)
+    if outcome.best_policy is not None:
+        run.agent.load_policy_state(outcome.best_policy)
+    recorder.stage_changed(outcome.env_steps, "evaluating on held-out scenarios")
+    return conclude_run(study, run.agent, outcome, run.curve.curve)
+
+
+def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSettings:
+    """Return how the run learns: the problem's own settings, with what the configuration says.
+
+    Args:
+        config: The run.
+        problem: What is learnt.
+
+    Raises:
+        ConfigError: Nobody says how this algorithm should learn.
+    """
+    chosen = config.settings.config_of(config.algorithm)
+    settings = problem.settings_of(config.algorithm, chosen)
+    copies = min(settings.num_envs, max(LEAST_COPIES, config.total_episodes // WANTED_ROUNDS))
+    return replace(settings, num_envs=config.num_envs or copies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    agent: Agent
+    trainer: Trainer
+    curve: CurveRecorder
+
+
+def _training_environment(
+    config: TrainingConfig, problem: Problem, settings: LearnerSettings
+) -> BatchedEnvironment:
+    bank = ScenarioBank(
+        problem.training,
+        config.bank_of(problem.bank),
+        derive_seed(config.seed, "training bank"),
+    )
+    return problem.learn_in(bank, settings.num_envs, config.seed)
+
+
+def _prepare(
+    study: Study,
+    recorder: Recorder,
+    settings: LearnerSettings,
+    learner: tuple[BatchedEnvironment, Agent],
+) -> _Run:
+    """Build the trainer, at the beginning or where a checkpoint says."""
+    config, problem, places = study.config, study.problem, study.places
+    environment, agent = learner
+    if places.init is not None and places.resume is None:
+        _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
+    validation = make_validation(problem, study.experts, config.eval_episodes)
+    curve = CurveRecorder(
+        recorder, places.folder / "curve.json", problem.contest, problem.validation.about
+    )
+    trainer = Trainer(
+        _trainer_config(config, problem, settings),
+        environment,
+        agent,
+        curve,
+        checkpoints=CheckpointFolder(places.folder / "checkpoints", fence=places.fence),
+        evaluate=validation,
+        callbacks=_callbacks(config, problem, validation),
+    )
+    if places.resume is not None:
+        trainer.restore(load_checkpoint(places.resume.path, places.resume.sha256))
+    return _Run(agent=agent, trainer=trainer, curve=curve)
+
+
+def make_validation(
+    problem: Problem, experts: Mapping[str, Parameters], num_episodes: int | None
+) -> Validation:
+    """Return what watches training.
+
+    Args:
+        problem: The world.
+        experts: What each was tuned to.
+        num_episodes: Only the first so many of the validation set; None for all.
+    """
+    episodes = problem.validation.first(num_episodes)
+    players = [problem.experts[name].player(tuned) for name, tuned in experts.items()]
+    bound = None if problem.bound is None else problem.bound(episodes.scenarios)
+    return Validation(problem.contest, episodes, players, bound=bound)
+
+
+def _trainer_config(
+    config: TrainingConfig, problem: Problem, settings: LearnerSettings
+) -> TrainerConfig:
+    steps = problem.contest.num_steps
+    per_update = settings.env_steps_per_update(steps)
+
+    def in_updates(episodes: int) -> int:
+        return 0 if episodes == 0 else max(1, round(episodes * steps / per_update))
+
+    return TrainerConfig(
+        total_env_steps=config.total_episodes * steps,
+        rollout_steps=settings.rollout_steps,
+        evaluate_every_updates=in_updates(config.eval_frequency),
+        checkpoint_every_updates=in_updates(config.checkpoint_frequency),
+        seed=config.seed,
+    )
+
+
+def _callbacks(
+    config: TrainingConfig, problem: Problem, validation: Validation
+) -> list[TrainingCallback]:
+    callbacks: list[TrainingCallback] = []
+    if config.early_stopping_patience:
+        patience = config.early_stopping_patience * problem.contest.num_steps
+        callbacks.append(EarlyStopping(patience, lambda: validation.last_kpis))
+    if config.max_hours is not None:
+        callbacks.append(TimeBudget(config.max_hours, time.monotonic))
+    return callbacks
+
+
+def _begin_with(agent: Policy, checkpoint: Checkpoint) -> None:
+    """Take over the best policy of another run; optimiser and counters begin anew."""
+    best = under_prefix("best_policy", checkpoint.tensors)
+    if not best:
+        raise ConfigError(
+            "the run to begin from was never evaluated, so it has no best policy: let it train "
+            "until its first evaluation, or name another run in init_from"
+        )
+    agent.load_policy_state(best)
