@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.price_shocks import ExecutionScenarios, NormalShocks, ShockConfig
 from data.scenario import BankConfig, FixedSource, ScenarioBank
-from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.algorithms.ppo_config import PPOConfig
 from rl.domains.execution import ExecutionConfig, almgren_chriss
@@ -60,7 +60,6 @@ def execution_problem(risk_aversion: float = 1e-6) -> Problem:
         name="execution",
         title="Selling a million shares in five days: how far from the optimum?",
         agent="execution",
-        kpi="minus expected cost and risk penalty, currency",
         training=NormalShocks(ShockConfig(num_steps=config.num_steps, antithetic=True)),
         training_data="independent normal shocks in mirrored pairs",
         learn_in=partial(_learn_in, config),
@@ -68,6 +67,8 @@ def execution_problem(risk_aversion: float = 1e-6) -> Problem:
             make_environment=partial(_judge_in, config),
             num_steps=config.num_steps,
             measure=_measure,
+            kpi="minus expected cost and risk penalty, currency",
+            kpi_format=",.0f",
         ),
         validation=_draw(config, "validation"),
         held_out=_draw(config, "held_out"),
@@ -119,4 +120,5 @@ def _draw(config: ExecutionConfig, name: str) -> ScenarioSet:
         about="normal shocks, each episode followed by its mirror image",
         scenarios=scenarios,
         blocks=np.arange(NUM_EPISODES) // 2,
+        block_name="mirrored pair",
     )

@@ -20,7 +20,7 @@ from data.market_traces import RealMarketConfig, TraceMarket
 from data.price_traces import PriceTable, load_stocks
 from data.scenario import BankConfig, FixedSource, ScenarioBank, ScenarioSource
 from data.traces import locate_traces
-from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.capabilities import Algorithm
 from rl.domains.portfolio import PortfolioConfig, PortfolioDomain
@@ -125,7 +125,6 @@ def portfolio_problem(*, traces: str | None = None) -> Problem:
         name="portfolio",
         title="Twenty shares: does anything beat holding the same of each?",
         agent="portfolio",
-        kpi="growth of the logarithm of wealth in a year, after costs",
         training=found.training,
         training_data=found.training_data,
         learn_in=partial(_learn_in, replace(task, num_steps=QUARTER, action="rebalancing")),
@@ -133,6 +132,8 @@ def portfolio_problem(*, traces: str | None = None) -> Problem:
             make_environment=partial(judge_in, task),
             num_steps=task.num_steps,
             measure=_measure,
+            kpi="growth of the logarithm of wealth in a year, after costs",
+            kpi_format=".4f",
             policy_player=rebalancing_player,
         ),
         validation=found.validation,
@@ -268,7 +269,9 @@ def _cut_years(
     source = TraceMarket(table, RealMarketConfig(max_steps=YEAR, lookback=LOOKBACK))
     scenarios = source.cut(first_days - LOOKBACK, make_generator(FIXED_SEED, name))
     blocks = (first_days - first_days[0]) // YEAR
-    return ScenarioSet(name=name, about=about, scenarios=scenarios, blocks=blocks)
+    return ScenarioSet(
+        name=name, about=about, scenarios=scenarios, blocks=blocks, block_name="year"
+    )
 
 
 def _synthetic_data() -> _Data:

@@ -25,7 +25,7 @@ from data.scenario import (
     join_scenarios,
 )
 from data.traces import locate_traces
-from rl.algorithms.apg_agent import APGConfig
+from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.algorithms.ppo_config import PPOConfig
 from rl.deployment.trading_exporter import desk_ranges, export_desk
@@ -34,7 +34,7 @@ from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.order_desks_environment import BatchedOrderDesks
 from rl.environments.torch_tools import view_to_numpy
-from rl.evaluation.contest import Contest, Numbers, ScenarioSet
+from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
 from rl.evaluation.order_desk_bounds import compute_desk_bound
 from rl.evaluation.players import Player
 from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
@@ -56,6 +56,11 @@ LIMITS = (
     "Orders only sell, in 100 equal steps; shares are real numbers.",
     "Impact is linear and permanent or gone after a step; a real book's is neither.",
     "Real prices are of twenty shares that survived from 1990 to 2022, at the close of each day.",
+)
+COLUMNS = (
+    Column(name="shortfall", title="shortfall, bp"),
+    Column(name="risk", title="risk charge, bp"),
+    Column(name="impact", title="impact, bp"),
 )
 SETTINGS: Mapping[Algorithm, LearnerSettings] = {
     "apg": LearnerSettings(
@@ -116,7 +121,6 @@ def trading_problem(
         name="trading",
         title="Selling orders: who pays the least for impact and risk?",
         agent="trading",
-        kpi="minus cost and risk charge, basis points of the order",
         training=found.training,
         training_data=found.training_data,
         learn_in=partial(_learn_in, config),
@@ -124,6 +128,8 @@ def trading_problem(
             make_environment=partial(_judge_in, config),
             num_steps=config.num_steps,
             measure=_measure,
+            kpi="minus cost and risk charge, basis points of the order",
+            columns=COLUMNS,
         ),
         validation=found.validation,
         held_out=found.held_out,
@@ -228,7 +234,9 @@ def _unseen_share(google: PriceTable, laws: DeskLaws) -> ScenarioSet:
 
 def _window_set(source: RealDesks, laws: DeskLaws, name: str, about: str) -> ScenarioSet:
     scenarios, blocks = _cut_windows(source, laws, name)
-    return ScenarioSet(name=name, about=about, scenarios=scenarios, blocks=blocks)
+    return ScenarioSet(
+        name=name, about=about, scenarios=scenarios, blocks=blocks, block_name="window"
+    )
 
 
 def _cut_windows(
