@@ -156,6 +156,7 @@ def judge_desks(problem: Problem, rows: list[Row]) -> list[Row]:
     """
     if problem.bound is None:
         raise ValueError("the demo has a bound")
+    bound = float(problem.bound(problem.held_out.scenarios).mean())
     judged = []
     for one in (problem.held_out, *problem.stress):
         ours = np.asarray([row["kpi"][one.name] for row in rows])
@@ -175,7 +176,7 @@ def judge_desks(problem: Problem, rows: list[Row]) -> list[Row]:
                 "sha256": one.sha256,
                 "kpi": float(ours.mean()),
                 **{name: float(kpi.mean()) for name, kpi in rules.items()},
-                "bound": float(problem.bound(one.scenarios).mean()),
+                "bound": bound if one is problem.held_out else None,
                 **leads,
                 "lead_of_each_seed": [float((row - rules["twap"]).mean()) for row in ours],
                 "seeds_with_interval_above_twap": sum(
@@ -263,14 +264,11 @@ def judge_portfolio(rows: list[Row]) -> list[Row]:
         rows: Of all seeds.
     """
     task = PortfolioConfig(num_steps=len(rows[0]["log_growth"]["learned"]))
-    rules = {
-        name: portfolio_player(EXPERTS[name], task)
-        for name in ("equal", "buy_and_hold", "risk_parity")
-    }
+    rules = {name: portfolio_player(EXPERTS[name], task) for name in ("equal", "buy_and_hold")}
     played = play_locked(rules)
     equal, blocks = played["equal"], np.arange(task.num_steps) // MONTH
     found = []
-    for name in ("learned", "untrained", "buy_and_hold", "risk_parity"):
+    for name in ("learned", "untrained", "buy_and_hold"):
         ours = [np.asarray(row["log_growth"][name]) for row in rows if name in row["log_growth"]]
         growth = np.stack(ours or [played[name]])
         lead = block_bootstrap_interval((growth - equal) * YEAR, blocks)
@@ -338,9 +336,9 @@ def show(found: Mapping[str, Any]) -> None:
     """
     for row in found["desks"]:
         print(
-            f"{row['algorithm']}  {row['set']:12}  {row['kpi']:9.1f}  TWAP {row['twap']:9.1f}  "
-            f"over TWAP {_between(row['lead_over_twap'], 1)}  over Almgren-Chriss "
-            f"{_between(row['lead_over_almgren_chriss'], 1)}  bound {row['bound']:9.1f}"
+            f"{row['algorithm']}  {row['set']:12}  {row['kpi']:9.1f}  over TWAP "
+            f"{_between(row['lead_over_twap'], 1)}  over Almgren-Chriss "
+            f"{_between(row['lead_over_almgren_chriss'], 1)}"
         )
     for row in found["execution"]:
         excess = ", ".join(f"{value:+.3%}" for value in row["excess"])
