@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -285,45 +285,61 @@ def judge_portfolio(rows: list[Row]) -> list[Row]:
     return [*found, {"policy": "equal", "scores": [to_json(compute_scores(equal))]}]
 
 
-def run_all(stored: StoredRuns) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Runs that are stored, and those that are made now."""
+
+    stored: StoredRuns
+    only_stored: bool
+    """Make none."""
+
+    def collect(
+        self, task: str, algorithm: Algorithm, episodes: int, run: Callable[[int], Row]
+    ) -> list[Row]:
+        """Return one row a seed; fewer if they are not to be made.
+
+        Args:
+            task: Its name.
+            algorithm: Who learns.
+            episodes: Budget.
+            run: Makes the row of a seed.
+        """
+        if self.only_stored:
+            return self.stored.rows(task, algorithm, episodes)
+        return [
+            self.stored.run_once(task, algorithm, partial(run, seed), env_steps=episodes, seed=seed)
+            for seed in SEEDS
+        ]
+
+
+def run_all(runs: Runs) -> dict[str, Any]:
     """Run what is not stored, and judge everything.
 
     Args:
-        stored: Where runs are kept.
+        runs: Where runs are kept.
     """
     desks, portfolio = trading_problem(), portfolio_problem()
     algorithms: tuple[Algorithm, ...] = ("apg", "ppo")
     demo, execution, seconds = [], [], {}
     for algorithm in algorithms:
-        rows = []
-        for seed in SEEDS:
-            run = partial(run_episodes, desks, algorithm, DEMO_EPISODES, seed)
-            rows.append(
-                stored.run_once("desks", algorithm, run, env_steps=DEMO_EPISODES, seed=seed)
-            )
+        run = partial(run_episodes, desks, algorithm, DEMO_EPISODES)
+        rows = runs.collect("desks", algorithm, DEMO_EPISODES, run)
         seconds[algorithm] = [row["cpu_seconds"] for row in rows]
         demo += judge_desks(desks, rows)
     for risk_aversion in RISK_AVERSIONS:
         problem = execution_problem(risk_aversion)
         for algorithm in algorithms:
             episodes = EXECUTION_EPISODES[algorithm]
-            rows = []
-            for seed in SEEDS:
-                run = partial(run_execution, problem, algorithm, episodes, seed)
-                name = f"execution_{risk_aversion:.0e}"
-                rows.append(stored.run_once(name, algorithm, run, env_steps=episodes, seed=seed))
-            execution.append(judge_execution(problem, rows, risk_aversion))
-    rows = []
-    for seed in SEEDS:
-        run = partial(run_portfolio, portfolio, seed)
-        rows.append(
-            stored.run_once("portfolio", "apg", run, env_steps=PORTFOLIO_EPISODES, seed=seed)
-        )
+            run = partial(run_execution, problem, algorithm, episodes)
+            rows = runs.collect(f"execution_{risk_aversion:.0e}", algorithm, episodes, run)
+            if rows:
+                execution.append(judge_execution(problem, rows, risk_aversion))
+    rows = runs.collect("portfolio", "apg", PORTFOLIO_EPISODES, partial(run_portfolio, portfolio))
     return {
         "desks": demo,
         "desks_cpu_seconds": seconds,
         "execution": execution,
-        "portfolio": judge_portfolio(rows),
+        "portfolio": judge_portfolio(rows) if rows else [],
         "portfolio_validation": [{key: row[key] for key in ("first", "best")} for row in rows],
     }
 
@@ -356,9 +372,11 @@ def _between(estimate: Mapping[str, float], digits: int) -> str:
 def main() -> None:
     """Train, compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--only-stored", action="store_true", help="judge; train nothing")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    found = run_all(StoredRuns(RESULTS / "trading_learning"))
+    stored = StoredRuns(RESULTS / "trading_learning")
+    found = run_all(Runs(stored=stored, only_stored=options.only_stored))
     show(found)
     report = {"command": "python -m benchmarks.trading_learning", "seeds": len(SEEDS), **found}
     write_report(RESULTS / "trading_learning.json", report)
