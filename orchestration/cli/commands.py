@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
-from orchestration.cli import experiments, tables, training
+from orchestration.cli import experiments, reports, tables, training
 from orchestration.cli.parts import AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
@@ -249,6 +249,9 @@ def invoke(
         lambda a: a.orchestrator.invoke(agent, content, alias=alias, version=version),
     )
     typer.echo(decision.model_dump_json(indent=2))
+
+
+cli.command()(reports.report)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from orchestration.cli.tables import make_table, short
 
 if TYPE_CHECKING:
-    from rl.training.run_comparison import RunComparison
+    from rl.training.side_by_side import RunComparison
 
 
 def comparison(found: RunComparison) -> list[RenderableType]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rl.training.run_archive import Exported, Imported, export_run, import_run
-from rl.training.run_comparison import RunComparison, compare_runs
 from rl.training.run_places import RunPlaces
 from rl.training.run_removal import DEFAULT_GRACE, Collected, collect_garbage, delete_run
+from rl.training.side_by_side import RunComparison, compare_runs
 from utils.clock import Clock, SystemClock
 from utils.persistence.run_facts import change_tags, load_facts
 from utils.persistence.run_filter import EVERYTHING, RunFilter, find_runs

@@ -27,7 +27,6 @@ from rl.training.validation import Validation
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
-
 WANTED_ROUNDS = 80
 """Short runs play fewer copies at once, so that every copy plays about so many episodes."""
 LEAST_COPIES = 16
