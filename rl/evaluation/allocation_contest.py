@@ -59,7 +59,7 @@ def make_allocation_contest(
         action: What the actions of trained policies mean.
     """
     return AllocationContest(
-        make_environment=partial(_make_environment, config),
+        make_environment=partial(judge_in, config),
         num_steps=config.max_steps,
         policy_player=partial(_policy_player, config=config, action=action),
         kpi="served value minus the cost of idle units, per window of six hours",
@@ -69,13 +69,20 @@ def make_allocation_contest(
     )
 
 
-def _make_environment(
-    config: AllocationConfig, scenarios: ScenarioArrays
+def judge_in(
+    config: AllocationConfig, scenarios: ScenarioArrays, *, reward: Literal["kpi", "losses"] = "kpi"
 ) -> BatchedResourceAllocation:
+    """Build one copy per window, played in their order with shares of the capacities.
+
+    Args:
+        config: The world.
+        scenarios: The windows.
+        reward: What is gained, or what is lost.
+    """
     episodes = scenarios.num_episodes
     size = BankConfig(num_episodes=episodes, max_bytes=max(1, scenarios.num_bytes))
     bank = ScenarioBank(FixedSource(cast("WorkloadScenarios", scenarios)), size, seed=0)
-    options = EnvironmentConfig(num_envs=episodes, shuffle=False)
+    options = EnvironmentConfig(num_envs=episodes, shuffle=False, reward=reward)
     return BatchedResourceAllocation(config, bank, options, seed=0)
 
 

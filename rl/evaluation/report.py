@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from rl.artifacts import Figure
 from rl.evaluation.comparison import EvaluationTable, ScoreRow
@@ -40,6 +41,7 @@ def write_report(
     experts: Experts,
     curve: LearningCurve | None = None,
     pictures: Sequence[Path] = (),
+    data_sha256: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """Write report.json, report.md and the plots there is data for.
 
@@ -50,6 +52,7 @@ def write_report(
         experts: What the experts were tuned to.
         curve: Evaluations during training.
         pictures: Of episodes, drawn already, in the folder.
+        data_sha256: Hash of every set that was played, by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots = (*_write_plots(folder, tables[0], curve), *pictures)
@@ -61,6 +64,7 @@ def write_report(
         "experts": {name: [to_json(one) for one in tuned] for name, tuned in experts.items()},
         "curve": None if curve is None else to_json(curve),
         "plots": [path.name for path in plots],
+        "data_sha256": dict(data_sha256),
     }
     report = Report(summary=folder / "report.md", data=folder / "report.json", plots=plots)
     write_atomically(report.data, (json.dumps(content, indent=2) + "\n").encode())

@@ -22,15 +22,17 @@ from rl.domains.allocation_experts import EXPERTS, ExpertParameters
 from rl.domains.resource_allocation import AllocationConfig
 from rl.environments.allocation_options import EnvironmentConfig
 from rl.environments.resource_allocation_environment import BatchedResourceAllocation
-from rl.evaluation.allocation_contest import make_allocation_contest
+from rl.evaluation.allocation_contest import judge_in, make_allocation_contest
 from rl.evaluation.allocation_pictures import draw_busiest_window
 from rl.evaluation.bounds import hindsight_bound
-from rl.evaluation.contest import Numbers, ScenarioSet
+from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.evaluator import expert_decider
 from rl.evaluation.players import Player, rule_player
 from rl.evaluation.tuning import tune_experts
 from rl.training.allocation_world import AllocationWorld, HeldOut, build_world
+from rl.training.curriculum_world import ProblemStage, count_return
 from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
+from rl.training.problem_stages import make_allocation_stages
 from utils.config import to_json
 
 AGENT: Final = "resource_allocator"
@@ -103,6 +105,7 @@ def allocation_problem(
         stress=()
         if world.held_out_bursts is None
         else (_as_set("held_out_bursts", world.held_out_bursts),),
+        stages=partial(_make_stages, config=config, gain=gain),
         exporter=Exporter(
             make=partial(_export, config), ranges=partial(_ranges, config), limits=LIMITS
         ),
@@ -145,6 +148,18 @@ def _learn_in(
     return BatchedResourceAllocation(
         config, cast("ScenarioBank[WorkloadScenarios]", bank), options, seed
     )
+
+
+def _make_stages(
+    problem: Problem, experts: Mapping[str, Parameters], *, config: AllocationConfig, gain: bool
+) -> tuple[ProblemStage, ...]:
+    """Score the stages by what is learnt from, which may be losses rather than the KPI."""
+    returns = Contest(
+        make_environment=partial(judge_in, config, reward="kpi" if gain else "losses"),
+        num_steps=config.max_steps,
+        measure=count_return,
+    )
+    return make_allocation_stages(problem, returns, experts)
 
 
 def _tune(world: AllocationWorld, name: str) -> Parameters:

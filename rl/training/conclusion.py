@@ -14,6 +14,7 @@ from rl.evaluation.players import Player, random_player
 from rl.evaluation.plots import LearningCurve
 from rl.evaluation.report import write_report
 from rl.training.agents import Agent
+from rl.training.curriculum_driver import CurriculumReport
 from rl.training.policy_card import make_card
 from rl.training.problem import Parameters, Problem
 from rl.training.recorder import StopReason
@@ -52,6 +53,7 @@ class TrainingResult:
     card: PolicyCard | None
     tables: tuple[EvaluationTable, ...]
     """The held-out set first, then the stress sets."""
+    curriculum: CurriculumReport | None
     report: str
 
 
@@ -111,7 +113,12 @@ def judge(
 
 
 def conclude_run(
-    study: Study, agent: Agent, outcome: TrainOutcome, curve: LearningCurve | None
+    study: Study,
+    agent: Agent,
+    outcome: TrainOutcome,
+    curve: LearningCurve | None,
+    *,
+    curriculum: CurriculumReport | None = None,
 ) -> TrainingResult:
     """Judge a trained policy, export it and write the report.
 
@@ -120,6 +127,7 @@ def conclude_run(
         agent: With its best policy.
         outcome: How training ended.
         curve: Evaluations during training.
+        curriculum: What came of the stages.
     """
     config, problem, experts = study.config, study.problem, study.experts
     player = problem.contest.policy_player(agent)
@@ -141,6 +149,7 @@ def conclude_run(
         experts=experts,
         curve=curve,
         pictures=pictures,
+        data_sha256={one.name: one.sha256 for one in (problem.validation, *sets)},
     )
     card, content = None, b""
     if problem.exporter is not None:
@@ -158,6 +167,7 @@ def conclude_run(
         artifact_bytes=len(content),
         card=card,
         tables=tables,
+        curriculum=curriculum,
         report=str(report),
     )
 
@@ -184,6 +194,7 @@ def leave_unfinished(
         artifact_bytes=0,
         card=None,
         tables=(),
+        curriculum=None,
         report="",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from data.scenario import BankConfig, MixedSource, ScenarioArrays, ScenarioBank, ScenarioSource
 from rl.environments.base_environment import StepRecord
@@ -17,6 +17,7 @@ from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
 
+@runtime_checkable
 class PlaysBanks(Protocol):
     """A world whose scenarios can be exchanged."""
 

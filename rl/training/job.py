@@ -155,6 +155,8 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
         "artifact_bytes": result.artifact_bytes,
         "card": None if result.card is None else to_json(result.card),
         "table": to_json(result.tables[0]) if result.tables else None,
+        "stress_tables": [to_json(table) for table in result.tables[1:]],
+        "curriculum": None if result.curriculum is None else to_json(result.curriculum),
         "report": result.report,
     }
 

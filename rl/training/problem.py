@@ -15,6 +15,7 @@ from rl.deployment.exporters import ExportableAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.players import Player
+from rl.training.curriculum_world import ProblemStage
 from rl.training.learning_settings import LearningConfig, algorithm_of, default_config
 from rl.training.replay_learner import ENV_STEPS_PER_CALL
 from utils.errors import ConfigError
@@ -101,6 +102,9 @@ class Problem:
     stress: tuple[ScenarioSet, ...] = ()
     """Harder or other worlds of the same shapes, fixed by seeds: crises, failures, shocks."""
     exporter: Exporter | None = None
+    stages: Callable[[Problem, Mapping[str, Parameters]], tuple[ProblemStage, ...]] | None = None
+    """From the problem and what its experts were tuned to to the stages of a curriculum, the last
+    of which is the problem itself."""
     illustrate: Callable[[Path, Mapping[str, Player]], tuple[Path, ...]] | None = None
     """Draws the same held-out episode, each player's way through it, as PNG files in a folder."""
 

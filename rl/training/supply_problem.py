@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +27,11 @@ from rl.domains.supply_chain import SupplyConfig
 from rl.environments.base_environment import StepRecord
 from rl.environments.echelon_environment import BatchedEchelonChain
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
-from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
+from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet, keep_sums
 from rl.evaluation.supply_bounds import supply_hindsight_bound
-from rl.training.problem import Exporter, LearnerSettings, Problem
+from rl.training.curriculum_world import ProblemStage, count_return
+from rl.training.problem import Exporter, LearnerSettings, Parameters, Problem
+from rl.training.problem_stages import make_chain_stages
 from rl.training.supply_tuning import level_player, make_cover_experts
 from utils.errors import ConfigError
 from utils.seeding import make_generator
@@ -138,6 +141,7 @@ def supply_chain_problem(
         experts=make_cover_experts(config, tuning),
         bound=partial(chain_bound, config),
         stress=_stress_sets(config),
+        stages=_make_stages,
         exporter=Exporter(
             make=partial(export_supply_planner, config=config),
             ranges=partial(supply_ranges, config),
@@ -194,6 +198,11 @@ def summarise_chain(sums: Mapping[str, Numbers]) -> Mapping[str, Numbers]:
         "bullwhip": variance("ordered_units") / variance("demand"),
         "mean_stock": sums["stock_units"] / sums["steps"],
     }
+
+
+def _make_stages(problem: Problem, experts: Mapping[str, Parameters]) -> tuple[ProblemStage, ...]:
+    returns = replace(problem.contest, measure=count_return, figures=keep_sums)
+    return make_chain_stages(problem, returns, experts)
 
 
 def _make_copies(config: SupplyConfig, scenarios: SupplyScenarios) -> BatchedSupplyNetwork:

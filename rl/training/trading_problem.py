@@ -37,7 +37,9 @@ from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
 from rl.evaluation.order_desk_bounds import compute_desk_bound
 from rl.evaluation.players import Player
+from rl.training.curriculum_world import ProblemStage, count_return
 from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
+from rl.training.problem_stages import make_order_stages
 from utils.errors import ConfigError
 from utils.seeding import make_generator
 
@@ -141,6 +143,7 @@ def trading_problem(
         },
         bound=partial(_bound, config),
         stress=(*_stress_sets(laws), *found.unseen_share),
+        stages=_make_stages,
         exporter=Exporter(
             make=lambda agent, card: export_desk(agent, config, card),
             ranges=desk_ranges,
@@ -164,6 +167,11 @@ def desk_player(rule: Expert, config: OrderDesksConfig) -> Player:
         return torch.from_numpy(action).to(record.observation.device)
 
     return act
+
+
+def _make_stages(problem: Problem, experts: Mapping[str, Parameters]) -> tuple[ProblemStage, ...]:
+    returns = replace(problem.contest, measure=count_return)
+    return make_order_stages(problem, returns, experts)
 
 
 def _player_of(rule: Expert, config: OrderDesksConfig) -> Callable[[Parameters], Player]:

@@ -14,6 +14,7 @@ from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.callbacks import TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
+from rl.training.curriculum_driver import CurriculumDriver, PlaysBanks
 from rl.training.freed_memory import keep_freed_memory
 from rl.training.learners import make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
@@ -88,6 +89,7 @@ class Trainer:
         checkpoints: CheckpointFolder | None = None,
         evaluate: Evaluate | None = None,
         callbacks: Sequence[TrainingCallback] = (),
+        curriculum: CurriculumDriver | None = None,
     ) -> None:
         """Reset the environment; the process keeps freed memory from now on.
 
@@ -99,6 +101,11 @@ class Trainer:
             checkpoints: Where to save; None to save nothing.
             evaluate: Scores the agent without changing it or the environment.
             callbacks: Hear of every update and evaluation, and may end training.
+            curriculum: Exchanges the scenarios as the agent gets better; the environment then
+                plays scenarios from a bank.
+
+        Raises:
+            ConfigError: There is a curriculum, but the environment has no bank.
         """
         keep_freed_memory()
         self._config = config
@@ -108,10 +115,14 @@ class Trainer:
         self._checkpoints = checkpoints
         self._evaluate = evaluate
         self._callbacks = callbacks
+        self._curriculum = curriculum
+        if curriculum is not None:
+            curriculum.begin(_with_bank(environment))
         self._learner = make_learner(
             environment, agent, rollout_steps=config.rollout_steps, seed=config.seed
         )
         self._updates = 0
+        self._scored: tuple[int, float] | None = None
         self._best_score: float | None = None
         self._best_policy: TensorDict | None = None
         self._last_checkpoint: CheckpointRecord | None = None
@@ -171,6 +182,8 @@ class Trainer:
             StateMismatchError: It was written with another configuration.
         """
         tensors, fields = checkpoint.tensors, checkpoint.fields
+        if self._curriculum is not None:
+            self._curriculum.restore(_with_bank(self._environment), fields["curriculum"])
         self._environment.load_state_dict(under_prefix("environment", tensors))
         self._agent.load_state_dict(under_prefix("agent", tensors))
         self._learner.load_state_dict(under_prefix("learner", tensors))
@@ -201,7 +214,19 @@ class Trainer:
         finite = {name: value for name, value in figures.items() if math.isfinite(value)}
         self._recorder.metrics(self.env_steps, finite)
         self._recorder.progress(min(self.env_steps, total), total)
+        self._follow_curriculum(summary)
         self._hear(callback.after_update(self.env_steps, finite) for callback in self._callbacks)
+
+    def _follow_curriculum(self, summary: RolloutSummary) -> None:
+        if self._curriculum is None:
+            return
+        world, steps = _with_bank(self._environment), self.env_steps
+        stage = self._curriculum.after_update(world, summary, steps)
+        record = self._curriculum.take_record()
+        if record is not None:
+            self._learner.take_record(record)
+        if stage is not None:
+            self._recorder.stage_changed(steps, stage)
 
     def _hear(self, reasons: Iterable[str | None]) -> None:
         """Let the first callback that gives a reason end training; all of them are asked."""
@@ -224,12 +249,19 @@ class Trainer:
                 f"score={self._config.score}: the evaluation has only {', '.join(scores)}"
             )
         score = scores[self._config.score]
+        self._scored = (self.env_steps, score)
         if self._best_score is None or score > self._best_score:
             self._best_score = score
             self._best_policy = self._agent.policy_state()
         self._hear(
             callback.after_evaluation(self.env_steps, scores) for callback in self._callbacks
         )
+
+    def _last_score(self) -> float | None:
+        """Return the score of the policy as it is now, if it was evaluated."""
+        if self._scored is None or self._scored[0] != self.env_steps:
+            return None
+        return self._scored[1]
 
     def _save(self) -> None:
         if self._checkpoints is None:
@@ -247,12 +279,22 @@ class Trainer:
             "best_score": self._best_score,
             "ended": self._ended,
             "rollbacks": self._rollbacks,
+            "curriculum": None if self._curriculum is None else self._curriculum.state(),
             "trainer": to_json(self._config),
             "agent": type(self._agent).__name__,
         }
-        record = self._checkpoints.write(self.env_steps, tensors, fields)
+        record = self._checkpoints.write(self.env_steps, tensors, fields, score=self._last_score())
         self._last_checkpoint = record
         self._recorder.checkpoint_written(record)
+
+
+def _with_bank(environment: BatchedEnvironment) -> PlaysBanks:
+    if not isinstance(environment, PlaysBanks):
+        raise ConfigError(
+            f"{type(environment).__name__} plays no scenarios from a bank, so a curriculum cannot "
+            "exchange them: train without one"
+        )
+    return environment
 
 
 def _figures(summary: RolloutSummary) -> dict[str, float]:

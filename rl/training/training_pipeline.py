@@ -200,7 +200,7 @@ class RLTrainingPipeline:
             best_eval_score=result.best_score,
             training_time_hours=seconds / 3600,
             final_performance=_final_performance(table, self.config.algorithm),
-            curriculum_progress=None,
+            curriculum_progress=None if result.curriculum is None else to_json(result.curriculum),
             ended=result.ended,
             artifact_sha256=result.artifact_sha256,
             evaluation=[to_json(row) for row in rows],

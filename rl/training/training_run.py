@@ -16,11 +16,14 @@ from rl.training.agents import Agent, make_agent
 from rl.training.callbacks import EarlyStopping, TimeBudget, TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
 from rl.training.conclusion import Places, Study, TrainingResult, conclude_run, leave_unfinished
+from rl.training.curriculum import CurriculumManager
+from rl.training.curriculum_driver import CurriculumDriver
 from rl.training.curve import CurveRecorder
 from rl.training.expert_tuning import tune_experts_once
 from rl.training.problem import LearnerSettings, Parameters, Problem
 from rl.training.problems import make_problem
 from rl.training.recorder import Recorder
+from rl.training.run_diary import DiaryRecorder
 from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.training_config import TrainingConfig
 from rl.training.validation import Validation
@@ -60,6 +63,7 @@ def train_problem(
         CheckpointCorruptError: The checkpoint to begin from is damaged.
     """
     torch.set_num_threads(1)
+    recorder = DiaryRecorder(recorder, places.folder)
     problem = make_problem(config) if problem is None else problem
     settings = learner_settings(config, problem)
     environment = _training_environment(config, problem, settings)
@@ -80,7 +84,8 @@ def train_problem(
     if outcome.best_policy is not None:
         run.agent.load_policy_state(outcome.best_policy)
     recorder.stage_changed(outcome.env_steps, "evaluating on held-out scenarios")
-    return conclude_run(study, run.agent, outcome, run.curve.curve)
+    report = None if run.curriculum is None else run.curriculum.report()
+    return conclude_run(study, run.agent, outcome, run.curve.curve, curriculum=report)
 
 
 def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSettings:
@@ -104,6 +109,7 @@ class _Run:
     agent: Agent
     trainer: Trainer
     curve: CurveRecorder
+    curriculum: CurriculumDriver | None
 
 
 def _training_environment(
@@ -128,6 +134,7 @@ def _prepare(
     environment, agent = learner
     if places.init is not None and places.resume is None:
         _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
+    curriculum = _make_curriculum(study) if config.use_curriculum else None
     validation = make_validation(problem, study.experts, config.eval_episodes)
     curve = CurveRecorder(
         recorder, places.folder / "curve.json", problem.contest, problem.validation.about
@@ -140,10 +147,24 @@ def _prepare(
         checkpoints=CheckpointFolder(places.folder / "checkpoints", fence=places.fence),
         evaluate=validation,
         callbacks=_callbacks(config, problem, validation),
+        curriculum=curriculum,
     )
     if places.resume is not None:
         trainer.restore(load_checkpoint(places.resume.path, places.resume.sha256))
-    return _Run(agent=agent, trainer=trainer, curve=curve)
+    return _Run(agent=agent, trainer=trainer, curve=curve, curriculum=curriculum)
+
+
+def _make_curriculum(study: Study) -> CurriculumDriver:
+    config, problem = study.config, study.problem
+    if problem.stages is None:
+        raise ConfigError(f"{problem.name} has no stages: train with use_curriculum=false")
+    stages = problem.stages(problem, study.experts)
+    return CurriculumDriver(
+        CurriculumManager([one.stage for one in stages]),
+        stages,
+        bank=config.bank_of(problem.bank),
+        seed=derive_seed(config.seed, "curriculum"),
+    )
 
 
 def make_validation(
