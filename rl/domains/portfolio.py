@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ MINIMUM_LOOKBACK = 2
 RUIN = 0.01
 """An account that a step leaves with less than this share of its wealth is closed at it."""
 _LEAST_VOLATILITY = 1e-6
+PortfolioAction = Literal["weights", "rebalancing"]
+"""Weights wanted, or how far to go from those held to equal ones; see `PortfolioDomain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class PortfolioConfig:
     """Largest sum of long and short positions, as a share of wealth."""
     risk_aversion: float = 1.0
     """1 is the logarithm of wealth; above it a penalty on the squared growth of each step."""
+    action: PortfolioAction = "weights"
 
     def __post_init__(self) -> None:
         """Refuse empty tasks, and limits that contradict one another."""
@@ -135,15 +138,21 @@ class PortfolioDomain:
         """Turn an action into weights that are allowed.
 
         Args:
-            action: `[..., symbol]`: 0 is `-max_short`, 1 is `max_leverage`; clipped to [0, 1].
+            action: `[..., symbol]`, clipped to [0, 1]. Of "weights" 0 is `-max_short`, 1 is
+                `max_leverage`. Of "rebalancing" it is the part of the way from the weight held to
+                an equal one; the first step goes all the way.
             view: What is known; symbols that are not traded get nothing.
 
         Returns:
             `[..., symbol]`: scaled down in proportion if they exceed `max_leverage` together.
         """
         config, xp = self.config, self._xp
-        width = config.max_leverage + config.max_short
-        wanted = (xp.clip(action, 0.0, 1.0) * width - config.max_short) * view.active
+        chosen = xp.clip(action, 0.0, 1.0)
+        if config.action == "rebalancing":
+            wanted = self._approach_equal_weights(chosen, view)
+        else:
+            width = config.max_leverage + config.max_short
+            wanted = (chosen * width - config.max_short) * view.active
         excess = xp.abs(wanted).sum(-1) / config.max_leverage
         return wanted / xp.clip(excess, 1.0, None)[..., None]
 
@@ -169,6 +178,13 @@ class PortfolioDomain:
             if not bool((before != side).any()):
                 break
         return kept
+
+    def _approach_equal_weights(self, part: Any, view: PortfolioView) -> Any:
+        """Go part of the way from the weights held to equal ones; all of it in the first step."""
+        xp = self._xp
+        equal = view.active / xp.clip(view.active.sum(-1), 1.0, None)[..., None]
+        is_first = (view.steps_left >= self.config.num_steps)[..., None]
+        return view.weights + xp.where(is_first, 1.0, part) * (equal - view.weights)
 
     def _deviation(self, returns: Any) -> Any:
         """Standard deviation over the second last axis."""

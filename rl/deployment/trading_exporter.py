@@ -1,0 +1,78 @@
+"""From a trained desk's plain arrays to a policy artifact; no torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from data.desk_orders import DeskScenarios
+from data.scenario import ScenarioArrays
+from rl.artifacts import ActionSpec, Layer, Normalizer, PolicyArtifact, PolicyCard, ValidRange
+from rl.deployment.exporters import ExportableAgent
+from rl.domains.order_desks import OBSERVATION_SIZE, OrderDesksConfig
+from utils.config import to_json
+from utils.errors import ConfigError
+
+ORDER_DESKS = "order_desks"
+
+
+def export_desk(
+    agent: ExportableAgent, config: OrderDesksConfig, card: PolicyCard
+) -> PolicyArtifact:
+    """Make the artifact of one desk; all desks share it.
+
+    Args:
+        agent: The trained learner.
+        config: The orders it was trained on.
+        card: What is known about it.
+
+    Raises:
+        ConfigError: The network does not observe or act as a desk does.
+    """
+    exported = agent.export_layers()
+    observed = exported.layers[0][0].shape[0]
+    if observed != OBSERVATION_SIZE:
+        raise ConfigError(
+            f"the policy observes {observed} numbers, a desk {OBSERVATION_SIZE}: export an agent "
+            "that was trained in BatchedOrderDesks"
+        )
+    return PolicyArtifact(
+        layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
+        activation=exported.activation,
+        normalizer=Normalizer(exported.mean, exported.std, exported.clip),
+        action=ActionSpec(
+            kind="squashed" if exported.output_activation == "tanh" else "continuous",
+            size=1,
+            meaning="pace",
+        ),
+        domain=ORDER_DESKS,
+        domain_config=json.dumps(to_json(config), sort_keys=True),
+        card=card,
+    )
+
+
+def desk_ranges(scenarios: Sequence[ScenarioArrays]) -> tuple[ValidRange, ...]:
+    """Measure between which request values scenarios lie.
+
+    Args:
+        scenarios: What the policy was trained and evaluated on; `DeskScenarios` each.
+
+    Raises:
+        ConfigError: Some are of another world.
+    """
+    orders = [one for one in scenarios if isinstance(one, DeskScenarios)]
+    if len(orders) < max(len(scenarios), 1):
+        raise ConfigError("ranges of a desk's request are measured on DeskScenarios only")
+    moves = [np.concatenate([one.history, one.shock], axis=1) for one in orders]
+    terms = ("volatility", "impact", "risk_aversion")
+    pooled = {name: [getattr(one, name) for one in orders] for name in terms}
+    return tuple(
+        ValidRange(
+            field=f"order.{name}",
+            low=float(min(part.min() for part in parts)),
+            high=float(max(part.max() for part in parts)),
+        )
+        for name, parts in {"moves": moves, **pooled}.items()
+    )
