@@ -51,6 +51,8 @@ class Settings:
     """0 takes any free one."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
     """How training children are watched."""
+    parallel_jobs: int = 1
+    """How many jobs this process carries at once, if it carries any."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that others can reach.
@@ -207,7 +209,7 @@ def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) 
         ProcessExecutor(preload=["torch", "numpy"]),
         tasks.make_registry(ledger.clock, events=events),
         work_root=settings.var / "work",
-        config=WorkerConfig(attempt=settings.attempt),
+        config=WorkerConfig(parallel_jobs=settings.parallel_jobs, attempt=settings.attempt),
     )
 
 

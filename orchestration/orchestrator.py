@@ -13,11 +13,10 @@ from ai_agents.cards import AgentCard, describe
 from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.jobs import Desired, Job
-from orchestration.tasks import TRAIN, StartPoint, make_train_spec
+from orchestration.tasks import TRAIN, find_start_point, make_train_spec
 from utils.clock import new_id
 from utils.logs import log_context
-from utils.persistence import run_queries
-from utils.persistence.warm_start import find_start
+from utils.persistence import run_filter, run_queries
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
@@ -74,7 +73,12 @@ class Orchestrator:
         self._desk = _Desk(parts.registry, parts.serving_metrics, parts.clock)
 
     async def submit_training(
-        self, config: TrainingConfig, *, dedupe_key: str | None = None, priority: int = 0
+        self,
+        config: TrainingConfig,
+        *,
+        dedupe_key: str | None = None,
+        priority: int = 0,
+        rerun_of: str | None = None,
     ) -> Job:
         """Queue a training run.
 
@@ -82,28 +86,22 @@ class Orchestrator:
             config: What to train.
             dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
             priority: Higher ones start first.
+            rerun_of: The run whose settings and seed it repeats, if any.
 
         Raises:
             RunNotFoundError: `config.init_from` names no run.
-            ConfigError: It names a run without a checkpoint, or no version of an agent.
+            ConfigError: It names a run without a checkpoint, or no agent's version.
         """
-        parts = self._parts
-        init = None if config.init_from is None else await self._find_start(config.init_from)
-        spec = make_train_spec(config, output_dir=parts.output_dir, clock=parts.clock, init=init)
+        folder, clock = self._parts.output_dir, self._parts.clock
+        async with self._parts.database.read() as connection:
+            init = await find_start_point(connection, config)
+        spec = make_train_spec(config, output_dir=folder, clock=clock, init=init, rerun_of=rerun_of)
+        kind, content, version = TRAIN.kind, spec.to_json(), TRAIN.version
         job = await self._store.submit(
-            TRAIN.kind,
-            spec.to_json(),
-            version=TRAIN.version,
-            dedupe_key=dedupe_key,
-            priority=priority,
+            kind, content, version=version, dedupe_key=dedupe_key, priority=priority
         )
         self._parts.wake()
         return job
-
-    async def _find_start(self, name: str) -> StartPoint:
-        async with self._parts.database.read() as connection:
-            found = await find_start(connection, name)
-        return StartPoint(path=found.path, sha256=found.sha256)
 
     async def job(self, job_id: str) -> Job:
         """Load a job.
@@ -132,7 +130,7 @@ class Orchestrator:
             limit: At most so many.
         """
         async with self._parts.database.read() as connection:
-            return await run_queries.list_runs(connection, experiment=experiment, limit=limit)
+            return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
 
     async def run(self, run_id: str) -> RunDetails:
         """Load a run with its newest metrics, evaluations and models.
@@ -166,17 +164,6 @@ class Orchestrator:
         """
         async with self._parts.database.read() as connection:
             return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
-
-    async def discard(self, dedupe_key: str) -> None:
-        """Cancel the unfinished job of this key, if any, and wait until it has ended.
-
-        Args:
-            dedupe_key: As submitted.
-        """
-        job = await self._store.find_unfinished(dedupe_key)
-        if job is not None:
-            await self.cancel(job.id)
-            await self.wait(job.id)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job for good; its checkpoints stay.

@@ -32,6 +32,13 @@ from utils.clock import Clock, new_id
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.run_facts import (
+    Relation,
+    RunLineage,
+    RunParent,
+    add_data,
+    add_parents,
+)
 from utils.persistence.run_log import (
     NewRun,
     RunState,
@@ -39,10 +46,13 @@ from utils.persistence.run_log import (
     add_metrics,
     adopt_checkpoints,
     create_run,
+    keep_checkpoints,
+    score_checkpoint,
     set_run_stage,
     set_run_state,
 )
 from utils.persistence.run_queries import find_run_of_job
+from utils.persistence.warm_start import find_start
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -74,6 +84,27 @@ class StartPoint:
 
     path: str
     sha256: str
+    run_id: str = ""
+    """Whose it is."""
+
+
+async def find_start_point(
+    connection: AsyncConnection, config: TrainingConfig
+) -> StartPoint | None:
+    """Return what `config.init_from` means now, if it names anything.
+
+    Args:
+        connection: An open transaction.
+        config: What is going to be trained.
+
+    Raises:
+        RunNotFoundError: It names no run.
+        ConfigError: It names a run without a checkpoint, or no version of an agent.
+    """
+    if config.init_from is None:
+        return None
+    found = await find_start(connection, config.init_from)
+    return StartPoint(path=found.path, sha256=found.sha256, run_id=found.run_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +120,8 @@ class TrainSpec:
     """Folder of the runs' folders."""
     init: StartPoint | None = None
     """What `config.init_from` meant when the job was submitted."""
+    rerun_of: str | None = None
+    """The run whose settings and seed this one repeats, if any."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a run.
@@ -126,7 +159,12 @@ class TrainSpec:
 
 
 def make_train_spec(
-    config: TrainingConfig, *, output_dir: Path, clock: Clock, init: StartPoint | None = None
+    config: TrainingConfig,
+    *,
+    output_dir: Path,
+    clock: Clock,
+    init: StartPoint | None = None,
+    rerun_of: str | None = None,
 ) -> TrainSpec:
     """Return the spec of a new run.
 
@@ -135,6 +173,7 @@ def make_train_spec(
         output_dir: Folder of all generated state.
         clock: Tells the run's age.
         init: What `config.init_from` means now.
+        rerun_of: The run whose settings and seed it repeats, if any.
     """
     root = output_dir.absolute()
     return TrainSpec(
@@ -143,6 +182,7 @@ def make_train_spec(
         artifact_root=str(root / "artifacts"),
         run_root=str(root / "runs"),
         init=init,
+        rerun_of=rerun_of,
     )
 
 
@@ -248,7 +288,7 @@ class TrainSink:
     async def event(
         self, connection: AsyncConnection, job: Job, type_: str, payload: Mapping[str, Any]
     ) -> None:
-        """Keep evaluations and stages; anything else stays in the outbox only.
+        """Keep what says more of the run; anything else stays in the outbox only.
 
         Args:
             connection: The open transaction.
@@ -265,6 +305,14 @@ class TrainSink:
             env_steps, stage = payload["env_steps"], payload["stage"]
             await set_run_stage(connection, run.run_id, stage)
             self._tell(StageChanged(run=run, env_steps=env_steps, stage=stage))
+        elif type_ == "checkpoints_kept":
+            step, score, fence = payload["env_steps"], payload["score"], job.fence
+            await score_checkpoint(connection, run.run_id, step, fence=fence, score=score)
+            await keep_checkpoints(connection, run.run_id, payload["kept"], fence=fence)
+        elif type_ == "lineage":
+            lineage = from_json(RunLineage, payload)
+            await add_parents(connection, run.run_id, lineage.parents)
+            await add_data(connection, run.run_id, lineage.data)
 
     async def finished(
         self, connection: AsyncConnection, job: Job, result: Mapping[str, Any]
@@ -301,6 +349,12 @@ def make_registry(clock: Clock, *, events: TrainingEvents | None = None) -> dict
 
 
 def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
+    parents: list[RunParent] = []
+    if spec.rerun_of is not None:
+        parents.append(RunParent(relation=Relation.RERUN, run_id=spec.rerun_of))
+    if spec.init is not None:
+        start = {"run_id": spec.init.run_id, "checkpoint_sha256": spec.init.sha256}
+        parents.append(RunParent(relation=Relation.INIT_FROM, **start))
     return NewRun(
         id=spec.run_id,
         experiment=spec.config.experiment_name,
@@ -310,6 +364,8 @@ def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
         job_id=job.id,
         total_env_steps=spec.config.total_env_steps,
         code_commit=provenance.code_commit,
+        code_dirty=provenance.code_dirty,
+        parents=tuple(parents),
         versions=provenance.versions,
     )
 

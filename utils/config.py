@@ -20,7 +20,7 @@ def to_json(config: Any) -> dict[str, Any]:
     Args:
         config: A dataclass instance of numbers, strings, enums, tuples and nested configs.
     """
-    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def from_json(config_type: type[Config], values: Mapping[str, Any], where: str = "") -> Config:
@@ -46,13 +46,18 @@ def from_json(config_type: type[Config], values: Mapping[str, Any], where: str =
         raise ConfigError(f"{where or config_type.__name__}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value of a config as plain JSON.
+
+    Args:
+        value: A number, string, enum, tuple or config.
+    """
     if dataclasses.is_dataclass(value):
         return to_json(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

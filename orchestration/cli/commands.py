@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import anyio
 import typer
@@ -18,8 +17,12 @@ from typer.core import TyperGroup
 
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
-from orchestration.app import Application, Settings, open_application, run_with
-from orchestration.cli import tables, training
+from orchestration.app import Application, Settings, run_with
+from orchestration.cli import experiments, reports, tables, training
+from orchestration.cli.parts import AsJson, Run
+from orchestration.cli.parts import print_json as _print_json
+from orchestration.cli.parts import print_parts as _print
+from orchestration.cli.parts import run_opened as _run
 from orchestration.endpoints.training_routes import view
 from orchestration.jobs import Job, JobState
 from orchestration.orchestrator import Orchestrator
@@ -28,9 +31,7 @@ from utils.errors import ConfigError, QuartermasterError
 from utils.logs import configure_logs
 from utils.persistence.run_queries import RunDetails
 
-T = TypeVar("T")
 USER_ERROR, INTERRUPTED = 2, 130
-PIPE_WIDTH = 160
 
 
 class _Group(TyperGroup):
@@ -60,8 +61,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, its end, or `latest`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+experiments.register(cli)
 
 
 @cli.callback()
@@ -162,24 +162,6 @@ def submit(
 
 
 @cli.command()
-def runs(
-    context: typer.Context,
-    experiment: Annotated[str | None, typer.Option(help="Only of this experiment.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """List runs, newest first."""
-    found = _run(context, lambda a: a.orchestrator.runs(experiment=experiment, limit=limit))
-    if as_json:
-        _print_json([asdict(one) for one in found])
-    elif found:
-        _print(tables.runs_table(found, SystemClock().now()))
-    else:
-        _print("No runs yet. Start one: python -m orchestration submit train --watch")
-
-
-@cli.command()
 def show(context: typer.Context, run: Run, *, as_json: AsJson = False) -> None:
     """Show all about one run: state, settings, evaluations, models, newest metrics."""
 
@@ -269,23 +251,12 @@ def invoke(
     typer.echo(decision.model_dump_json(indent=2))
 
 
+cli.command()(reports.report)
+
+
 def main() -> None:
     """Run the command that was typed."""
     cli(prog_name="python -m orchestration")
-
-
-def _run(
-    context: typer.Context,
-    work: Callable[[Application], Awaitable[T]],
-    *,
-    with_worker: bool = False,
-) -> T:
-    async def opened() -> T:
-        settings = Settings(var=context.obj)
-        async with open_application(settings, with_worker=with_worker) as application:
-            return await work(application)
-
-    return anyio.run(opened)
 
 
 def _change(
@@ -325,17 +296,6 @@ def _read_request(place: str) -> bytes:
         return Path(place).read_bytes()
     except OSError as error:
         raise ConfigError(f"{place}: {error.strerror}; name a JSON file, or - for stdin") from error
-
-
-def _print(*parts: Any) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(*parts, sep="\n", highlight=False, markup=False)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=str))
 
 
 @contextlib.contextmanager

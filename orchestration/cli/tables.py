@@ -44,7 +44,7 @@ def runs_table(runs: Sequence[RunSummary], now: datetime) -> RenderableType:
         runs: Newest first.
         now: Tells their age.
     """
-    table = _table("run", "experiment", "state", "progress", "seed", "age", "note")
+    table = make_table("run", "experiment", "state", "progress", "best", "seed", "age", "note")
     for run in runs:
         total = run.total_env_steps
         table.add_row(
@@ -52,6 +52,7 @@ def runs_table(runs: Sequence[RunSummary], now: datetime) -> RenderableType:
             run.experiment,
             _state(run.state.value),
             f"{run.env_steps / total:.0%}" if total else f"{run.env_steps:,} steps",
+            "" if run.best_score is None else f"{run.best_score:,.4g}",
             str(run.seed),
             age(run.created_at, now),
             _note(run),
@@ -74,6 +75,8 @@ def run_page(run: RunDetails, now: datetime) -> RenderableType:
     facts.add_row("experiment", summary.experiment)
     facts.add_row("made", f"{age(summary.created_at, now)} ago")
     facts.add_row("steps", f"{summary.env_steps:,} of {summary.total_env_steps or 0:,}")
+    for fact, words in _origins(run):
+        facts.add_row(fact, words)
     facts.add_row("config", "  ".join(f"{key}={value}" for key, value in run.config.items()))
     if summary.error:
         facts.add_row("error", Text(summary.error, style="red"))
@@ -81,11 +84,29 @@ def run_page(run: RunDetails, now: datetime) -> RenderableType:
         facts.add_row("evaluation", f"{score_line(evaluation)}  (at {evaluation.env_steps:,})")
     for model in run.models:
         facts.add_row("model", f"{model.agent} version {model.version}  {model.sha256[:12]}")
-    figures = _table("metric", "newest", "at step")
+    figures = make_table("metric", "newest", "at step")
     for name, point in run.latest.items():
         value = "not finite" if point.value is None else f"{point.value:,.4g}"
         figures.add_row(name, value, f"{point.step:,}")
     return Group(facts, figures) if run.latest else facts
+
+
+def _origins(run: RunDetails) -> list[tuple[str, str]]:
+    """Say where a run comes from and what is kept beside it, each line with its name."""
+    dirty = {None: "", False: "", True: ", with changes"}[run.code_dirty]
+    lines = [("code", f"{run.code_commit[:12]}{dirty}")] if run.code_commit else []
+    for parent in run.facts.parents:
+        checkpoint = f", checkpoint {parent.checkpoint_sha256[:12]}"
+        words = f"{parent.run_id}{checkpoint if parent.checkpoint_sha256 else ''}"
+        lines.append((parent.relation.value.replace("_", " "), words))
+    lines += [
+        (f"{data.role} data", f"{data.about}  {data.sha256[:12]}".strip())
+        for data in run.facts.data
+    ]
+    lines += [("artifact", f"{one.name}  {one.sha256[:12]}") for one in run.facts.artifacts]
+    if run.facts.tags:
+        lines.append(("tags", " ".join(run.facts.tags)))
+    return lines
 
 
 def agents_table(agents: Sequence[AgentSummary]) -> RenderableType:
@@ -94,7 +115,7 @@ def agents_table(agents: Sequence[AgentSummary]) -> RenderableType:
     Args:
         agents: By name.
     """
-    table = _table("agent", "versions", "aliases", "newest artifact", "from run")
+    table = make_table("agent", "versions", "aliases", "newest artifact", "from run")
     for agent in agents:
         newest = agent.versions[-1]
         aliases = "  ".join(f"{alias}={version}" for alias, version in agent.aliases.items())
@@ -112,7 +133,7 @@ def scores_table(table: Mapping[str, Any]) -> RenderableType:
     """
     spec, columns = table["kpi_format"], table["columns"]
     best = f"to {'best expert' if _has_expert(table) else table['baseline']}"
-    drawn = _table("who", "KPI", best, "gap closed", *(column["title"] for column in columns))
+    drawn = make_table("who", "KPI", best, "gap closed", *(column["title"] for column in columns))
     for row in table["rows"]:
         style = {"agent": "bold", "bound": "dim"}.get(row["kind"], "")
         drawn.add_row(
@@ -163,7 +184,9 @@ def decision_table(decision: AllocationDecision) -> RenderableType:
         decision: One that was asked to compare.
     """
     expert = decision.expert
-    table = _table("service", "the agent grants", *(["the expert grants"] if expert else []), "why")
+    table = make_table(
+        "service", "the agent grants", *(["the expert grants"] if expert else []), "why"
+    )
     theirs = expert.services if expert else decision.services
     for ours, other in zip(decision.services, theirs, strict=True):
         grants = [_grant(ours.allocation), *([_grant(other.allocation)] if expert else [])]
@@ -187,7 +210,12 @@ def age(moment: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
-def _table(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
+    """Return an empty table in the style of all.
+
+    Args:
+        columns: Their headings.
+    """
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, no_wrap=column in UNBROKEN, overflow="fold")

@@ -73,9 +73,11 @@ async def submit_or_continue(
         The job, and whether it was found.
     """
     key = settings_key(config)
-    if fresh:
-        await orchestrator.discard(key)
     found = await orchestrator.find_unfinished(key)
+    if found is not None and fresh:
+        await orchestrator.cancel(found.id)
+        await orchestrator.wait(found.id)
+        found = None
     if found is None:
         job = await orchestrator.submit_training(config, dedupe_key=key, priority=OWN_PRIORITY)
         return job, False

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ai_agents.registry_store import ArtifactRecord
+from rl.training.run_removal import keep_promoted
 from utils.errors import ConfigError
 from utils.persistence.experiments import run
 from utils.persistence.model_log import NewArtifact, register_model
@@ -33,7 +34,8 @@ class SqlRegistryStore:
 
     async def list_agents(self) -> list[str]:
         """Return all names, sorted."""
-        query = select(model_version.c.agent).distinct().order_by(model_version.c.agent)
+        query = select(model_version.c.agent).where(model_version.c.deleted_at.is_(None))
+        query = query.distinct().order_by(model_version.c.agent)
         async with self._database.read() as connection:
             return list(await connection.scalars(query))
 
@@ -92,7 +94,7 @@ class SqlRegistryStore:
         return next(record for record in versions if record.version == version)
 
     async def set_alias(self, agent: str, alias: str, version: int, *, reason: str) -> None:
-        """Let an alias mean a version from now on, and remember why.
+        """Let an alias mean a version from now on, remember why, and keep its checkpoint.
 
         Args:
             agent: Its name.
@@ -112,6 +114,7 @@ class SqlRegistryStore:
             await connection.execute(moved)
             line = {**row, "previous_version": previous, "reason": reason}
             await connection.execute(insert(alias_history), line)
+        await keep_promoted(self._database, agent, version)
 
 
 async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRecord]:
@@ -123,7 +126,7 @@ async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRec
             model_version.c.run_id,
             model_version.c.created_at,
         )
-        .where(model_version.c.agent == agent)
+        .where(model_version.c.agent == agent, model_version.c.deleted_at.is_(None))
         .order_by(model_version.c.version)
     )
     return [ArtifactRecord(**row) for row in (await connection.execute(query)).mappings()]

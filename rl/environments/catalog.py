@@ -177,10 +177,17 @@ def _supply(num_envs: int, seed: int, preset: Callable[[], SupplyPreset]) -> Wor
     return BatchedSupplyNetwork(network.config, make_bank(network.source, seed), options, seed)
 
 
-def _constrained_allocation(num_envs: int, seed: int) -> World:
-    bank = make_bank(TaskDemand(TaskLaws(), seed), seed)
-    options = LockstepOptions(num_envs=num_envs)
-    return BatchedConstrainedAllocation(ConstrainedConfig(), bank, options, seed)
+def make_constrained_allocation(num_envs: int, seed: int, config: ConstrainedConfig) -> World:
+    """Build copies of constrained allocation of other sizes.
+
+    Args:
+        num_envs: How many copies.
+        seed: Of the scenarios and of the choice among them.
+        config: The sizes.
+    """
+    laws = TaskLaws(num_resources=config.num_resources, num_tasks=config.num_tasks)
+    bank = make_bank(TaskDemand(laws, seed), seed)
+    return BatchedConstrainedAllocation(config, bank, LockstepOptions(num_envs=num_envs), seed)
 
 
 def _traffic_shares(num_envs: int, seed: int) -> World:
@@ -249,7 +256,8 @@ PRESETS: dict[str, Preset] = {
         has_many_agents=True,
     ),
     "constrained_allocation": Preset(
-        about="how much of each resource every task gets", make=_constrained_allocation
+        about="how much of each resource every task gets",
+        make=partial(make_constrained_allocation, config=ConstrainedConfig()),
     ),
     "traffic_shares": Preset(about="which share of a link to move", make=_traffic_shares),
     "distributed_nodes": Preset(

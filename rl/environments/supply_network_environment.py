@@ -184,13 +184,7 @@ class BatchedSupplyNetwork(LockstepEnvironment[SupplyState]):
         super().__init__(bank, options, shape, seed)
 
     def use_bank(self, bank: SupplyBank, *, seed: int, in_order: bool = False) -> StepRecord:
-        """Play other scenarios of the same shapes; delays fit in `max_delay` or are refused.
-
-        Args:
-            bank: The scenarios; refreshed from here.
-            seed: Of the choice of episodes.
-            in_order: Play its episodes in their order from now on.
-        """
+        """Play other scenarios as every world does; longer delays than `max_delay` are refused."""
         _check_bank(bank, self.config)
         return super().use_bank(bank, seed=seed, in_order=in_order)
 

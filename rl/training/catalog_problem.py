@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -16,10 +17,18 @@ from data.scenario import (
 )
 from rl.algorithms.capabilities import CAPABILITIES, Algorithm
 from rl.environments.base_environment import BatchedEnvironment
-from rl.environments.catalog import PRESETS, Actions, World, make_world, with_actions
+from rl.environments.catalog import (
+    PRESETS,
+    Actions,
+    World,
+    make_constrained_allocation,
+    make_world,
+    with_actions,
+)
 from rl.environments.discrete_faces import BinnedActions, UnitActions
 from rl.evaluation.contest import Contest, ScenarioSet
 from rl.training.problem import Problem
+from rl.training.world_settings import WorldSettings
 from utils.seeding import make_generator
 
 FIXED_SEED: Final = 20_140_214
@@ -27,20 +36,24 @@ FIXED_SEED: Final = 20_140_214
 NUM_VALIDATION, NUM_HELD_OUT = 64, 128
 
 
-def catalog_problem(world_name: str, algorithm: Algorithm) -> Problem:
+def catalog_problem(
+    world_name: str, algorithm: Algorithm, sizes: WorldSettings | None = None
+) -> Problem:
     """Build the problem of a world.
 
     Args:
         world_name: In the catalogue.
         algorithm: Who will learn; one that only chooses plays amounts through a grid of them.
+        sizes: Of the world, where they can be chosen.
 
     Raises:
         ConfigError: There is no such world, or its grid would be too large.
     """
-    probe = make_world(world_name, num_envs=1)
+    make = _maker(world_name, sizes or WorldSettings())
+    probe = make(1, 0)
     kind = probe.groups[0].action.kind
     actions: Actions = "own" if kind in CAPABILITIES[algorithm].kinds else "binned"
-    build = partial(_build, world_name, actions if kind == "continuous" else "own")
+    build = partial(_build, make, actions if kind == "continuous" else "own")
     source: ScenarioSource[ScenarioArrays] = probe.bank.source
     about = PRESETS[world_name].about
     return Problem(
@@ -62,8 +75,16 @@ def catalog_problem(world_name: str, algorithm: Algorithm) -> Problem:
     )
 
 
-def _build(world_name: str, actions: Actions, num_envs: int, seed: int) -> _Banked:
-    return with_actions(make_world(world_name, num_envs=num_envs, seed=seed), actions)
+def _maker(world_name: str, sizes: WorldSettings) -> Callable[[int, int], World]:
+    if world_name == "constrained_allocation" and sizes.constrained_allocation is not None:
+        return partial(make_constrained_allocation, config=sizes.constrained_allocation)
+    return lambda num_envs, seed: make_world(world_name, num_envs=num_envs, seed=seed)
+
+
+def _build(
+    make: Callable[[int, int], World], actions: Actions, num_envs: int, seed: int
+) -> _Banked:
+    return with_actions(make(num_envs, seed), actions)
 
 
 _Banked = World | BinnedActions | UnitActions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,19 @@ import torch
 from torch import Tensor
 
 from rl.algorithms.policy_state import TensorBytesError, TensorDict, load_tensors, save_tensors
+from rl.training.checkpoint_files import (
+    FILE_NAME,
+    age,
+    choose_kept,
+    list_manifests,
+    pin,
+    read_scores,
+)
 from rl.training.recorder import CheckpointRecord
 from utils.errors import ConfigError, QuartermasterError
 from utils.persistence.files import write_atomically
 
 SCHEMA_VERSION = 1
-FILE_NAME = re.compile(
-    r"\.?step-(?P<step>\d+)\.fence-(?P<fence>\d+)\.(json|safetensors)(\..+\.tmp)?"
-)
 
 
 class CheckpointCorruptError(QuartermasterError):
@@ -55,52 +60,65 @@ class NewestCheckpoint:
 
 
 class CheckpointFolder:
-    """Writes checkpoints of one run and keeps the newest few.
+    """Writes checkpoints of one run and keeps the newest, the best and the pinned ones.
 
     A file is named by step and fence, so an attempt that lost its lease cannot overwrite the files
     of the one that took over, and newer means a higher fence first.
     """
 
-    def __init__(self, root: Path, *, fence: int = 0, keep_last: int = 2) -> None:
+    def __init__(
+        self, root: Path, *, fence: int = 0, keep_last: int = 2, keep_best: int = 1
+    ) -> None:
         """Choose the folder; it is made by the first write.
 
         Args:
             root: The folder; nobody else writes there but other attempts at the same run.
             fence: Number of this attempt.
-            keep_last: How many checkpoints stay, at least 2: the one before the newest must outlive
-                it until the newest is recorded.
+            keep_last: How many of the newest stay, at least 2: the one before the newest must
+                outlive it until the newest is recorded.
+            keep_best: How many of the highest scores stay beside them.
 
         Raises:
-            ConfigError: `keep_last` is below 2.
+            ConfigError: `keep_last` is below 2, or `keep_best` below 0.
         """
         if keep_last < 2:
             raise ConfigError(f"keep_last={keep_last}: keep at least 2 checkpoints")
+        if keep_best < 0:
+            raise ConfigError(f"keep_best={keep_best}: choose 0 or more")
         self.root = root
         self.fence = fence
         self.keep_last = keep_last
+        self.keep_best = keep_best
 
     def write(
         self,
         env_steps: int,
         tensors: Mapping[str, Tensor],
         fields: Mapping[str, Any],
+        *,
+        score: float | None = None,
     ) -> CheckpointRecord:
-        """Write a checkpoint durably, then remove the oldest beyond `keep_last`.
+        """Write a checkpoint durably, then remove those that nothing keeps.
 
         Args:
             env_steps: Transitions so far; part of the name.
             tensors: Everything that is an array.
             fields: JSON values: configuration and counters.
+            score: Of the policy in it, higher is better; None if it was not evaluated.
 
         Raises:
+            ConfigError: The score is not finite; nothing is written.
             CheckpointWriteError: The disk is full or not writable.
         """
+        if score is not None and not math.isfinite(score):
+            raise ConfigError(f"score={score}: give a finite number, or None if it is unknown")
         stem = f"step-{env_steps:012d}.fence-{self.fence}"
         content = save_tensors(tensors)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "env_steps": env_steps,
             "fence": self.fence,
+            "score": score,
             "tensors_file": f"{stem}.safetensors",
             "tensors_sha256": hashlib.sha256(content).hexdigest(),
             "versions": {
@@ -121,13 +139,33 @@ class CheckpointFolder:
                 f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
                 "are untouched. Make room or correct the folder, then resume"
             ) from error
-        self._forget_old(but=stem)
+        self._forget_old(but=path)
         return CheckpointRecord(
             path=str(path),
             sha256=sha256,
             env_steps=env_steps,
             size_bytes=len(content) + len(manifest_content),
+            score=score,
+            kept=tuple(str(manifest) for manifest in list_manifests(self.root)),
         )
+
+    def pin(self, record: CheckpointRecord) -> None:
+        """Keep a checkpoint for good, whatever is written after it.
+
+        Args:
+            record: One of this folder.
+
+        Raises:
+            CheckpointCorruptError: It is not there any more.
+            CheckpointWriteError: The disk is full or not writable.
+        """
+        path = self.root / Path(record.path).name
+        try:
+            pin(path)
+        except FileNotFoundError as error:
+            raise _corrupt(path, "it is not there") from error
+        except OSError as error:
+            raise CheckpointWriteError(f"{path} could not be pinned ({error.strerror})") from error
 
     def newest(self) -> NewestCheckpoint | None:
         """Load the newest whole checkpoint.
@@ -139,7 +177,7 @@ class CheckpointFolder:
             CheckpointCorruptError: There are checkpoints, and all are corrupt.
         """
         skipped: list[str] = []
-        for path in self._manifests():
+        for path in list_manifests(self.root):
             try:
                 return NewestCheckpoint(checkpoint=load_checkpoint(path), skipped=tuple(skipped))
             except CheckpointCorruptError as error:
@@ -150,21 +188,27 @@ class CheckpointFolder:
             )
         return None
 
-    def _manifests(self) -> list[Path]:
-        """Return the manifests, newest first."""
-        return sorted(self.root.glob("step-*.fence-*.json"), key=_age, reverse=True)
-
-    def _forget_old(self, *, but: str) -> None:
-        kept = {but, *(path.stem for path in self._manifests()[: self.keep_last])}
+    def _forget_old(self, *, but: Path) -> None:
+        scores = read_scores(list_manifests(self.root))
+        kept = choose_kept(scores, last=self.keep_last, best=self.keep_best)
+        stems = {but.stem, *(path.stem for path in kept)}
         for path in self._own_files():
-            if path.stem not in kept:
+            if path.stem not in stems:
                 path.unlink(missing_ok=True)
 
-    def _own_files(self) -> Iterator[Path]:
-        """Return the files, half-written ones included, of this attempt and those before it."""
-        for path in self.root.iterdir():
-            if FILE_NAME.fullmatch(path.name) and _age(path)[0] <= self.fence:
-                yield path
+    def _own_files(self) -> list[Path]:
+        """Return the files, half-written ones included, of this attempt and those before it.
+
+        Manifests come first, so that a crash between two removals leaves no manifest alone.
+        """
+        return sorted(
+            (
+                path
+                for path in self.root.iterdir()
+                if FILE_NAME.fullmatch(path.name) and age(path)[0] <= self.fence
+            ),
+            key=lambda path: path.suffix != ".json",
+        )
 
 
 def load_checkpoint(path: Path | str, sha256: str | None = None) -> Checkpoint:
@@ -196,6 +240,7 @@ def load_checkpoint(path: Path | str, sha256: str | None = None) -> Checkpoint:
         sha256=found,
         env_steps=manifest["env_steps"],
         size_bytes=len(content) + len(tensor_content),
+        score=manifest["score"],
     )
     return Checkpoint(record=record, tensors=tensors, fields=manifest["fields"])
 
@@ -205,10 +250,8 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
         manifest = json.loads(content)
         version = manifest["schema_version"]
         if version == SCHEMA_VERSION:
-            return {
-                name: manifest[name]
-                for name in ("tensors_file", "tensors_sha256", "env_steps", "fields")
-            }
+            names = ("tensors_file", "tensors_sha256", "env_steps", "fields")
+            return {"score": manifest.get("score"), **{name: manifest[name] for name in names}}
     except (ValueError, KeyError, TypeError) as error:
         raise _corrupt(path, "it is not a whole manifest") from error
     raise _corrupt(path, f"it has schema version {version}, this program reads {SCHEMA_VERSION}")
@@ -225,8 +268,3 @@ def _corrupt(path: Path, reason: str) -> CheckpointCorruptError:
     return CheckpointCorruptError(
         f"checkpoint file {path} cannot be used: {reason}. Resume from an earlier checkpoint."
     )
-
-
-def _age(path: Path) -> tuple[int, int]:
-    match = FILE_NAME.fullmatch(path.name)
-    return (int(match["fence"]), int(match["step"])) if match else (-1, -1)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from rl.training.provenance import read_provenance
+from rl.training.provenance import read_provenance, tell_code_difference
 from rl.training.recorder import StopReason
 from rl.training.run_recorder import RunRecorder
+from rl.training.run_shelf import RunShelf
 from rl.training.training_config import TrainingConfig
 from rl.training.training_events import RunEnded, RunInfo, RunStarted, TrainingEvents
 from utils.clock import Clock, SystemClock, new_id
 from utils.config import from_json, to_json
 from utils.persistence.engine import Database
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.run_facts import (
+    Relation,
+    RunArtifact,
+    RunLineage,
+    RunParent,
+    add_artifacts,
+    add_data,
+    add_parents,
+)
+from utils.persistence.run_filter import EVERYTHING, RunFilter
 from utils.persistence.run_log import NewRun, RunState, add_metrics, create_run, set_run_state
 from utils.persistence.run_queries import (
     MetricPoint,
@@ -23,7 +36,6 @@ from utils.persistence.run_queries import (
     StoredCheckpoint,
     get_run,
     list_checkpoints,
-    list_runs,
     read_curve,
 )
 
@@ -39,8 +51,21 @@ STATES_AFTER_STOP = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """A run that repeats another one's settings and seed."""
+
+    run_id: str
+    config: TrainingConfig
+    code_difference: str
+    """A sentence if the code is not that of the other run; empty if it is."""
+
+
 class ExperimentManager:
-    """Opens runs, records them while they train, and says what became of them."""
+    """Opens runs, records them while they train, and says what became of them.
+
+    `shelf` is where runs are found, compared, tagged, moved and deleted afterwards.
+    """
 
     def __init__(
         self,
@@ -48,6 +73,7 @@ class ExperimentManager:
         *,
         clock: Clock | None = None,
         events: TrainingEvents | None = None,
+        output_dir: Path | None = None,
     ) -> None:
         """Take over nothing: the database stays the caller's to close.
 
@@ -55,17 +81,20 @@ class ExperimentManager:
             database: Where experiments are kept.
             clock: Tells when things happened; the machine's by default.
             events: Hears of everything once it is committed.
+            output_dir: Folder of artifacts and runs; the database's by default.
         """
         self._database = database
         self._clock = clock or SystemClock()
+        self.shelf = RunShelf(database, output_dir=output_dir, clock=self._clock)
         self._events = events or TrainingEvents()
         self._recorders: dict[str, RunRecorder] = {}
 
-    async def open_run(self, config: TrainingConfig) -> str:
+    async def open_run(self, config: TrainingConfig, *, parents: tuple[RunParent, ...] = ()) -> str:
         """Write a new run, in the experiment that its configuration names, and return its id.
 
         Args:
             config: All of its settings.
+            parents: Where it begins.
         """
         run_id = new_id(self._clock)
         provenance = await anyio.to_thread.run_sync(read_provenance)
@@ -76,12 +105,33 @@ class ExperimentManager:
             config=to_json(config),
             total_env_steps=config.total_env_steps,
             code_commit=provenance.code_commit,
+            code_dirty=provenance.code_dirty,
+            parents=parents,
             versions=provenance.versions,
         )
         async with self._database.write() as connection:
             await create_run(connection, run, clock=self._clock)
         self._events.publish(RunStarted(run=_info(run_id, config)))
         return run_id
+
+    async def open_rerun(self, run_id: str) -> Rerun:
+        """Write a new run of the same settings and seed as another one, and say whose child it is.
+
+        Args:
+            run_id: The other one.
+
+        Raises:
+            RunNotFoundError: There is none.
+            ConfigError: It was written by a version whose settings differ.
+        """
+        details = await self.run(run_id)
+        config = from_json(TrainingConfig, details.config)
+        parent = RunParent(relation=Relation.RERUN, run_id=run_id)
+        new_run = await self.open_run(config, parents=(parent,))
+        difference = tell_code_difference(
+            details.code_commit, code_dirty=details.code_dirty, now=read_provenance()
+        )
+        return Rerun(run_id=new_run, config=config, code_difference=difference)
 
     async def reopen_run(self, run_id: str) -> None:
         """Say that somebody goes on with a run.
@@ -148,15 +198,14 @@ class ExperimentManager:
             await set_run_state(connection, run_id, RunState.FAILED, clock=self._clock, error=text)
         self._say_ended(run_id, RunState.FAILED)
 
-    async def runs(self, *, experiment: str | None = None, limit: int = 100) -> list[RunSummary]:
-        """List runs, newest first.
+    async def runs(self, wanted: RunFilter = EVERYTHING, *, limit: int = 100) -> list[RunSummary]:
+        """List the runs that fit, newest first; `shelf.find` goes on with the next page.
 
         Args:
-            experiment: Only of this experiment.
+            wanted: Which.
             limit: At most so many.
         """
-        async with self._database.read() as connection:
-            return await list_runs(connection, experiment=experiment, limit=limit)
+        return await self.shelf.find(wanted, limit=limit)
 
     async def run(self, run_id: str) -> RunDetails:
         """Load all that is known of a run but its curves.
@@ -169,6 +218,35 @@ class ExperimentManager:
         """
         async with self._database.read() as connection:
             return await get_run(connection, run_id)
+
+    async def add_artifact(self, run_id: str, name: str, content: bytes, *, kind: str) -> str:
+        """Keep bytes as an artifact of a run and return their hash; a known name stays as it is.
+
+        Args:
+            run_id: Which run.
+            name: Unique within the run.
+            content: All of it.
+            kind: Such as `report` or `plot`.
+        """
+        sha256 = await anyio.to_thread.run_sync(self.shelf.places.artifacts.put, content)
+        artifact = RunArtifact(name=name, kind=kind, sha256=sha256, size_bytes=len(content))
+        async with self._database.write() as connection:
+            await add_artifacts(connection, run_id, [artifact], clock=self._clock)
+        return sha256
+
+    async def note_lineage(self, run_id: str, lineage: RunLineage) -> None:
+        """Keep where a run began and which data its numbers come from.
+
+        Args:
+            run_id: Which run.
+            lineage: Told again it changes nothing.
+
+        Raises:
+            ConfigError: A set of scenarios is not the one it was.
+        """
+        async with self._database.write() as connection:
+            await add_parents(connection, run_id, lineage.parents)
+            await add_data(connection, run_id, lineage.data)
 
     async def config(self, run_id: str) -> TrainingConfig:
         """Load the settings of a run.

@@ -22,6 +22,8 @@ ALGORITHMS: dict[type[LearningConfig], Algorithm] = {
     APGConfig: "apg", DQNConfig: "dqn", SACConfig: "sac", TD3Config: "td3",
 }  # fmt: skip
 """Of the configurations that set up one algorithm only."""
+FAMILIES: dict[Algorithm, str] = {"mappo": "ppo", "matd3": "maddpg", "vdn": "qmix"}
+"""Of algorithms that are the second of a family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,15 @@ def default_config(algorithm: Algorithm) -> LearningConfig:
         qmix=QMIXConfig(),
     )
     return cast("LearningConfig", every.config_of(algorithm))
+
+
+def family_of(algorithm: Algorithm) -> str:
+    """Name the place in `LearningSettings` that an algorithm takes its settings from.
+
+    Args:
+        algorithm: Which.
+    """
+    return FAMILIES.get(algorithm, algorithm)
 
 
 def algorithm_of(config: LearningConfig) -> Algorithm:

@@ -31,4 +31,4 @@ def make_problem(config: TrainingConfig) -> Problem:
                 gain=config.algorithm == "apg",
             )
         case name:
-            return catalog_problem(OTHER_NAMES.get(name, name), config.algorithm)
+            return catalog_problem(OTHER_NAMES.get(name, name), config.algorithm, config.world)

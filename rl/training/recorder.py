@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -27,6 +27,10 @@ class CheckpointRecord:
     env_steps: int
     size_bytes: int
     """Of all its files."""
+    score: float | None = None
+    """Of the policy in it, if it was evaluated."""
+    kept: tuple[str, ...] = field(default=(), compare=False)
+    """Paths of all manifests of the run that are there once this one was written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from utils.persistence.run_log import (
     add_checkpoint,
     add_evaluation,
     add_metrics,
+    keep_checkpoints,
     set_run_stage,
 )
 
@@ -148,10 +149,14 @@ class RunRecorder:
             env_steps=record.env_steps,
             size_bytes=record.size_bytes,
             fence=self._fence,
+            score=record.score,
         )
         async with self._database.write() as connection:
             rows = await self._write_rows(connection)
             await add_checkpoint(connection, self.run.run_id, row, clock=self._clock)
+            if record.kept:
+                run_id, fence = self.run.run_id, self._fence
+                await keep_checkpoints(connection, run_id, record.kept, fence=fence)
         self._tell_rows(rows)
         self._events.publish(
             CheckpointWritten(

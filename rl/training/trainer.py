@@ -191,9 +191,7 @@ class Trainer:
         self._rollbacks += 1
         seed = derive_seed(self._config.seed, "rollback")
         self._learner.take_record(self._environment.reset(seed))
-        self._recorder.stage_changed(
-            self.env_steps, f"rolled back to step {self.env_steps:,}: {error}"
-        )
+        self._recorder.stage_changed(self.env_steps, f"diverged, back at step {self.env_steps:,}")
 
     def _update(self) -> None:
         total = self._config.total_env_steps

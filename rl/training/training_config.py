@@ -9,6 +9,7 @@ from typing import get_args
 from data.scenario import BankConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.training.learning_settings import LearningSettings
+from rl.training.world_settings import WorldSettings
 from utils.errors import ConfigError
 
 CUSTOM = "custom"
@@ -51,6 +52,8 @@ class TrainingConfig:
 
     environment: str = "resource_allocation"
     """A problem of `EPISODE_STEPS`."""
+    world: WorldSettings = field(default_factory=WorldSettings)
+    """Its sizes, where they can be chosen."""
     algorithm: Algorithm = "apg"
     """Who learns; the problem says how, unless `settings` does."""
     settings: LearningSettings = field(default_factory=LearningSettings)
@@ -112,7 +115,8 @@ class TrainingConfig:
     @property
     def total_env_steps(self) -> int:
         """Steps over all copies; the last update may pass it. 0 where only the problem knows."""
-        return self.total_episodes * EPISODE_STEPS[self.environment]
+        chosen = self.world.episode_steps(self.environment)
+        return self.total_episodes * (chosen or EPISODE_STEPS[self.environment])
 
     def bank_of(self, usual: BankConfig) -> BankConfig:
         """Return the sizes of the bank of training scenarios.

@@ -27,10 +27,10 @@ from rl.training.validation import Validation
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
-
-WANTED_ROUNDS = 250
-"""Short runs play fewer copies at once, so that there are about so many updates from episodes."""
-LEAST_COPIES = 4
+WANTED_ROUNDS = 80
+"""Short runs play fewer copies at once, so that every copy plays about so many episodes."""
+LEAST_COPIES = 16
+"""Fewer make gradients that noise decides."""
 
 
 def train_problem(

@@ -21,6 +21,7 @@ from rl.evaluation.evaluator import (
     record_play,
     score_play,
 )
+from rl.evaluation.players import rule_player
 
 
 def greedy(config):
@@ -53,7 +54,7 @@ def test_fairness_counts_only_services_that_were_asked(tiny_world):
 
 def test_trace_adds_up_to_the_environments_own_figures(preset):
     config, scenarios = preset
-    trace = record_play(config, scenarios, random_decider(config, 4))
+    trace = record_play(config, scenarios, rule_player(random_decider(config, 4)))
     value = (trace.served_work * scenarios.priority[:, None]).sum(-1)
     assert value == pytest.approx(trace.served_value, rel=1e-4)
     domain = AllocationDomain(config)
@@ -112,7 +113,7 @@ def test_a_policy_sees_the_encoded_view(preset):
         shapes.append(observation.shape)
         return np.full((len(observation), 8), 0.5, np.float32)
 
-    trace = record_play(config, scenarios, policy_decider(act, config))
+    trace = record_play(config, scenarios, rule_player(policy_decider(act, config)))
     assert set(shapes) == {(8, AllocationDomain(config).observation_size)}
     assert np.allclose(trace.allocation, scenarios.capacity[:, :, None] / 4, rtol=1e-5)
 
@@ -139,7 +140,7 @@ def test_a_policy_earns_what_it_earns_in_training(preset, action):
 
 def test_play_is_record_and_score(preset):
     config, scenarios = preset
-    trace = record_play(config, scenarios, greedy(config))
+    trace = record_play(config, scenarios, rule_player(greedy(config)))
     assert np.array_equal(
         score_play(config, scenarios, trace).kpi, play(config, scenarios, greedy(config)).kpi
     )

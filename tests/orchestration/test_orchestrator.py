@@ -54,10 +54,10 @@ async def test_the_same_key_is_the_same_job_until_it_ends(house):
     first = await orchestrator.submit_training(SMALL, dedupe_key="k")
     assert await orchestrator.submit_training(SMALL, dedupe_key="k") == first
     assert await orchestrator.find_unfinished("k") == first
-    await orchestrator.discard("k")
+    await orchestrator.cancel((await orchestrator.find_unfinished("k")).id)
     assert (await orchestrator.job(first.id)).state is JobState.CANCELLED
     assert (await orchestrator.submit_training(SMALL, dedupe_key="k")).id != first.id
-    await orchestrator.discard("another")
+    assert await orchestrator.find_unfinished("another") is None
 
 
 async def test_fates_are_asked_for(house):

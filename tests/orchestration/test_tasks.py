@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,8 +42,9 @@ from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import experiments, jobs, registry
 from utils.persistence.engine import open_database
+from utils.persistence.run_filter import list_runs
 from utils.persistence.run_log import RunState
-from utils.persistence.run_queries import get_run, list_runs
+from utils.persistence.run_queries import get_run, list_checkpoints
 
 pytestmark = pytest.mark.anyio
 CONFIG = TrainingConfig(total_episodes=4, num_envs=2, experiment_name="q", seed=7)
@@ -329,6 +331,28 @@ async def test_a_stale_attempt_writes_nothing(house):
         assert await count(house, table) == 0
     await finish(house, current)
     assert await count(house, registry.model_version) == 1
+
+
+async def test_rows_of_checkpoints_follow_the_files_and_lineage_is_kept(house):
+    await submit(house)
+    job = await claim(house)
+    for step in (72, 144, 216):
+        record = replace(CHECKPOINT, step=step, path=f"/runs/x/step-{step}.json")
+        await commit_checkpoint(house, job, record)
+    kept = {"env_steps": 216, "score": 2.5, "kept": ["runs/x/step-72.json", "/y/step-216.json"]}
+    lineage = {
+        "parents": [{"relation": "resume", "run_id": "r0", "checkpoint_sha256": "c" * 64}],
+        "data": [{"role": "held_out", "about": "20 days", "sha256": "d" * 64}],
+    }
+    for _ in range(2):
+        await tell(house, job, house.sink.event, "checkpoints_kept", kept)
+        await tell(house, job, house.sink.event, "lineage", lineage)
+    run = await run_of(house)
+    async with house.database.read() as connection:
+        found = await list_checkpoints(connection, run.summary.id)
+    assert [(one.step, one.score) for one in found] == [(216, 2.5), (72, None)]
+    assert [one.run_id for one in run.facts.parents] == ["r0"]
+    assert [one.role for one in run.facts.data] == ["held_out"]
 
 
 async def test_listeners_hear_every_report(house):

@@ -89,7 +89,7 @@ async def test_a_run_is_stored_with_all_that_its_numbers_depend_on(lab):
     assert details.summary.state is RunState.RUNNING
     assert details.summary.total_env_steps == CONFIG.total_env_steps
     assert {"python", "torch", "numpy"} <= set(details.versions)
-    assert [run.id for run in await lab.manager.runs()] == [run_id]
+    assert [run.id for run in await lab.manager.shelf.find()] == [run_id]
     assert isinstance(lab.heard[0], RunStarted)
 
 

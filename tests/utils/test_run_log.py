@@ -14,6 +14,7 @@ from utils.errors import ConfigError
 from utils.persistence import experiments, jobs, registry
 from utils.persistence.engine import open_database
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.run_filter import list_runs
 from utils.persistence.run_log import (
     NewCheckpoint,
     NewRun,
@@ -33,7 +34,6 @@ from utils.persistence.run_queries import (
     get_run,
     list_checkpoints,
     list_evaluations,
-    list_runs,
     read_curve,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,9 +66,58 @@ class DirectoryArtifactStore:
         """
         sha256 = hashlib.sha256(content).hexdigest()
         place = self._place(sha256)
-        if not place.exists() or _hash(place.read_bytes()) != sha256:
+        if not _is_there(place, sha256):
             write_atomically(place, content)
         return sha256
+
+    def holds(self, sha256: str) -> bool:
+        """Say whether bytes are stored under this hash; not verified.
+
+        Args:
+            sha256: As `put` returned it.
+        """
+        return self._place(sha256).is_file()
+
+    def touched_at(self, sha256: str) -> float:
+        """Return when somebody last put these bytes, in seconds since 1970.
+
+        Args:
+            sha256: As `put` returned it.
+
+        Raises:
+            ArtifactMissingError: Nothing is stored under this hash.
+        """
+        return self.path(sha256).stat().st_mtime
+
+    def list_hashes(self) -> list[str]:
+        """Return the hashes of all that is stored, sorted."""
+        files = self._root.glob("[0-9a-f][0-9a-f]/*")
+        return sorted(path.name for path in files if re.fullmatch(r"[0-9a-f]{64}", path.name))
+
+    def remove(self, sha256: str, *, touched_by: float) -> bool:
+        """Forget bytes, unless somebody put them again since; gone ones stay gone.
+
+        The file is set aside before its time is read, so that whoever puts the same bytes in this
+        moment either writes them anew or is seen here.
+
+        Args:
+            sha256: As `put` returned it.
+            touched_by: The latest `touched_at` that may be removed.
+
+        Returns:
+            Whether nothing is stored under this hash now.
+        """
+        place = self._place(sha256)
+        aside = place.with_name(f".{sha256}.removed")
+        try:
+            place.replace(aside)
+        except FileNotFoundError:
+            return True
+        if aside.stat().st_mtime > touched_by:
+            aside.replace(place)
+            return False
+        aside.unlink()
+        return True
 
     def get(self, sha256: str) -> bytes:
         """Load bytes and prove their hash.
@@ -106,6 +156,15 @@ class DirectoryArtifactStore:
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise ArtifactMissingError(f"{sha256!r} is not a sha256 in lower-case hexadecimal")
         return self._root / sha256[:2] / sha256
+
+
+def _is_there(place: Path, sha256: str) -> bool:
+    """Say whether a file is whole, and tell whoever collects garbage that it is wanted."""
+    try:
+        os.utime(place)
+        return _hash(place.read_bytes()) == sha256
+    except FileNotFoundError:
+        return False
 
 
 def _hash(content: bytes) -> str:

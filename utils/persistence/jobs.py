@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -126,6 +129,8 @@ checkpoint = Table(
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("state", String(10), nullable=False),
+    Column("score", Float),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("job_id", "step", "fence"),
     CheckConstraint("job_id IS NOT NULL OR run_id IS NOT NULL", name="has_owner"),

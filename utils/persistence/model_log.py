@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from utils.clock import Clock
 from utils.persistence.registry import artifact, model_version
+from utils.persistence.run_facts import RunArtifact, add_artifacts
 from utils.persistence.run_log import json_safe
 
 POLICY = "policy"
@@ -36,6 +37,8 @@ async def register_model(
 ) -> int:
     """Make an artifact the next version of an agent; a known one keeps its number.
 
+    One that was deleted is back: its bytes are in the store again.
+
     Args:
         connection: An open write transaction.
         agent: Name of the business agent.
@@ -55,6 +58,15 @@ async def register_model(
         "created_at": now,
     }
     await connection.execute(insert(artifact).values(row).on_conflict_do_nothing())
+    await _revive(connection, agent, content.sha256)
+    if content.run_id is not None:
+        mine = RunArtifact(
+            name=f"{agent}.policy",
+            kind=content.kind,
+            sha256=content.sha256,
+            size_bytes=content.size_bytes,
+        )
+        await add_artifacts(connection, content.run_id, [mine], clock=clock)
     table = model_version
     known = select(func.min(table.c.version)).where(
         table.c.agent == agent, table.c.artifact_sha256 == content.sha256
@@ -67,3 +79,12 @@ async def register_model(
         line = {**key, "run_id": content.run_id, "created_at": now}
         await connection.execute(insert(table).values(line))
     return int(version)
+
+
+async def _revive(connection: AsyncConnection, agent: str, sha256: str) -> None:
+    bytes_ = update(artifact).where(artifact.c.sha256 == sha256)
+    await connection.execute(bytes_.values(deleted_at=None))
+    versions = update(model_version).where(
+        model_version.c.agent == agent, model_version.c.artifact_sha256 == sha256
+    )
+    await connection.execute(versions.values(deleted_at=None))

@@ -25,6 +25,7 @@ artifact = Table(
     Column("run_id", ForeignKey("run.id"), index=True),
     Column("card", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("deleted_at", UtcDateTime),
 )
 
 model_version = Table(
@@ -35,6 +36,7 @@ model_version = Table(
     Column("artifact_sha256", ForeignKey("artifact.sha256"), nullable=False),
     Column("run_id", ForeignKey("run.id")),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("deleted_at", UtcDateTime),
 )
 
 model_alias = Table(

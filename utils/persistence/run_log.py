@@ -11,17 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from utils.clock import Clock, new_id
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
+from utils.persistence.run_facts import RunParent, add_parents
 
 VALIDATION = "validation"
+SCORE = "kpi"
+"""Which of a validation's scores says how good a policy is; higher is better."""
 MetricRow = tuple[int, Mapping[str, float]]
 """A step and the values measured there."""
 
@@ -56,6 +60,10 @@ class NewRun:
     job_id: str | None = None
     total_env_steps: int | None = None
     code_commit: str = ""
+    code_dirty: bool | None = None
+    """Whether the code differed from that commit; None if nobody knows."""
+    parents: tuple[RunParent, ...] = ()
+    """Where it begins."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages that its numbers depend on."""
 
@@ -69,6 +77,8 @@ class NewCheckpoint:
     env_steps: int
     size_bytes: int
     fence: int = 0
+    score: float | None = None
+    """Of the policy in it, if it was evaluated."""
 
 
 async def create_experiment(
@@ -113,17 +123,20 @@ async def create_run(connection: AsyncConnection, run: NewRun, *, clock: Clock) 
         "seed": run.seed,
         "config": config,
         "code_commit": run.code_commit,
+        "code_dirty": run.code_dirty,
         "versions": dict(run.versions),
         "state": run.state.value,
         "total_env_steps": run.total_env_steps,
         "created_at": clock.now(),
     }
-    added = await connection.execute(insert(tables.run).values(row).on_conflict_do_nothing())
+    new = insert(tables.run).values(row).on_conflict_do_nothing()
+    added = await connection.execute(new.execution_options(preserve_rowcount=True))
     if added.rowcount == 0:
         return False
-    params = [{"run_id": run.id, "key": key, "value": value} for key, value in _flat(config)]
+    params = [{"run_id": run.id, "key": key, "value": value} for key, value in flatten(config)]
     if params:
         await connection.execute(insert(tables.param).on_conflict_do_nothing(), params)
+    await add_parents(connection, run.id, run.parents)
     return True
 
 
@@ -217,6 +230,9 @@ async def add_evaluation(
         "created_at": clock.now(),
     }
     await connection.execute(insert(tables.evaluation).values(row).on_conflict_do_nothing())
+    score = row["scores"].get(SCORE)
+    if name == VALIDATION and score is not None:
+        await _raise_best_score(connection, run_id, float(score))
 
 
 async def add_checkpoint(
@@ -240,6 +256,7 @@ async def add_checkpoint(
         "path": record.path,
         "sha256": record.sha256,
         "size_bytes": record.size_bytes,
+        "score": record.score,
         "state": "ready",
         "created_at": clock.now(),
     }
@@ -262,6 +279,47 @@ async def adopt_checkpoints(connection: AsyncConnection, run_id: str, job_id: st
     )
 
 
+async def keep_checkpoints(
+    connection: AsyncConnection, run_id: str, kept: Sequence[str], *, fence: int
+) -> None:
+    """Mark the rows of checkpoints whose files an attempt has removed.
+
+    Told again it changes nothing, and what a crash left unmarked is marked by the next call.
+
+    Args:
+        connection: An open write transaction.
+        run_id: Which run.
+        kept: Paths of all manifests of the run that are still there; only their names count.
+        fence: Number of the attempt; it removes no files of later ones.
+    """
+    table = checkpoint
+    names = {PurePath(path).name for path in kept}
+    mine = (table.c.run_id == run_id) & (table.c.state == "ready") & (table.c.fence <= fence)
+    rows = await connection.execute(select(table.c.id, table.c.path).where(mine))
+    gone = [row.id for row in rows if PurePath(row.path).name not in names]
+    if gone:
+        await connection.execute(
+            update(table).where(table.c.id.in_(gone)).values(state="deleted", pinned=False)
+        )
+
+
+async def score_checkpoint(
+    connection: AsyncConnection, run_id: str, step: int, *, fence: int, score: float | None
+) -> None:
+    """Write how good the policy of a recorded checkpoint is.
+
+    Args:
+        connection: An open write transaction.
+        run_id: Which run.
+        step: Of the checkpoint.
+        fence: Of the attempt that wrote it.
+        score: Higher is better; None if it was not evaluated.
+    """
+    table = checkpoint
+    mine = (table.c.run_id == run_id) & (table.c.step == step) & (table.c.fence == fence)
+    await connection.execute(update(table).where(mine).values(score=score))
+
+
 def json_safe(value: Any) -> Any:
     """Return a value as JSON can hold it: what is not finite becomes null.
 
@@ -275,6 +333,28 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float):
         return _finite(value)
     return value
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Yield the settings of a configuration as text, inner ones by dotted names.
+
+    Args:
+        config: Plain JSON.
+        prefix: Before each name.
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+async def _raise_best_score(connection: AsyncConnection, run_id: str, score: float) -> None:
+    table = tables.run
+    is_better = table.c.best_score.is_(None) | (table.c.best_score < score)
+    await connection.execute(
+        update(table).where(table.c.id == run_id, is_better).values(best_score=score)
+    )
 
 
 def _finite(value: float) -> float | None:
@@ -296,13 +376,5 @@ def _keep_newest() -> Any:
     return line.on_conflict_do_update(
         index_elements=[table.c.run_id, table.c.key],
         set_={name: line.excluded[name] for name in ("step", "value", "at")},
-        where=table.c.step <= line.excluded.step,
+        where=table.c.step < line.excluded.step,  # a step told again keeps its first value
     )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)

@@ -6,7 +6,7 @@ Functions on an open transaction; nothing here writes.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,9 +18,9 @@ from utils.errors import ConfigError, QuartermasterError
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
 from utils.persistence.registry import artifact, model_version
+from utils.persistence.run_facts import RunFacts, load_facts
 from utils.persistence.run_log import RunState
 
-MAX_RUNS = 1000
 MAX_POINTS = 10_000
 MAX_ROWS = 1000
 
@@ -41,6 +41,8 @@ class RunSummary:
     stage: str | None
     env_steps: int
     total_env_steps: int | None
+    best_score: float | None
+    """The highest mean KPI on validation episodes."""
     error: str | None
     created_at: datetime
     ended_at: datetime | None
@@ -75,6 +77,9 @@ class StoredCheckpoint:
     fence: int
     size_bytes: int
     created_at: datetime
+    score: float | None = None
+    pinned: bool = False
+    run_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,40 +101,15 @@ class RunDetails:
     summary: RunSummary
     config: Mapping[str, Any]
     code_commit: str
+    code_dirty: bool | None
     versions: Mapping[str, str]
     latest: Mapping[str, MetricPoint]
     """By metric, the value of its newest step."""
     evaluations: tuple[Evaluation, ...]
     """Oldest first."""
     models: tuple[StoredModel, ...]
-
-
-async def list_runs(
-    connection: AsyncConnection,
-    *,
-    experiment: str | None = None,
-    states: Collection[RunState] = (),
-    limit: int = 100,
-) -> list[RunSummary]:
-    """List runs, newest first.
-
-    Args:
-        connection: An open transaction.
-        experiment: Only of this experiment.
-        states: Only in these; all if empty.
-        limit: At most so many; 1 to `MAX_RUNS`.
-
-    Raises:
-        ConfigError: The limit is out of range.
-    """
-    _check("limit", limit, MAX_RUNS)
-    query = _summaries().order_by(tables.run.c.id.desc()).limit(limit)
-    if experiment is not None:
-        query = query.where(tables.experiment.c.name == experiment)
-    if states:
-        query = query.where(tables.run.c.state.in_([state.value for state in states]))
-    rows = (await connection.execute(query)).mappings()
-    return [_to_summary(row) for row in rows]
+    facts: RunFacts
+    """Tags, artifacts, data and parents."""
 
 
 async def get_run(connection: AsyncConnection, run_id: str) -> RunDetails:
@@ -143,18 +123,20 @@ async def get_run(connection: AsyncConnection, run_id: str) -> RunDetails:
         RunNotFoundError: There is none.
     """
     table = tables.run
-    more = _summaries().add_columns(table.c.config, table.c.code_commit, table.c.versions)
+    names = ("config", "code_commit", "code_dirty", "versions")
+    more = summaries().add_columns(*(table.c[name] for name in names))
     row = (await connection.execute(more.where(table.c.id == run_id))).mappings().first()
     if row is None:
         raise RunNotFoundError(f"no run {run_id}: list the runs to see their ids")
     fields: dict[str, Any] = dict(row)
-    facts = {name: fields.pop(name) for name in ("config", "code_commit", "versions")}
+    more_fields = {name: fields.pop(name) for name in names}
     return RunDetails(
-        summary=_to_summary(fields),
+        summary=to_summary(fields),
         latest=await latest_metrics(connection, run_id),
         evaluations=await list_evaluations(connection, run_id),
         models=await _list_models(connection, run_id),
-        **facts,
+        facts=await load_facts(connection, run_id),
+        **more_fields,
     )
 
 
@@ -202,7 +184,7 @@ async def read_curve(
     Raises:
         ConfigError: The number of points is out of range.
     """
-    _check("max_points", max_points, MAX_POINTS)
+    check_limit("max_points", max_points, MAX_POINTS)
     table = tables.metric
     mine = (table.c.run_id == run_id) & (table.c.key == key)
     count = await connection.scalar(select(func.count()).where(mine)) or 0
@@ -249,7 +231,7 @@ async def list_checkpoints(
     Raises:
         ConfigError: The limit is out of range.
     """
-    _check("limit", limit, MAX_ROWS)
+    check_limit("limit", limit, MAX_ROWS)
     table = checkpoint
     columns = [table.c[name] for name in StoredCheckpoint.__dataclass_fields__]
     query = (
@@ -268,7 +250,7 @@ async def _list_models(connection: AsyncConnection, run_id: str) -> tuple[Stored
             *(artifact.c.size_bytes, artifact.c.card, artifact.c.created_at),
         )
         .join(artifact, artifact.c.sha256 == model_version.c.artifact_sha256)
-        .where(model_version.c.run_id == run_id)
+        .where(model_version.c.run_id == run_id, model_version.c.deleted_at.is_(None))
         .order_by(model_version.c.agent, model_version.c.version)
         .limit(MAX_ROWS)
     )
@@ -276,19 +258,37 @@ async def _list_models(connection: AsyncConnection, run_id: str) -> tuple[Stored
     return tuple(StoredModel(**row) for row in rows)
 
 
-def _summaries() -> Select[Any]:
+def summaries() -> Select[Any]:
+    """Return the query of every run that is not deleted, one `RunSummary` a row."""
     run = tables.run
     names = [name for name in RunSummary.__dataclass_fields__ if name != "experiment"]
     columns = [run.c[name] for name in names]
-    return select(tables.experiment.c.name.label("experiment"), *columns).join(
-        tables.experiment, tables.experiment.c.id == run.c.experiment_id
+    return (
+        select(tables.experiment.c.name.label("experiment"), *columns)
+        .join(tables.experiment, tables.experiment.c.id == run.c.experiment_id)
+        .where(run.c.deleted_at.is_(None))
     )
 
 
-def _to_summary(row: Mapping[Any, Any]) -> RunSummary:
+def to_summary(row: Mapping[Any, Any]) -> RunSummary:
+    """Return a row of `summaries` as a record.
+
+    Args:
+        row: By column.
+    """
     return RunSummary(**{**row, "state": RunState(row["state"])})
 
 
-def _check(name: str, value: int, most: int) -> None:
+def check_limit(name: str, value: int, most: int) -> None:
+    """Refuse to read without bounds.
+
+    Args:
+        name: Of the argument.
+        value: What was asked for.
+        most: The highest allowed.
+
+    Raises:
+        ConfigError: It is out of range.
+    """
     if not 1 <= value <= most:
         raise ConfigError(f"{name}={value}: choose 1 to {most}")

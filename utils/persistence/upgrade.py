@@ -39,12 +39,22 @@ def upgrade(path: Path, timeout_seconds: float) -> None:
             with engine.connect() as connection:
                 connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()
                 with connection.begin():
-                    _upgrade(connection, path)
+                    upgrade_connection(connection, str(path))
         finally:
             engine.dispose()
 
 
-def _upgrade(connection: Connection, path: Path) -> None:
+def upgrade_connection(connection: Connection, name: str, revision: str = "head") -> None:
+    """Run the missing migrations in a transaction that somebody has begun.
+
+    Args:
+        connection: To SQLite or PostgreSQL.
+        name: Of the database, for the message.
+        revision: How far.
+
+    Raises:
+        DatabaseError: The database was written by a newer program.
+    """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     script = ScriptDirectory.from_config(config)
@@ -55,11 +65,11 @@ def _upgrade(connection: Connection, path: Path) -> None:
     known = {revision.revision for revision in script.walk_revisions()}
     if current is not None and current not in known:
         raise DatabaseError(
-            f"{path} has revision {current}, which this program does not know: it was written by a "
+            f"{name} has revision {current}, which this program does not know: it was written by a "
             "newer version. Update the program, or name another database."
         )
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _begin(connection: Connection) -> None:
