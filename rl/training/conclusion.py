@@ -22,6 +22,7 @@ from rl.training.trainer import TrainOutcome
 from rl.training.training_config import TrainingConfig
 from utils.errors import ConfigError
 from utils.persistence.artifact_store import ArtifactStore
+from utils.persistence.run_facts import RunData, RunLineage
 
 RANDOM = "random"
 
@@ -54,6 +55,8 @@ class TrainingResult:
     tables: tuple[EvaluationTable, ...]
     """The held-out set first, then the stress sets."""
     curriculum: CurriculumReport | None
+    lineage: RunLineage
+    """Which data the numbers come from."""
     report: str
 
 
@@ -168,6 +171,7 @@ def conclude_run(
         card=card,
         tables=tables,
         curriculum=curriculum,
+        lineage=_lineage(problem),
         report=str(report),
     )
 
@@ -195,6 +199,7 @@ def leave_unfinished(
         card=None,
         tables=(),
         curriculum=None,
+        lineage=_lineage(problem),
         report="",
     )
 
@@ -206,3 +211,9 @@ def _exportable(agent: Agent) -> ExportableAgent:
             "sac or td3 if the policy is to be served"
         )
     return agent
+
+
+def _lineage(problem: Problem) -> RunLineage:
+    sets = (problem.validation, problem.held_out, *problem.stress)
+    known = [RunData(role=one.name, about=one.about, sha256=one.sha256) for one in sets]
+    return RunLineage(data=(RunData(role="training", about=problem.training_data), *known))

@@ -144,7 +144,12 @@ def _prepare(
         environment,
         agent,
         curve,
-        checkpoints=CheckpointFolder(places.folder / "checkpoints", fence=places.fence),
+        checkpoints=CheckpointFolder(
+            places.folder / "checkpoints",
+            fence=places.fence,
+            keep_last=config.keep_last,
+            keep_best=config.keep_best,
+        ),
         evaluate=validation,
         callbacks=_callbacks(config, problem, validation),
         curriculum=curriculum,
