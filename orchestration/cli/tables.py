@@ -161,14 +161,18 @@ def verdict(table: Mapping[str, Any]) -> str:
     if _has_expert(table):
         rival = f"the best tuned expert ({table['baseline']})"
     interval = _interval(difference, f"+{table['kpi_format']}")
+    more = ""
+    if agent["to_rival"] and table["rival"] != table["baseline"]:
+        to_rival = _interval(agent["to_rival"], f"+{table['kpi_format']}")
+        more = f" To {table['rival']}: {to_rival}."
     blocks = f"better on {agent['blocks_better']} of {table['num_blocks']} {table['block_name']}s"
     if difference["low"] > 0:
-        return f"The agent beats {rival}: {interval} per episode, {blocks}."
+        return f"The agent beats {rival}: {interval} per episode, {blocks}.{more}"
     if difference["high"] < 0:
-        return f"The agent does NOT beat {rival}: {interval}, {blocks}."
+        return f"The agent does NOT beat {rival}: {interval}, {blocks}.{more}"
     return (
         f"The agent does NOT clearly beat {rival}: {interval} per episode, an interval that holds "
-        f"zero; {blocks}."
+        f"zero; {blocks}.{more}"
     )
 
 

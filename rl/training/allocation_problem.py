@@ -101,6 +101,7 @@ def allocation_problem(
             )
             for name in EXPERTS
         },
+        rival="max_min",
         bound=partial(_bound, config),
         stress=()
         if world.held_out_bursts is None

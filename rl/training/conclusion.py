@@ -112,7 +112,7 @@ def judge(
         for name, players in agents.items()
     ]
     bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, contenders, bound=bound)
+    return evaluate(problem.contest, episodes, contenders, bound=bound, rival=problem.rival)
 
 
 def conclude_run(
@@ -164,7 +164,7 @@ def conclude_run(
         updates=outcome.updates,
         stopped=None,
         ended=outcome.ended,
-        episodes=outcome.env_steps // problem.contest.num_steps,
+        episodes=outcome.env_steps // problem.episode_steps,
         best_score=outcome.best_score,
         artifact_sha256=study.places.artifacts.put(content) if content else None,
         artifact_bytes=len(content),
@@ -192,7 +192,7 @@ def leave_unfinished(
         updates=outcome.updates if outcome else 0,
         stopped=stopped,
         ended="",
-        episodes=outcome.env_steps // problem.contest.num_steps if outcome else 0,
+        episodes=outcome.env_steps // problem.episode_steps if outcome else 0,
         best_score=outcome.best_score if outcome else None,
         artifact_sha256=None,
         artifact_bytes=0,

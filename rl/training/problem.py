@@ -97,6 +97,10 @@ class Problem:
     bank: BankConfig = field(default_factory=BankConfig)
     experts: Mapping[str, ExpertRule] = field(default_factory=dict)
     """By name; the best of them on the held-out set is what has to be beaten."""
+    rival: str | None = None
+    """The simple expert that must be beaten at the very least; another one may be better."""
+    learn_steps: int | None = None
+    """Of an episode in training, if it is not that of the contest."""
     bound: Callable[[ScenarioArrays], Numbers] | None = None
     """The best KPI that anyone could reach on each episode, knowing the future."""
     stress: tuple[ScenarioSet, ...] = ()
@@ -107,6 +111,11 @@ class Problem:
     of which is the problem itself."""
     illustrate: Callable[[Path, Mapping[str, Player]], tuple[Path, ...]] | None = None
     """Draws the same held-out episode, each player's way through it, as PNG files in a folder."""
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps of an episode in training."""
+        return self.learn_steps or self.contest.num_steps
 
     def settings_of(
         self, algorithm: Algorithm, config: LearningConfig | None = None

@@ -139,6 +139,7 @@ def supply_chain_problem(
         settings=SETTINGS,
         bank=BANK,
         experts=make_cover_experts(config, tuning),
+        rival="base_stock",
         bound=partial(chain_bound, config),
         stress=_stress_sets(config),
         stages=_make_stages,

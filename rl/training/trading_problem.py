@@ -141,6 +141,7 @@ def trading_problem(
             name: ExpertRule(tune=_nothing_to_tune, player=_player_of(rule, config))
             for name, rule in EXPERTS.items()
         },
+        rival="twap",
         bound=partial(_bound, config),
         stress=(*_stress_sets(laws), *found.unseen_share),
         stages=_make_stages,

@@ -191,7 +191,7 @@ def make_validation(
 def _trainer_config(
     config: TrainingConfig, problem: Problem, settings: LearnerSettings
 ) -> TrainerConfig:
-    steps = problem.contest.num_steps
+    steps = problem.episode_steps
     per_update = settings.env_steps_per_update(steps)
 
     def in_updates(episodes: int) -> int:
@@ -211,7 +211,7 @@ def _callbacks(
 ) -> list[TrainingCallback]:
     callbacks: list[TrainingCallback] = []
     if config.early_stopping_patience:
-        patience = config.early_stopping_patience * problem.contest.num_steps
+        patience = config.early_stopping_patience * problem.episode_steps
         callbacks.append(EarlyStopping(patience, lambda: validation.last_kpis))
     if config.max_hours is not None:
         callbacks.append(TimeBudget(config.max_hours, time.monotonic))
