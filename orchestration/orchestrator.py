@@ -276,6 +276,17 @@ class Orchestrator:
         await self._parts.registry.promote(agent, number, alias=alias, reason=reason)
         return next(record for record in versions if record.version == number)
 
+    async def can_ask(self, record: ArtifactRecord) -> bool:
+        """Say whether this program has a business agent for a version.
+
+        Args:
+            record: The version.
+
+        Raises:
+            ArtifactCorruptError: Its artifact is damaged.
+        """
+        return await self._parts.registry.can_ask(record)
+
     async def invoke(
         self,
         agent: str,
