@@ -12,13 +12,16 @@ import math
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from pathlib import Path
+from textwrap import wrap
 
 import anyio
 import torch
@@ -36,6 +39,7 @@ from rl.evaluation.players import random_player
 from rl.training.agents import make_agent
 from rl.training.catalog_problem import catalog_problem
 from rl.training.checkpointing import CheckpointFolder
+from rl.training.curricula import create_trading_curriculum
 from rl.training.learning_settings import LearningSettings
 from rl.training.recorder import NullRecorder
 from rl.training.trainer import Trainer, TrainerConfig
@@ -51,7 +55,7 @@ from utils.seeding import make_generator
 DRAWN, COPIES, STEPS, LEARNT_STEPS = 16, 16, 12, 1_024
 ALONE, TEAM, DIFFERENTIABLE = "newsvendor", "service_agents", "serial_inventory"
 """Worlds that algorithms are tried in."""
-NAME_WIDTH, INDENT = 16, 37
+NAME_WIDTH, INDENT = 15, 35
 SHOP = TrainingConfig(
     environment="newsvendor",
     algorithm="ppo",
@@ -65,9 +69,8 @@ TINY = TrainingConfig(num_agents=2, total_episodes=64, num_envs=32)
 AGENT = "resource_allocator"
 
 
-def test_generation(tmp_path: Path) -> None:
+def test_generation() -> None:
     """Every law of the catalogue draws the same bytes from a seed, and others from another."""
-    del tmp_path
     episodes, size, began = 0, 0, time.perf_counter()
     for name in PRESETS:
         source = make_world(name, num_envs=1, seed=0).bank.source
@@ -82,9 +85,8 @@ def test_generation(tmp_path: Path) -> None:
     print(f"{episodes:,} episodes, {size / 2**20:,.1f} MiB in {seconds:.1f} s")
 
 
-def test_environments(tmp_path: Path) -> None:
+def test_environments() -> None:
     """Every world of the catalogue is played at random; what comes out is finite."""
-    del tmp_path
     rates: dict[str, float] = {}
     for name in PRESETS:
         world, player = make_world(name, num_envs=COPIES, seed=0), random_player(0)
@@ -99,9 +101,8 @@ def test_environments(tmp_path: Path) -> None:
     print(f"{rates[slowest]:,.0f} steps/s ({slowest}) to {rates[fastest]:,.0f} ({fastest})")
 
 
-def test_the_dict_interface(tmp_path: Path) -> None:
+def test_the_dict_interface() -> None:
     """One episode from a reset to its end, an action per agent by name."""
-    del tmp_path
     environment = ResourceAllocationEnvironment(max_steps=12, seed=1)
     observations, _ = environment.reset()
     steps, truncated = 0, dict.fromkeys(observations, False)
@@ -115,9 +116,8 @@ def test_the_dict_interface(tmp_path: Path) -> None:
     print(f"{len(actions)} agents, {steps} steps")
 
 
-def test_algorithms(tmp_path: Path) -> None:
+def test_algorithms() -> None:
     """Every algorithm takes some updates: its policy changes, and stays finite."""
-    del tmp_path
     rates: dict[str, float] = {}
     for name, can in CAPABILITIES.items():
         world = TEAM if can.needs_team else DIFFERENTIABLE if can.needs_gradient else ALONE
@@ -133,21 +133,30 @@ def test_algorithms(tmp_path: Path) -> None:
         after = agent.policy_state()
         assert all(bool(torch.isfinite(values).all()) for values in after.values()), name
         assert any(not torch.equal(after[key], before[key]) for key in before), name
-    print(f"{len(rates)} learn: {', '.join(rates)}")
+    print(f"{len(rates)} change their policy: {', '.join(rates)}")
     slowest, fastest = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
     print(f"{rates[slowest]:,.0f} env steps/s ({slowest}) to {rates[fastest]:,.0f} ({fastest})")
 
 
 def test_curriculum(tmp_path: Path) -> None:
-    """A trader begins with easy orders and is promoted for what it can do, or stays and says so."""
-    pipeline = create_trading_pipeline(2, 320, output_dir=tmp_path)
-    results = anyio.run(pipeline.train)
+    """A trader begins with easy orders and moves up, each time with scores that allow it."""
+    results = anyio.run(create_trading_pipeline(2, 320, output_dir=tmp_path).train)
     progress = results["curriculum_progress"]
     assert progress is not None
-    stages = [entry["stage"] for entry in progress["timeline"]]
-    assert stages
-    print(f"{results['total_episodes']:,} episodes of selling orders")
-    print(f"stages: {', '.join(stages)}")
+    stages = {one.name: one for one in create_trading_curriculum()}
+    names, completion = list(stages), progress["completion"]
+    at = names[0]
+    assert progress["timeline"][0]["stage"] == at
+    assert completion["changes"], completion["summary"]
+    for change in completion["changes"]:
+        if change["reason"] == "promoted":
+            assert change["low"] >= stages[at].advancement_threshold, change
+            assert names.index(change["stage"]) == names.index(at) + 1, change
+        at = change["stage"]
+    assert at == completion["final_stage"]
+    moves = " > ".join(entry["stage"] for entry in progress["timeline"])
+    print(f"{results['total_episodes']:,} episodes of selling orders: {moves}")
+    print(completion["summary"])
 
 
 def test_pipeline(tmp_path: Path) -> None:
@@ -217,7 +226,7 @@ async def _train_and_ask(folder: Path) -> tuple[AllocationDecision, dict[str, fl
         return decision, example["capacity"], time.perf_counter() - began
 
 
-CHECKS: dict[str, Callable[[Path], None]] = {
+CHECKS: dict[str, Callable[..., None]] = {
     "generation": test_generation,
     "environments": test_environments,
     "dict interface": test_the_dict_interface,
@@ -234,14 +243,12 @@ def main() -> int:
     Returns:
         0 if all is well, 1 if something failed.
     """
-    print(
-        f"Quartermaster acceptance: Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{os.cpu_count()} cores\n"
-    )
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    print(f"Quartermaster acceptance, {versions}, {os.cpu_count()} cores\n")
     torch.set_num_threads(1)
     began, failures = time.perf_counter(), {}
     for number, (name, check) in enumerate(CHECKS.items(), 1):
-        print(f"{number}/{len(CHECKS)}  {name:<{NAME_WIDTH}}", end="", flush=True)
+        print(f"{number}/{len(CHECKS)} {name:<{NAME_WIDTH}}", end="", flush=True)
         failure = _run(check)
         if failure is not None:
             failures[name] = failure
@@ -254,20 +261,21 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _run(check: Callable[[Path], None]) -> str | None:
+def _run(check: Callable[..., None]) -> str | None:
     """Run a check, print how it went, and return the traceback if it failed."""
     said, began = io.StringIO(), time.perf_counter()
     trace, word = None, "ok"
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
-            check(Path(folder))
+            check(*[Path(folder)][: len(signature(check).parameters)])
     except Exception as error:  # noqa: BLE001  whatever it is, the other checks still run
         trace, word = traceback.format_exc(), "FAILED"
-        said.write(f"{type(error).__name__}: {error}".splitlines()[0])
-    first, *others = said.getvalue().splitlines() or [""]
-    print(f"{word:<6} {time.perf_counter() - began:5.1f} s  {first}")
-    for line in others:
-        print(f"{'':{INDENT}}{line}")
+        said.write(f"{type(error).__name__}: {error}")
+    width = max(40, shutil.get_terminal_size().columns - INDENT)
+    lines = [part for line in said.getvalue().splitlines() for part in wrap(line, width)]
+    print(f"{word:<6} {time.perf_counter() - began:5.1f} s  {(lines or [''])[0]}")
+    for line in lines[1:]:
+        print(f"{'':{INDENT}}{line}", flush=True)
     return trace
 
 

@@ -17,7 +17,7 @@ from rl.training.training_config import TrainingConfig
 from rl.training.training_pipeline import RLTrainingPipeline
 
 AGENT = "resource_allocator"
-CONFIG = TrainingConfig(num_agents=2, total_episodes=320, num_envs=16, eval_frequency=0)
+CONFIG = TrainingConfig(num_agents=2, total_episodes=64, num_envs=32, eval_frequency=0)
 
 
 async def main() -> None:
