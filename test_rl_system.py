@@ -59,12 +59,13 @@ NAME_WIDTH, INDENT = 15, 35
 SHOP = TrainingConfig(
     environment="newsvendor",
     algorithm="ppo",
-    settings=LearningSettings(ppo=PPOConfig(learning_rate=1e-2, initial_action_mean=0.5)),
+    settings=LearningSettings(ppo=PPOConfig(learning_rate=1e-2)),
     num_envs=64,
     total_episodes=20_480,
     eval_frequency=8_192,
     checkpoint_frequency=8_192,
 )
+"""It begins by ordering nothing, which is worse than chance: only learning helps."""
 TINY = TrainingConfig(num_agents=2, total_episodes=64, num_envs=32)
 AGENT = "resource_allocator"
 
