@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -44,7 +44,12 @@ from rl.training.learning_settings import LearningSettings
 from rl.training.recorder import NullRecorder
 from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.training_config import TrainingConfig
-from rl.training.training_events import CheckpointWritten, TrainingEvent, TrainingEvents
+from rl.training.training_events import (
+    CheckpointWritten,
+    Evaluated,
+    TrainingEvent,
+    TrainingEvents,
+)
 from rl.training.training_pipeline import (
     RLTrainingPipeline,
     TrainingResults,
@@ -59,13 +64,16 @@ NAME_WIDTH, INDENT = 15, 35
 SHOP = TrainingConfig(
     environment="newsvendor",
     algorithm="ppo",
-    settings=LearningSettings(ppo=PPOConfig(learning_rate=1e-2)),
+    settings=LearningSettings(
+        ppo=PPOConfig(
+            learning_rate=3e-3, scale_rewards=True, initial_log_std=-2.0, initial_action_mean=0.2
+        )
+    ),
     num_envs=64,
     total_episodes=20_480,
     eval_frequency=8_192,
     checkpoint_frequency=8_192,
 )
-"""It begins by ordering nothing, which is worse than chance: only learning helps."""
 TINY = TrainingConfig(num_agents=2, total_episodes=64, num_envs=32)
 AGENT = "resource_allocator"
 
@@ -162,7 +170,17 @@ def test_curriculum(tmp_path: Path) -> None:
 
 def test_pipeline(tmp_path: Path) -> None:
     """A run that was stopped and continued ends with the same bytes, and beats chance."""
-    straight = anyio.run(RLTrainingPipeline(SHOP, output_dir=tmp_path).train)
+    scores: list[Mapping[str, float]] = []
+    events = TrainingEvents()
+
+    def note(event: TrainingEvent) -> None:
+        if isinstance(event, Evaluated):
+            scores.append(event.scores)
+
+    events.subscribe(note)
+    straight = anyio.run(RLTrainingPipeline(SHOP, output_dir=tmp_path, events=events).train)
+    first, last = scores[0], scores[-1]
+    assert last["kpi_low"] > first["kpi_high"], f"nothing was learnt: {first}, {last}"
     resumed = anyio.run(_stop_and_continue, tmp_path)
     ours, theirs = (_learnt(tmp_path, one["run_id"]) for one in (straight, resumed))
     assert ours.keys() == theirs.keys()
@@ -173,6 +191,7 @@ def test_pipeline(tmp_path: Path) -> None:
     assert gain["low"] > 0, f"no better than chance: {gain}"
     assert (Path(straight["report"]) / "report.md").is_file()
     print("stopped and continued: the same bytes")
+    print(f"profit per episode {first['kpi']:.1f} before, {last['kpi']:.1f} after training")
     print(f"{gain['mean']:+.1f} per episode over chance [{gain['low']:+.1f}, {gain['high']:+.1f}]")
 
 

@@ -1,7 +1,6 @@
 """An algorithm of your own: the cross-entropy method, trained by our trainer in the water tank.
 
-Every copy plays an episode with weights of its own, and the best of them make the next mean. One
-sees it pass the rule `give_all`. Such an agent is saved and continued like any other.
+Every copy plays with its own weights, the best make the next mean. One sees it pass the rule.
 """
 
 from __future__ import annotations
@@ -23,26 +22,23 @@ from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.validation import Validation
 from utils.seeding import derive_seed
 
-COPIES, ELITES, ROUNDS = 128, 16, 20
+COPIES, ELITES, STEPS = 128, 16, 20 * 128 * DAYS
 
 
 class CrossEntropy(nn.Module):
     """An `OffPolicyAgent` and a `Policy`: a weight for each observed number, and a bias."""
 
-    config = SimpleNamespace(train_frequency=DAYS)
-
-    def __init__(self, seed: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._seed = seed
-        self.register_buffer("mean", torch.zeros(SHAPE.state_size + 1))
-        self.register_buffer("weights", torch.zeros(COPIES, SHAPE.state_size + 1))
-        self.register_buffer("returns", torch.zeros(COPIES))
-        self.register_buffer("round", torch.tensor(0))
+        self.config = SimpleNamespace(train_frequency=DAYS)
+        for name in ("mean", "weights", "returns", "round"):
+            self.register_buffer(name, None)
+        self.mean, self.round = torch.zeros(SHAPE.state_size + 1), torch.tensor(0)
         self._draw(torch.full_like(self.mean, 2.0))
 
     def _draw(self, deviation: Tensor) -> None:
-        chance = torch.Generator().manual_seed(derive_seed(self._seed, "round", int(self.round)))
-        self.weights = self.mean + deviation * torch.randn(self.weights.shape, generator=chance)
+        chance = torch.Generator().manual_seed(derive_seed(0, "round", int(self.round)))
+        self.weights = self.mean + deviation * torch.randn(COPIES, len(self.mean), generator=chance)
         self.returns, self.round = torch.zeros(COPIES), self.round + 1
 
     def act(self, seen: Tensor, _: Tensor | None, *, deterministic: bool = False) -> ActionSample:
@@ -73,11 +69,10 @@ class CrossEntropy(nn.Module):
 
 def main() -> None:
     """Train, and score before and after."""
-    world, agent = WaterTank(ScenarioBank(VILLAGE, BankConfig(), 0), COPIES, 0), CrossEntropy(0)
+    world, agent = WaterTank(ScenarioBank(VILLAGE, BankConfig(), 0), COPIES, 0), CrossEntropy()
     score = Validation(PROBLEM.contest, PROBLEM.validation, [give_all], bound=None)
     print(f"give_all {score.expert:6.2f}\nbefore   {score(agent)['kpi']:6.2f}")
-    config = TrainerConfig(total_env_steps=ROUNDS * COPIES * DAYS)
-    Trainer(config, world, agent, NullRecorder()).train()
+    Trainer(TrainerConfig(total_env_steps=STEPS), world, agent, NullRecorder()).train()
     print(f"after    {score(agent)['kpi']:6.2f}")
 
 
