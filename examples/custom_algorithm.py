@@ -1,7 +1,4 @@
-"""An algorithm of your own: the cross-entropy method, trained by our trainer in the water tank.
-
-Every copy plays with its own weights, the best make the next mean. One sees it pass the rule.
-"""
+"""An algorithm of your own, trained by our trainer: one sees it pass the rule of the water tank."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ COPIES, ELITES, STEPS = 128, 16, 20 * 128 * DAYS
 
 
 class CrossEntropy(nn.Module):
-    """An `OffPolicyAgent` and a `Policy`: a weight for each observed number, and a bias."""
+    """`OffPolicyAgent` and `Policy`: each copy has weights; the best make the next mean."""
 
     def __init__(self) -> None:
         super().__init__()
