@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from rl.algorithms.base_algorithm import Policy
 from rl.artifacts import PolicyCard
 from rl.deployment.exporters import ExportableAgent
-from rl.evaluation.comparison import Contender, EvaluationTable, evaluate
+from rl.evaluation.comparison import EvaluationTable, evaluate
 from rl.evaluation.contest import ScenarioSet
-from rl.evaluation.players import Player, random_player
+from rl.evaluation.entrants import Entrant
+from rl.evaluation.players import random_player, undisturbed
 from rl.evaluation.plots import LearningCurve
 from rl.evaluation.report import write_report
 from rl.training.agents import Agent
@@ -92,7 +95,7 @@ def judge(
     problem: Problem,
     episodes: ScenarioSet,
     experts: Mapping[str, Parameters],
-    agents: Mapping[str, Sequence[Player]],
+    agents: Mapping[str, Sequence[Policy]],
 ) -> EvaluationTable:
     """Let random, the tuned experts and agents play the same episodes.
 
@@ -100,19 +103,19 @@ def judge(
         problem: The world.
         episodes: What is played.
         experts: What each was tuned to.
-        agents: By name, one player per training seed.
+        agents: By name, one policy per training seed.
     """
-    contenders = [Contender(name=RANDOM, kind="random", players=(random_player(0),))]
-    contenders += [
-        Contender(name=name, kind="expert", players=(problem.experts[name].player(tuned),))
+    entrants = [Entrant(name=RANDOM, kind="random", players=(partial(random_player, 0),))]
+    entrants += [
+        Entrant(name=name, kind="expert", players=(partial(problem.experts[name].player, tuned),))
         for name, tuned in experts.items()
     ]
-    contenders += [
-        Contender(name=name, kind="agent", players=tuple(players))
-        for name, players in agents.items()
+    entrants += [
+        Entrant(name=name, kind="agent", policies=tuple(policies))
+        for name, policies in agents.items()
     ]
     bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, contenders, bound=bound)
+    return evaluate(problem.contest, episodes, entrants, bound=bound)
 
 
 def conclude_run(
@@ -133,18 +136,18 @@ def conclude_run(
         curriculum: What came of the stages.
     """
     config, problem, experts = study.config, study.problem, study.experts
-    player = problem.contest.policy_player(agent)
     sets = (problem.held_out, *problem.stress)
-    tables = tuple(judge(problem, one, experts, {config.algorithm: (player,)}) for one in sets)
+    tables = tuple(judge(problem, one, experts, {config.algorithm: (agent,)}) for one in sets)
     report = study.places.folder / "report"
     report.mkdir(parents=True, exist_ok=True)
     pictures: tuple[Path, ...] = ()
     if problem.illustrate is not None:
-        rivals = {"agent": player}
+        rivals = {"agent": problem.contest.policy_player(agent)}
         if tables[0].has_expert:
             best = tables[0].baseline
             rivals[best] = problem.experts[best].player(experts[best])
-        pictures = problem.illustrate(report, rivals)
+        with undisturbed(agent, problem.held_out.scenarios.num_episodes):
+            pictures = problem.illustrate(report, rivals)
     write_report(
         report,
         tables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rl.algorithms.losses import DivergenceError
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.training.callbacks import EarlyStopping, TimeBudget
 from rl.training.checkpointing import CheckpointFolder, load_checkpoint
+from rl.training.recorder import StopReason
 from rl.training.trainer import Trainer, TrainerConfig
 from tests.training.test_trainer import Notebook, hash_of
 from tests.training.worlds import PointWorld
@@ -78,7 +80,7 @@ def test_early_stopping_goes_on_where_it_was(tmp_path):
         tmp_path, curve=curve, callbacks=[stopping], recorder=Notebook(stop_after=3)
     ).train()
     assert first.stopped is not None
-    later = Curve(*means[4:])
+    later = Curve(*means[3:])  # the one of the update at which it stopped is made up for
     trainer = build(
         tmp_path, curve=later, callbacks=[EarlyStopping(3 * 32, lambda: later.last_kpis)]
     )
@@ -156,6 +158,26 @@ def test_training_that_left_the_finite_numbers_goes_back_once_and_on(tmp_path):
     manifest = load_checkpoint(outcome.checkpoint.path)
     assert manifest.fields["rollbacks"] == 1
     assert all(torch.isfinite(t).all() for t in manifest.tensors.values() if t.is_floating_point())
+
+
+def test_a_score_that_is_no_number_counts_as_divergence(tmp_path):
+    means = [0, 1, 2, float("nan"), 3, 4, 5, 6, 7, 8, 9, 10]
+    outcome = build(tmp_path, curve=Curve(*means)).train()
+    assert (outcome.rollbacks, outcome.env_steps) == (1, 320)
+    assert outcome.best_score == pytest.approx(10 + NOISE.mean())
+
+
+def test_after_a_rollback_a_checkpoint_has_no_score_of_the_way_that_was_left(tmp_path):
+    """Stopped where the way that was left had been scored, before it is scored again."""
+    notebook, scores = Notebook(), Curve(*range(12))
+    trainer = build(tmp_path, curve=scores, world=Poisoned(at=44), recorder=notebook)
+    trainer._config = replace(trainer._config, checkpoint_every_updates=4)
+    notebook.should_stop = lambda: (
+        StopReason.PAUSE if trainer._rollbacks and trainer.env_steps == 5 * 32 else None
+    )
+    outcome = trainer.train()
+    assert (outcome.env_steps, outcome.rollbacks) == (5 * 32, 1)
+    assert [one.score is None for one in notebook.checkpoints] == [False, True]
 
 
 def test_a_second_time_it_fails_loudly(tmp_path):
