@@ -42,6 +42,7 @@ def write_report(
     curve: LearningCurve | None = None,
     pictures: Sequence[Path] = (),
     data_sha256: Mapping[str, str] = MappingProxyType({}),
+    note: str = "",
 ) -> Report:
     """Write report.json, report.md and the plots there is data for.
 
@@ -53,6 +54,7 @@ def write_report(
         curve: Evaluations during training.
         pictures: Of episodes, drawn already, in the folder.
         data_sha256: Hash of every set that was played, by name.
+        note: What else a reader must know; a sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots = (*_write_plots(folder, tables[0], curve), *pictures)
@@ -68,7 +70,7 @@ def write_report(
     }
     report = Report(summary=folder / "report.md", data=folder / "report.json", plots=plots)
     write_atomically(report.data, (json.dumps(content, indent=2) + "\n").encode())
-    write_atomically(report.summary, _summary(title, tables, experts, plots).encode())
+    write_atomically(report.summary, _summary(title, tables, experts, plots, note=note).encode())
     return report
 
 
@@ -126,13 +128,19 @@ def _verdict(row: ScoreRow, table: EvaluationTable) -> str:
 
 
 def _summary(
-    title: str, tables: Sequence[EvaluationTable], experts: Experts, plots: Sequence[Path]
+    title: str,
+    tables: Sequence[EvaluationTable],
+    experts: Experts,
+    plots: Sequence[Path],
+    *,
+    note: str,
 ) -> str:
     table, *others = tables
     verdict = conclude(table)
     parts = [
         f"# {title}",
-        *([verdict] if verdict else []),
+        verdict,
+        note,
         format_table(table),
         _explanation(table),
     ]

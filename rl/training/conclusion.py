@@ -136,6 +136,7 @@ def conclude_run(
         curriculum: What came of the stages.
     """
     config, problem, experts = study.config, study.problem, study.experts
+    unexportable = why_not_exported(problem, agent)
     sets = (problem.held_out, *problem.stress)
     tables = tuple(judge(problem, one, experts, {config.algorithm: (agent,)}) for one in sets)
     report = study.places.folder / "report"
@@ -156,11 +157,12 @@ def conclude_run(
         curve=curve,
         pictures=pictures,
         data_sha256={one.name: one.sha256 for one in (problem.validation, *sets)},
+        note=f"No artifact was made: {unexportable}." if unexportable else "",
     )
     card, content = None, b""
-    if problem.exporter is not None:
+    if problem.exporter is not None and isinstance(agent, ExportableAgent) and not unexportable:
         card = make_card(config, problem, experts, tables[0], run_id=study.run_id, outcome=outcome)
-        content = problem.exporter.make(_exportable(agent), card).to_bytes()
+        content = problem.exporter.make(agent, card).to_bytes()
     return TrainingResult(
         agent=problem.agent,
         env_steps=outcome.env_steps,
@@ -207,13 +209,24 @@ def leave_unfinished(
     )
 
 
-def _exportable(agent: Agent) -> ExportableAgent:
+def why_not_exported(problem: Problem, agent: Agent) -> str:
+    """Say why a policy could not leave as an artifact; empty if it could, or nobody expects it to.
+
+    Args:
+        problem: What is learnt.
+        agent: Trained or not.
+    """
+    if problem.exporter is None:
+        return ""
     if not isinstance(agent, ExportableAgent):
-        raise ConfigError(
-            f"{type(agent).__name__} cannot leave as an artifact yet: train with apg, ppo, dqn, "
-            "sac or td3 if the policy is to be served"
+        return (
+            f"{type(agent).__name__} cannot be served yet; apg, ppo without memory, sac and td3 can"
         )
-    return agent
+    try:
+        agent.export_layers()
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _lineage(problem: Problem) -> RunLineage:

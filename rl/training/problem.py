@@ -102,9 +102,8 @@ class Problem:
     stress: tuple[ScenarioSet, ...] = ()
     """Harder or other worlds of the same shapes, fixed by seeds: crises, failures, shocks."""
     exporter: Exporter | None = None
-    stages: Callable[[Problem, Mapping[str, Parameters]], tuple[ProblemStage, ...]] | None = None
-    """From the problem and what its experts were tuned to to the stages of a curriculum, the last
-    of which is the problem itself."""
+    stages: MakeStages | None = None
+    """The last of which is the problem itself."""
     illustrate: Callable[[Path, Mapping[str, Player]], tuple[Path, ...]] | None = None
     """Draws the same held-out episode, each player's way through it, as PNG files in a folder."""
 
@@ -131,3 +130,7 @@ class Problem:
                 config=config or default_config(algorithm), num_envs=UNTRIED_COPIES
             )
         return known if config is None else replace(known, config=config)
+
+
+MakeStages = Callable[[Problem, Mapping[str, Parameters]], tuple[ProblemStage, ...]]
+"""From a problem and what its experts were tuned to to the stages of a curriculum."""
