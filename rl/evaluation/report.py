@@ -89,7 +89,8 @@ def format_table(table: EvaluationTable) -> str:
         "gap closed",
         *(column.title for column in table.columns),
     )
-    lines = [header, *(_cells(row, table) for row in table.rows)]
+    rows = [header, *(_cells(row, table) for row in table.rows)]
+    lines = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     padded = [
         [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
@@ -112,7 +113,9 @@ def _verdict(row: ScoreRow, table: EvaluationTable) -> str:
     if difference is None:
         return ""
     words = "does not clearly beat"
-    if difference.low > 0:
+    if table.num_blocks == 1:
+        words = f"cannot be judged on one {table.block_name} against"
+    elif difference.low > 0:
         words = "beats"
     elif difference.high < 0:
         words = "is worse than"
@@ -163,6 +166,10 @@ def _explanation(table: EvaluationTable) -> str:
         sentences.append(
             f"Over {table.num_blocks} {table.block_name}s such an interval is somewhat narrow, so "
             f"report.json also holds Student's t over {table.block_name}s (`difference_cautious`)."
+        )
+    if table.num_blocks == 1:
+        sentences.append(
+            f"One {table.block_name} tells nothing about others: its brackets have no width."
         )
     if any(row.kind == "bound" for row in table.rows):
         sentences.append(

@@ -232,7 +232,9 @@ def _callbacks(
     callbacks: list[TrainingCallback] = []
     if config.early_stopping_patience:
         patience = config.early_stopping_patience * problem.contest.num_steps
-        callbacks.append(EarlyStopping(patience, lambda: validation.last_kpis))
+        callbacks.append(
+            EarlyStopping(patience, lambda: validation.last_kpis, blocks=validation.blocks)
+        )
     if config.max_hours is not None:
         callbacks.append(TimeBudget(config.max_hours, time.monotonic))
     return callbacks

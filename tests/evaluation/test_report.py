@@ -153,3 +153,18 @@ def test_writing_twice_replaces(preset, tmp_path):
     again = write_report(tmp_path, [table], title="second", experts={})
     assert first == again
     assert "first" not in again.summary.read_text()
+
+
+def test_one_block_decides_nothing(preset):
+    table = table_of(preset, ("urgent_value",))
+    verdict = conclude(replace(table, num_blocks=1))
+    assert "ppo cannot be judged on one day against the best tuned expert" in verdict
+    assert "beats" not in verdict
+
+
+def test_a_name_cannot_break_the_table(preset):
+    table = table_of(preset, ("urgent_value",))
+    rows = tuple(replace(row, name="a|b\nc") if row.name == "ppo" else row for row in table.rows)
+    lines = format_table(replace(table, rows=rows)).splitlines()
+    assert len(lines) == len(table.rows) + 2
+    assert any(line.startswith(r"| a\|b c ") for line in lines)

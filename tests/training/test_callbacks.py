@@ -204,3 +204,18 @@ def test_callbacks_change_nothing_that_is_learnt(tmp_path):
     shared = [name for name in ours if name.startswith(("agent.", "environment.", "learner."))]
     assert shared
     assert all(torch.equal(ours[name], theirs[name]) for name in shared)
+
+
+def test_a_plateau_is_judged_by_blocks_not_by_their_copies():
+    """Sixteen copies of two episodes are two episodes: their difference proves nothing."""
+    differences = np.repeat([1.0, -0.5], 16)
+    kpis = [np.zeros(32), differences]
+
+    def judge(blocks):
+        rest = list(kpis)
+        stopping = EarlyStopping(1, lambda: rest.pop(0), blocks=blocks)
+        assert stopping.after_evaluation(0, {}) is None
+        return stopping.after_evaluation(32, {})
+
+    assert judge(None) is None
+    assert "plateau" in judge(np.repeat([0, 1], 16))
