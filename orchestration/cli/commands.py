@@ -279,7 +279,7 @@ def _change(
 
 def _tell_end(console: Console, job: Job) -> None:
     if job.state is JobState.SUCCEEDED and job.result is not None:
-        console.print(tables.scores_table(job.result["table"]))
+        console.print(tables.scores_table(job.result["table"], width=console.width))
         console.print(tables.verdict(job.result["table"]), soft_wrap=True)
         console.print(f"Report: {job.result['report']}", soft_wrap=True)
         agent = job.result["agent"]

@@ -30,11 +30,6 @@ from rl.training.validation import Validation
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
-WANTED_ROUNDS = 80
-"""Short runs play fewer copies at once, so that every copy plays about so many episodes."""
-LEAST_COPIES = 16
-"""Fewer make gradients that noise decides."""
-
 
 def train_problem(
     config: TrainingConfig,
@@ -100,8 +95,8 @@ def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSetting
     """
     chosen = config.settings.config_of(config.algorithm)
     settings = problem.settings_of(config.algorithm, chosen)
-    copies = min(settings.num_envs, max(LEAST_COPIES, config.total_episodes // WANTED_ROUNDS))
-    return replace(settings, num_envs=config.num_envs or copies)
+    copies = config.num_envs or settings.copies_for(config.total_episodes)
+    return replace(settings, num_envs=copies)
 
 
 @dataclass(frozen=True, kw_only=True)
