@@ -169,7 +169,7 @@ async def put_to_work(application: Application, agent: str, console: Console) ->
     orchestrator = application.orchestrator
     version = await orchestrator.promote(agent, "latest", reason="trained by the demo")
     console.print(f"\nPromoted: {agent} version {version.version} is champion.")
-    if not await orchestrator.can_ask(version):
+    if not await orchestrator.registry.can_ask(version):
         return False
     card = await orchestrator.card(agent)
     request = choose_request(card)

@@ -215,7 +215,7 @@ def killed_table(rows: list[dict[str, Any]]) -> str:
         rows: As in the JSON.
     """
     lines = [
-        "| problem | kills | same tensors | metric rows | same, none twice | same scores | same stage |",
+        "| problem | kills | same tensors | metric rows | all, once | same scores | same stage |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
