@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rl.algorithms.base_algorithm import Policy
 from rl.artifacts import PolicyCard
 from rl.deployment.exporters import ExportableAgent
 from rl.evaluation.comparison import EvaluationTable, evaluate
@@ -95,7 +94,7 @@ def judge(
     problem: Problem,
     episodes: ScenarioSet,
     experts: Mapping[str, Parameters],
-    agents: Mapping[str, Sequence[Policy]],
+    agents: Sequence[Entrant],
 ) -> EvaluationTable:
     """Let random, the tuned experts and agents play the same episodes.
 
@@ -103,19 +102,16 @@ def judge(
         problem: The world.
         episodes: What is played.
         experts: What each was tuned to.
-        agents: By name, one policy per training seed.
+        agents: Who is judged.
     """
     entrants = [Entrant(name=RANDOM, kind="random", players=(partial(random_player, 0),))]
     entrants += [
         Entrant(name=name, kind="expert", players=(partial(problem.experts[name].player, tuned),))
         for name, tuned in experts.items()
     ]
-    entrants += [
-        Entrant(name=name, kind="agent", policies=tuple(policies))
-        for name, policies in agents.items()
-    ]
+    entrants += agents
     bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, entrants, bound=bound)
+    return evaluate(problem.contest, episodes, entrants, bound=bound, rival=problem.rival)
 
 
 def conclude_run(
@@ -138,7 +134,8 @@ def conclude_run(
     config, problem, experts = study.config, study.problem, study.experts
     unexportable = why_not_exported(problem, agent)
     sets = (problem.held_out, *problem.stress)
-    tables = tuple(judge(problem, one, experts, {config.algorithm: (agent,)}) for one in sets)
+    learner = Entrant(name=config.algorithm, kind="agent", policies=(agent,))
+    tables = tuple(judge(problem, one, experts, [learner]) for one in sets)
     report = study.places.folder / "report"
     report.mkdir(parents=True, exist_ok=True)
     pictures: tuple[Path, ...] = ()
@@ -169,7 +166,7 @@ def conclude_run(
         updates=outcome.updates,
         stopped=None,
         ended=outcome.ended,
-        episodes=outcome.env_steps // problem.contest.num_steps,
+        episodes=outcome.env_steps // problem.episode_steps,
         best_score=outcome.best_score,
         artifact_sha256=study.places.artifacts.put(content) if content else None,
         artifact_bytes=len(content),
@@ -197,7 +194,7 @@ def leave_unfinished(
         updates=outcome.updates if outcome else 0,
         stopped=stopped,
         ended="",
-        episodes=outcome.env_steps // problem.contest.num_steps if outcome else 0,
+        episodes=outcome.env_steps // problem.episode_steps if outcome else 0,
         best_score=outcome.best_score if outcome else None,
         artifact_sha256=None,
         artifact_bytes=0,

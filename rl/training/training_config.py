@@ -32,7 +32,7 @@ EPISODE_STEPS = {
     "market_making": 200,
     "multi_echelon": 30,
     "newsvendor": 1,
-    "portfolio": 252,
+    "portfolio": 63,
     "serial_inventory": 30,
     "serial_inventory_lost_sales": 30,
     "serial_supply": 30,
