@@ -239,8 +239,8 @@ def equal_rows(ours: list[Any], theirs: list[Any]) -> bool:
     """
     if [row[:2] for row in ours] != [row[:2] for row in theirs]:
         return False
-    values = [np.array([row[2] for row in rows], float) for rows in (ours, theirs)]
-    return bool(np.array_equal(*values, equal_nan=True))
+    mine, other = (np.array([row[2] for row in rows], float) for rows in (ours, theirs))
+    return bool(np.array_equal(mine, other, equal_nan=True))
 
 
 def main() -> None:
