@@ -1,4 +1,4 @@
-"""Train an allocation agent, compare it with experts, promote it and ask it once.
+"""Train an allocation agent, compare it with experts, stress it, promote it and ask it once.
 
 Run again after an interruption, the demo finds its unfinished training and goes on from there.
 """
@@ -21,14 +21,13 @@ from orchestration.app import Application, Settings, open_application
 from orchestration.cli import tables, training
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.jobs import Job, JobState
+from rl.training.demos import DEMOS, demo_config
 from rl.training.training_config import TrainingConfig
 from utils.errors import QuartermasterError
 from utils.logs import configure_logs
 from utils.persistence.files import write_atomically
 
-DEMOS = ("trading", "supply_chain", "resource_allocation")
-AGENT = "resource_allocator"
-FAILED, NOT_YET, INTERRUPTED = 1, 2, 130
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 REQUEST_FILE = "request.json"
 
 
@@ -36,9 +35,6 @@ def main() -> int:
     """Run the demo and return its exit code."""
     arguments = read_arguments()
     console = Console()
-    if arguments.demo_type != "resource_allocation":
-        console.print(f"{arguments.demo_type}: not yet. There is --demo_type resource_allocation.")
-        return NOT_YET
     arguments.var.mkdir(parents=True, exist_ok=True)
     with (arguments.var / "demo.log").open("a", encoding="utf-8") as log:
         configure_logs(stream=log, json=False)  # lines would tear the display
@@ -46,32 +42,45 @@ def main() -> int:
             return anyio.run(run_demo, arguments, console)
         except QuartermasterError as error:
             console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-            return NOT_YET
+            return REFUSED
 
 
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    sizes = "; ".join(
+        f"{name}: {demo.num_agents} {demo.agents}, {demo.episodes:,} episodes"
+        for name, demo in DEMOS.items()
+    )
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog=f"Defaults: {sizes}."
+    )
     parser.add_argument("--demo_type", choices=DEMOS, default="resource_allocation")
-    parser.add_argument("--num_agents", type=int, default=4, help="services that share capacities")
+    parser.add_argument("--num_agents", type=int, help="services, stages or desks")
     parser.add_argument("--episodes", type=int, help="training length; default: enough to learn")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--curriculum",
+        action=argparse.BooleanOptionalAction,
+        help="begin with easier scenarios; default: where it does not cost the result",
+    )
     parser.add_argument("--fresh", action="store_true", help="drop unfinished training, start anew")
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of generated state")
     return parser.parse_args()
 
 
 async def run_demo(arguments: argparse.Namespace, console: Console) -> int:
-    """Train, compare, promote, invoke.
+    """Train, compare, stress, promote, invoke.
 
     Args:
         arguments: The command line.
         console: Where to tell about it.
     """
     config = make_config(arguments)
+    demo = DEMOS[config.environment]
+    stages = ", from easy to hard" if config.use_curriculum else ""
     console.print(
-        f"[bold]Shared services[/]: {config.num_agents} services share capacities that sometimes "
-        f"fail. Training {config.algorithm} for {config.total_episodes:,} episodes, seed "
+        f"[bold]{demo.about.format(config.num_agents)}[/]\n"
+        f"Training {config.algorithm} for {config.total_episodes:,} episodes{stages}, seed "
         f"{config.seed}.",
         soft_wrap=True,
         highlight=False,
@@ -89,11 +98,10 @@ async def run_demo(arguments: argparse.Namespace, console: Console) -> int:
             return INTERRUPTED
         if job.state is not JobState.SUCCEEDED or job.result is None:
             return tell_failure(console, job)
-        console.print("", tables.scores_table(job.result["table"]), sep="\n")
-        console.print(f"Played on {job.result['table']['data']}.", style="dim", soft_wrap=True)
-        console.print(tables.verdict(job.result["table"]), style="bold", soft_wrap=True)
-        await put_to_work(application, console)
-    tell_what_next(console, arguments.var, job.result["report"])
+        tell_result(console, job.result)
+        agent = job.result["agent"]
+        can_ask = await put_to_work(application, agent, console)
+    tell_what_next(console, arguments.var, job.result["report"], agent if can_ask else None)
     return 0
 
 
@@ -103,14 +111,17 @@ def make_config(arguments: argparse.Namespace) -> TrainingConfig:
     Args:
         arguments: The command line.
     """
-    chosen = {"num_agents": arguments.num_agents, "seed": arguments.seed}
-    if arguments.episodes is not None:
-        chosen["total_episodes"] = arguments.episodes
-    return TrainingConfig(**chosen)
+    return demo_config(
+        arguments.demo_type,
+        num_agents=arguments.num_agents,
+        episodes=arguments.episodes,
+        use_curriculum=arguments.curriculum,
+        seed=arguments.seed,
+    )
 
 
 def tell_about_traces(console: Console) -> None:
-    """Say what demand is used.
+    """Say what data is used.
 
     Args:
         console: Where to say it.
@@ -119,31 +130,55 @@ def tell_about_traces(console: Console) -> None:
     if folder is None:
         console.print(
             "No real traces here: trained and judged on synthetic scenarios, held-out ones for "
-            f"the comparison. To use real demand get the files: {SOURCES}",
+            f"the comparison. To use real data get the files: {SOURCES}",
             style="yellow",
             soft_wrap=True,
         )
     else:
-        console.print(f"Demand: real traces from {folder}, mixed with synthetic.", soft_wrap=True)
+        console.print(f"Data: real traces from {folder}, mixed with synthetic.", soft_wrap=True)
 
 
-async def put_to_work(application: Application, console: Console) -> None:
-    """Promote the newest version and ask it once.
+def tell_result(console: Console, result: dict[str, Any]) -> None:
+    """Show the held-out table, and a line for every stress set and every stage.
+
+    Args:
+        console: Where to show it.
+        result: Of the training job.
+    """
+    table = result["table"]
+    console.print("", tables.scores_table(table, width=console.width), sep="\n")
+    console.print(f"KPI: {table['kpi']}. Played on {table['data']}.", style="dim", soft_wrap=True)
+    console.print(tables.verdict(table), style="bold", soft_wrap=True)
+    if result["curriculum"] is not None:
+        path = " > ".join(dict.fromkeys(one["stage"] for one in result["curriculum"]["timeline"]))
+        console.print(f"\nStages: {path}", soft_wrap=True, highlight=False)
+    if result["stress_tables"]:
+        console.print("\nUnder stress, with the same policy:")
+    for other in result["stress_tables"]:
+        console.print(f"- {other['data']}: {tables.verdict(other)}", soft_wrap=True)
+
+
+async def put_to_work(application: Application, agent: str, console: Console) -> bool:
+    """Promote the newest version and, if it is an agent that can be asked, ask it once.
 
     Args:
         application: With the agent.
+        agent: Its name.
         console: Where to show the answer.
     """
     orchestrator = application.orchestrator
-    version = await orchestrator.promote(AGENT, "latest", reason="trained by the demo")
-    card = await orchestrator.card(AGENT)
+    version = await orchestrator.promote(agent, "latest", reason="trained by the demo")
+    console.print(f"\nPromoted: {agent} version {version.version} is champion.")
+    if not await orchestrator.registry.can_ask(version):
+        return False
+    card = await orchestrator.card(agent)
     request = choose_request(card)
     write_atomically(
         application.settings.var / REQUEST_FILE, json.dumps(request, indent=2).encode()
     )
-    decision = await orchestrator.invoke(AGENT, request)
-    console.print(f"\nPromoted: {AGENT} version {version.version} is champion. Asked once:")
-    console.print(tables.decision_table(decision))
+    console.print("Asked once:")
+    console.print(tables.decision_table(await orchestrator.invoke(agent, request)))
+    return True
 
 
 def choose_request(card: AgentCard) -> dict[str, Any]:
@@ -169,28 +204,32 @@ def tell_failure(console: Console, job: Job) -> int:
     return FAILED
 
 
-def tell_what_next(console: Console, var: Path, report: str) -> None:
+def tell_what_next(console: Console, var: Path, report: str, agent: str | None) -> None:
     """Say where things lie and what to type.
 
     Args:
         console: Where to say it.
         var: Folder of generated state.
         report: Folder of the report.
+        agent: Name of the agent, if it can be asked.
     """
     option = "" if var == Path("var") else f" --var {var}"
     request = var / REQUEST_FILE
     command = f"python -m orchestration{option}"
-    lines = (
+    lines = [
         "",
         f"Report, plots    {report}/report.md",
+        f"As one page      {command} report latest",
         f"All figures      {command} show latest",
-        f"Ask it again     {command} invoke {AGENT} {request}",
-        f"Serve it         {command} serve",
-        f"  and ask        curl -s localhost:8321/v1/agents/{AGENT}:invoke -d @{request}",
-        "  metrics        curl -s localhost:8321/metrics",
-        f"Log              {var / 'demo.log'}",
-    )
-    for line in lines:
+    ]
+    if agent is not None:
+        lines += [
+            f"Ask it again     {command} invoke {agent} {request}",
+            f"Serve it         {command} serve",
+            f"  and ask        curl -s localhost:8321/v1/agents/{agent}:invoke -d @{request}",
+            "  metrics        curl -s localhost:8321/metrics",
+        ]
+    for line in [*lines, f"Log              {var / 'demo.log'}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

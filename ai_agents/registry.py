@@ -75,6 +75,7 @@ class AgentRegistry:
         self._alias_seconds = alias_seconds
         self._aliases: dict[tuple[str, str], tuple[ArtifactRecord, float]] = {}
         self._agents: dict[tuple[str, int], ResourceAllocationAgent] = {}
+        self._domains: dict[tuple[str, int], str] = {}
         self._lock = anyio.Lock()
 
     async def register(self, content: bytes, *, run_id: str | None = None) -> ArtifactRecord:
@@ -86,10 +87,12 @@ class AgentRegistry:
 
         Raises:
             ArtifactCorruptError: It is not a whole artifact.
-            ConfigError: No agent can be made of it.
+            ConfigError: It is of a domain that this program can answer for, but no agent can be
+                made of it. One of another domain is kept, for programs that can.
         """
         artifact = PolicyArtifact.from_bytes(content)
-        self._make(artifact, artifact.card.agent, "new")
+        if artifact.domain in self._factories:
+            self._make(artifact, artifact.card.agent, "new")
         return await self._store.add_version(
             artifact.card.agent, content, card=to_json(artifact.card), run_id=run_id
         )
@@ -101,7 +104,8 @@ class AgentRegistry:
 
         Args:
             agent: Its name.
-            version: An existing version; it is set up first, so that a bad one changes nothing.
+            version: An existing version; it is read and, if this program can ask it, set up first,
+                so that a bad one changes nothing.
             alias: Which alias moves.
             reason: For the history.
 
@@ -109,7 +113,9 @@ class AgentRegistry:
             UnknownAgentError: There is no such agent.
             UnknownVersionError: It has no such version.
         """
-        await self._ready(await self._find_version(agent, version))
+        record = await self._find_version(agent, version)
+        if await self.can_ask(record):
+            await self._ready(record)
         await self._store.set_alias(agent, alias, version, reason=reason)
         self._aliases.pop((agent, alias), None)
 
@@ -134,14 +140,29 @@ class AgentRegistry:
         return await self._ready(await self._follow(name, alias))
 
     async def cards(self, *, alias: str = CHAMPION) -> list[AgentCard]:
-        """Return the cards of all agents that have an alias, by name.
+        """Return the cards of all agents that have an alias and can be asked, by name.
 
         Args:
             alias: Which of their versions.
         """
         names = await self._store.list_agents()
         named = [name for name in names if alias in await self._store.aliases(name)]
-        return [describe(await self.resolve(name, alias=alias)) for name in named]
+        found = [await self._follow(name, alias) for name in named]
+        return [describe(await self._ready(one)) for one in found if await self.can_ask(one)]
+
+    async def can_ask(self, record: ArtifactRecord) -> bool:
+        """Say whether this program has a business agent for a version's domain.
+
+        Args:
+            record: The version.
+
+        Raises:
+            ArtifactCorruptError: Its artifact is damaged.
+        """
+        key = (record.agent, record.version)
+        if key not in self._domains:
+            self._domains[key] = (await self._load(record)).domain
+        return self._domains[key] in self._factories
 
     async def aclose(self) -> None:
         """Close all agents."""
@@ -187,16 +208,19 @@ class AgentRegistry:
         return self._agents[key]
 
     async def _set_up(self, record: ArtifactRecord) -> ResourceAllocationAgent:
+        artifact = await self._load(record)
+        agent = self._make(artifact, record.agent, str(record.version))
+        await agent.setup()
+        return agent
+
+    async def _load(self, record: ArtifactRecord) -> PolicyArtifact:
         content = await self._store.load(record.sha256)
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise ArtifactCorruptError(
                 f"artifact {record.sha256} of {record.agent} {record.version} has other bytes "
                 "than were registered: restore it, or promote another version"
             )
-        artifact = PolicyArtifact.from_bytes(content)
-        agent = self._make(artifact, record.agent, str(record.version))
-        await agent.setup()
-        return agent
+        return PolicyArtifact.from_bytes(content)
 
     def _make(self, artifact: PolicyArtifact, name: str, version: str) -> ResourceAllocationAgent:
         if artifact.domain not in self._factories:

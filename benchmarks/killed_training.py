@@ -208,6 +208,27 @@ def compare(environment: str, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
+def killed_table(rows: list[dict[str, Any]]) -> str:
+    """Return the table of docs/training/README.md.
+
+    Args:
+        rows: As in the JSON.
+    """
+    lines = [
+        "| problem | kills | same tensors | metric rows | all, once | same scores | same stage |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        metrics = row["same_metrics"] and not row["metric_rows_twice"]
+        marks = [row["same_tensors"], metrics, row["same_evaluations"], row["same_fields"]]
+        tensors, whole, scored, fields = ("yes" if mark else "NO" for mark in marks)
+        lines.append(
+            f"| {row['environment']} | {row['kills']} | {tensors} | {row['metric_rows']:,} "
+            f"| {whole} | {scored} | {fields} |"
+        )
+    return "\n".join(lines)
+
+
 def equal_rows(ours: list[Any], theirs: list[Any]) -> bool:
     """Say whether two lists of metric rows are the same, NaN being equal to itself.
 
@@ -238,6 +259,7 @@ def main() -> None:
         rows.append(compare(environment, options.kills, options.seed))
         print(json.dumps(rows[-1]), flush=True)
     write_report(options.output, "python -m benchmarks.killed_training", {"pipelines": rows})
+    print(killed_table(rows))
     if not all(row["same_tensors"] and row["same_metrics"] for row in rows):
         sys.exit("a killed run differs from the undisturbed one")
 

@@ -264,7 +264,7 @@ def supply_table(results: Mapping[str, Any]) -> str:
         results: The JSON.
     """
     lines = [
-        "| world | learner | rule or optimum | bound | learner - rule | seeds | CPU s | bar met |",
+        "| world | learner | rule, optimum | bound | difference | seeds | CPU s | bar met |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, task in results["tasks"].items():

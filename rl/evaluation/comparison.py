@@ -63,6 +63,8 @@ class ScoreRow:
     """The same by Student's t, honest with few blocks and seeds; None for itself or one block."""
     blocks_better: int | None
     """Blocks in which the mean difference is positive; None for the baseline."""
+    to_rival: Estimate | None
+    """Of agents: paired difference to the table's rival, if it has one."""
     gap_closed: Estimate | None
     """Of agents: share of the way from the baseline to the bound."""
     figures: tuple[float | None, ...]
@@ -82,6 +84,8 @@ class EvaluationTable:
     baseline: str
     """The expert with the highest KPI on these very episodes: hindsight in the expert's favour.
     Random play in a world without experts."""
+    rival: str | None
+    """The simple rule that an agent must beat at the very least; None if nobody named one."""
     num_episodes: int
     num_blocks: int
     block_name: str
@@ -117,6 +121,7 @@ def evaluate(
     contenders: Sequence[Contender],
     *,
     bound: Numbers | None = None,
+    rival: str | None = None,
     bootstrap: BootstrapConfig = BootstrapConfig(),
 ) -> EvaluationTable:
     """Let everybody play the same episodes and compare with the best expert and the bound.
@@ -126,10 +131,12 @@ def evaluate(
         episodes: What is played.
         contenders: Who plays; at least one expert, or random play.
         bound: `[episode]`: what nobody can exceed, if it is known.
+        rival: The contender that agents must beat at the very least.
         bootstrap: How intervals are made.
 
     Raises:
-        ConfigError: There is neither expert nor random play, or two contenders share a name.
+        ConfigError: There is neither expert nor random play, two contenders share a name, or the
+            rival does not play.
     """
     names = [contender.name for contender in contenders] + [BOUND]
     kinds: dict[str, Kind] = {contender.name: contender.kind for contender in contenders}
@@ -139,6 +146,8 @@ def evaluate(
         raise ConfigError(
             f"at least one expert (or random play) and different names are needed, not {names}"
         )
+    if rival is not None and rival not in names:
+        raise ConfigError(f"the rival {rival} does not play; there are {', '.join(names)}")
     played = {
         contender.name: [contest.play(player, episodes) for player in contender.players]
         for contender in contenders
@@ -150,7 +159,13 @@ def evaluate(
     if limit is not None:
         kpis[BOUND], kinds[BOUND], played[BOUND] = limit, BOUND, []
         order.append(BOUND)
-    judge = _Judge(blocks=episodes.blocks, baseline=kpis[best], bound=limit, bootstrap=bootstrap)
+    judge = _Judge(
+        blocks=episodes.blocks,
+        baseline=kpis[best],
+        rival=None if rival is None else kpis[rival],
+        bound=limit,
+        bootstrap=bootstrap,
+    )
     figures = {name: _figures(contest.columns, scores) for name, scores in played.items()}
     return EvaluationTable(
         data=episodes.about,
@@ -158,6 +173,7 @@ def evaluate(
         kpi_format=contest.kpi_format,
         columns=contest.columns,
         baseline=best,
+        rival=rival,
         num_episodes=len(episodes.blocks),
         num_blocks=len(np.unique(episodes.blocks)),
         block_name=episodes.block_name,
@@ -178,6 +194,7 @@ class _Judge:
 
     blocks: NDArray[np.intp]
     baseline: Numbers
+    rival: Numbers | None
     bound: Numbers | None
     bootstrap: BootstrapConfig
 
@@ -190,6 +207,7 @@ class _Judge:
             difference=None,
             difference_cautious=None,
             blocks_better=None,
+            to_rival=None,
             gap_closed=None,
             figures=figures,
         )
@@ -212,6 +230,9 @@ class _Judge:
             if several
             else None,
             blocks_better=int((np.asarray(means) > 0).sum()),
+            to_rival=self._interval(kpi - self.rival.mean(0))
+            if kind == "agent" and self.rival is not None
+            else None,
             gap_closed=self._gap_closed(difference) if kind == "agent" else None,
             figures=figures,
         )

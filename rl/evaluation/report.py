@@ -119,10 +119,13 @@ def _verdict(row: ScoreRow, table: EvaluationTable) -> str:
     rival = "random play"
     if table.has_expert:
         rival = f"the best tuned expert ({table.baseline})"
-    return (
+    verdict = (
         f"{row.name} {words} {rival}: difference {_signed(difference, table)} per episode, better "
         f"on {row.blocks_better} of {table.num_blocks} {table.block_name}s{closed}."
     )
+    if row.to_rival is None or table.rival == table.baseline:
+        return verdict
+    return f"{verdict} To {table.rival}: {_signed(row.to_rival, table)}."
 
 
 def _summary(

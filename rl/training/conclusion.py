@@ -22,6 +22,7 @@ from rl.training.trainer import TrainOutcome
 from rl.training.training_config import TrainingConfig
 from utils.errors import ConfigError
 from utils.persistence.artifact_store import ArtifactStore
+from utils.persistence.run_facts import RunData, RunLineage
 
 RANDOM = "random"
 
@@ -54,6 +55,8 @@ class TrainingResult:
     tables: tuple[EvaluationTable, ...]
     """The held-out set first, then the stress sets."""
     curriculum: CurriculumReport | None
+    lineage: RunLineage
+    """Which data the numbers come from."""
     report: str
 
 
@@ -109,7 +112,7 @@ def judge(
         for name, players in agents.items()
     ]
     bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, contenders, bound=bound)
+    return evaluate(problem.contest, episodes, contenders, bound=bound, rival=problem.rival)
 
 
 def conclude_run(
@@ -161,13 +164,14 @@ def conclude_run(
         updates=outcome.updates,
         stopped=None,
         ended=outcome.ended,
-        episodes=outcome.env_steps // problem.contest.num_steps,
+        episodes=outcome.env_steps // problem.episode_steps,
         best_score=outcome.best_score,
         artifact_sha256=study.places.artifacts.put(content) if content else None,
         artifact_bytes=len(content),
         card=card,
         tables=tables,
         curriculum=curriculum,
+        lineage=_lineage(problem),
         report=str(report),
     )
 
@@ -188,13 +192,14 @@ def leave_unfinished(
         updates=outcome.updates if outcome else 0,
         stopped=stopped,
         ended="",
-        episodes=outcome.env_steps // problem.contest.num_steps if outcome else 0,
+        episodes=outcome.env_steps // problem.episode_steps if outcome else 0,
         best_score=outcome.best_score if outcome else None,
         artifact_sha256=None,
         artifact_bytes=0,
         card=None,
         tables=(),
         curriculum=None,
+        lineage=_lineage(problem),
         report="",
     )
 
@@ -206,3 +211,9 @@ def _exportable(agent: Agent) -> ExportableAgent:
             "sac or td3 if the policy is to be served"
         )
     return agent
+
+
+def _lineage(problem: Problem) -> RunLineage:
+    sets = (problem.validation, problem.held_out, *problem.stress)
+    known = [RunData(role=one.name, about=one.about, sha256=one.sha256) for one in sets]
+    return RunLineage(data=(RunData(role="training", about=problem.training_data), *known))

@@ -181,6 +181,7 @@ class ExperimentManager:
             if model is not None:
                 agent, content = model
                 await register_model(connection, agent, content, clock=self._clock)
+            await add_data(connection, run_id, result.lineage.data)
             await set_run_state(connection, run_id, state, clock=self._clock)
         self._say_ended(run_id, state)
         return state

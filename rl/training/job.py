@@ -96,6 +96,8 @@ class FrameRecorder:
             checkpoint.env_steps,
             checkpoint.size_bytes,
         )
+        kept = {"env_steps": checkpoint.env_steps, "score": checkpoint.score}
+        self._context.emit("checkpoints_kept", {**kept, "kept": list(checkpoint.kept)})
 
     def evaluated(self, evaluation: EvaluationRecord) -> None:
         """Send scores.
@@ -145,6 +147,7 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
         fence=context.fence,
     )
     result = train_problem(config, FrameRecorder(context), places, run_id=run_id)
+    context.emit("lineage", to_json(result.lineage))
     return {
         "agent": result.agent,
         "env_steps": result.env_steps,

@@ -144,6 +144,7 @@ def portfolio_problem(*, traces: str | None = None) -> Problem:
             name: ExpertRule(tune=_nothing_to_tune, player=_player_of(expert, task))
             for name, expert in EXPERTS.items()
         },
+        learn_steps=QUARTER,
         bound=partial(_bound, task),
     )
 

@@ -20,6 +20,8 @@ from rl.training.learning_settings import LearningConfig, algorithm_of, default_
 from rl.training.replay_learner import ENV_STEPS_PER_CALL
 from utils.errors import ConfigError
 
+WANTED_ROUNDS = 80
+"""Episodes that every copy should play in a short run."""
 UNTRIED_COPIES = 16
 """Played at once by an algorithm that has no settings in a problem."""
 Parameters = tuple[Figure, ...]
@@ -43,8 +45,20 @@ class LearnerSettings:
     config: LearningConfig
     num_envs: int
     """Copies played at once."""
+    fewest_envs: int | None = None
+    """Down to which short runs may play fewer copies, for more updates; None if never."""
     rollout_steps: int = 64
     """Steps per copy and update, for algorithms that learn from blocks."""
+
+    def copies_for(self, total_episodes: int) -> int:
+        """Return how many copies a run of some length plays at once.
+
+        Args:
+            total_episodes: Summed over copies.
+        """
+        if self.fewest_envs is None:
+            return self.num_envs
+        return min(self.num_envs, max(self.fewest_envs, total_episodes // WANTED_ROUNDS))
 
     def env_steps_per_update(self, episode_steps: int) -> int:
         """Return how many transitions one call of the learner takes, over all copies.
@@ -97,6 +111,10 @@ class Problem:
     bank: BankConfig = field(default_factory=BankConfig)
     experts: Mapping[str, ExpertRule] = field(default_factory=dict)
     """By name; the best of them on the held-out set is what has to be beaten."""
+    rival: str | None = None
+    """The simple expert that must be beaten at the very least; another one may be better."""
+    learn_steps: int | None = None
+    """Of an episode in training, if it is not that of the contest."""
     bound: Callable[[ScenarioArrays], Numbers] | None = None
     """The best KPI that anyone could reach on each episode, knowing the future."""
     stress: tuple[ScenarioSet, ...] = ()
@@ -107,6 +125,11 @@ class Problem:
     of which is the problem itself."""
     illustrate: Callable[[Path, Mapping[str, Player]], tuple[Path, ...]] | None = None
     """Draws the same held-out episode, each player's way through it, as PNG files in a folder."""
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps of an episode in training."""
+        return self.learn_steps or self.contest.num_steps
 
     def settings_of(
         self, algorithm: Algorithm, config: LearningConfig | None = None

@@ -60,9 +60,9 @@ LIMITS = (
     "Real prices are of twenty shares that survived from 1990 to 2022, at the close of each day.",
 )
 COLUMNS = (
-    Column(name="shortfall", title="shortfall, bp"),
-    Column(name="risk", title="risk charge, bp"),
-    Column(name="impact", title="impact, bp"),
+    Column(name="shortfall", title="shortfall, bp", format=",.0f"),
+    Column(name="risk", title="risk charge, bp", format=",.0f"),
+    Column(name="impact", title="impact, bp", format=",.0f"),
 )
 SETTINGS: Mapping[Algorithm, LearnerSettings] = {
     "apg": LearnerSettings(
@@ -131,6 +131,7 @@ def trading_problem(
             num_steps=config.num_steps,
             measure=_measure,
             kpi="minus cost and risk charge, basis points of the order",
+            kpi_format=",.0f",
             columns=COLUMNS,
         ),
         validation=found.validation,
@@ -141,6 +142,7 @@ def trading_problem(
             name: ExpertRule(tune=_nothing_to_tune, player=_player_of(rule, config))
             for name, rule in EXPERTS.items()
         },
+        rival="twap",
         bound=partial(_bound, config),
         stress=(*_stress_sets(laws), *found.unseen_share),
         stages=_make_stages,

@@ -32,7 +32,7 @@ EPISODE_STEPS = {
     "market_making": 200,
     "multi_echelon": 30,
     "newsvendor": 1,
-    "portfolio": 252,
+    "portfolio": 63,
     "serial_inventory": 30,
     "serial_inventory_lost_sales": 30,
     "serial_supply": 30,
@@ -69,6 +69,10 @@ class TrainingConfig:
     """Only the first so many validation scenarios; None for all."""
     checkpoint_frequency: int = 1_280
     """Episodes between checkpoints; 0 saves at the end, and when asked to stop, only."""
+    keep_last: int = 2
+    """Newest checkpoints that stay, at least 2."""
+    keep_best: int = 1
+    """Checkpoints of the best evaluations that stay beside them."""
     early_stopping_patience: int = 0
     """Episodes without a certainly better evaluation after which training ends; 0 never ends."""
     max_hours: float | None = None
@@ -100,7 +104,9 @@ class TrainingConfig:
         for name in ("num_agents", "total_episodes", "num_envs", "eval_episodes"):
             _check_least(name, getattr(self, name), 1)
         _check_least("synthetic_data_refresh_frequency", self.synthetic_data_refresh_frequency, 1)
-        for name in ("eval_frequency", "checkpoint_frequency", "early_stopping_patience", "seed"):
+        _check_least("keep_last", self.keep_last, 2)
+        counts = ("eval_frequency", "checkpoint_frequency", "early_stopping_patience", "seed")
+        for name in (*counts, "keep_best"):
             _check_least(name, getattr(self, name), 0)
         if not 0 < self.real_share < 1:
             raise ConfigError(f"real_share={self.real_share}: choose a share between 0 and 1")

@@ -30,11 +30,6 @@ from rl.training.validation import Validation
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
 
-WANTED_ROUNDS = 80
-"""Short runs play fewer copies at once, so that every copy plays about so many episodes."""
-LEAST_COPIES = 16
-"""Fewer make gradients that noise decides."""
-
 
 def train_problem(
     config: TrainingConfig,
@@ -100,8 +95,8 @@ def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSetting
     """
     chosen = config.settings.config_of(config.algorithm)
     settings = problem.settings_of(config.algorithm, chosen)
-    copies = min(settings.num_envs, max(LEAST_COPIES, config.total_episodes // WANTED_ROUNDS))
-    return replace(settings, num_envs=config.num_envs or copies)
+    copies = config.num_envs or settings.copies_for(config.total_episodes)
+    return replace(settings, num_envs=copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +139,12 @@ def _prepare(
         environment,
         agent,
         curve,
-        checkpoints=CheckpointFolder(places.folder / "checkpoints", fence=places.fence),
+        checkpoints=CheckpointFolder(
+            places.folder / "checkpoints",
+            fence=places.fence,
+            keep_last=config.keep_last,
+            keep_best=config.keep_best,
+        ),
         evaluate=validation,
         callbacks=_callbacks(config, problem, validation),
         curriculum=curriculum,
@@ -186,7 +186,7 @@ def make_validation(
 def _trainer_config(
     config: TrainingConfig, problem: Problem, settings: LearnerSettings
 ) -> TrainerConfig:
-    steps = problem.contest.num_steps
+    steps = problem.episode_steps
     per_update = settings.env_steps_per_update(steps)
 
     def in_updates(episodes: int) -> int:
@@ -206,7 +206,7 @@ def _callbacks(
 ) -> list[TrainingCallback]:
     callbacks: list[TrainingCallback] = []
     if config.early_stopping_patience:
-        patience = config.early_stopping_patience * problem.contest.num_steps
+        patience = config.early_stopping_patience * problem.episode_steps
         callbacks.append(EarlyStopping(patience, lambda: validation.last_kpis))
     if config.max_hours is not None:
         callbacks.append(TimeBudget(config.max_hours, time.monotonic))

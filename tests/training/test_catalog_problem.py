@@ -12,7 +12,7 @@ from rl.training.agents import make_agent
 from rl.training.catalog_problem import catalog_problem
 from rl.training.conclusion import Places
 from rl.training.learners import make_learner
-from rl.training.problems import OTHER_NAMES, make_problem
+from rl.training.problems import BUILDERS, OTHER_NAMES, make_problem
 from rl.training.recorder import NullRecorder
 from rl.training.training_config import CUSTOM, EPISODE_STEPS, TrainingConfig
 from rl.training.training_run import train_problem
@@ -26,9 +26,16 @@ SHORT = ("constrained_allocation", "traffic_shares", "execution", "newsvendor", 
 
 def test_every_world_has_a_name_and_the_right_length():
     assert {OTHER_NAMES.get(name, name) for name in WORLDS} == set(PRESETS)
-    for name in WORLDS:
+    for name in set(WORLDS) - set(BUILDERS):
         world = make_world(OTHER_NAMES.get(name, name), num_envs=1)
         assert world.shape.num_steps == EPISODE_STEPS[name], name
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_a_problem_of_its_own_has_the_length_it_is_known_by(name):
+    problem = make_problem(TrainingConfig(environment=name))
+    assert problem.episode_steps == EPISODE_STEPS[name]
+    assert problem.rival is None or problem.rival in problem.experts
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -64,9 +71,9 @@ def test_a_capable_algorithm_learns_in_it(name, algorithm):
     assert np.isfinite(problem.contest.play_policy(agent, problem.held_out.first(3)).kpi).all()
 
 
-def test_an_incapable_one_is_refused_with_the_reason():
+def test_an_incapable_one_is_refused_with_the_reason(tmp_path):
     config = TrainingConfig(environment="workforce", algorithm="apg", total_episodes=4)
-    nowhere = Places(folder=None, artifacts=None)
+    nowhere = Places(folder=tmp_path, artifacts=DirectoryArtifactStore(tmp_path))
     with pytest.raises(ConfigError, match="differentiable"):
         train_problem(config, NullRecorder(), nowhere, run_id="r")
 

@@ -13,6 +13,7 @@ from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
 from rl.training.training_config import TrainingConfig
 from utils.config import to_json
 from utils.errors import ConfigError
+from utils.persistence.run_facts import RunLineage
 
 
 class Context:
@@ -66,6 +67,8 @@ def train(monkeypatch):
             artifact_bytes=7,
             card=None,
             tables=(),
+            curriculum=None,
+            lineage=RunLineage(),
             report="/report",
         )
 
@@ -87,6 +90,7 @@ def test_what_the_trainer_says_becomes_frames():
         ("metrics", 72, {"loss": 0.5}),
         ("progress", 72, 288),
         ("checkpoint", Path("/c.json"), "c" * 64, 72, 3),
+        ("checkpoints_kept", {"env_steps": 72, "score": None, "kept": []}),
         ("evaluated", {"env_steps": 72, "scores": {"kpi": 2.0}}),
         ("stage_changed", {"env_steps": 72, "stage": "training"}),
     ]

@@ -229,7 +229,7 @@ def test_the_world_of_levels_conforms_and_has_gradients(problem):
     check_environment(lambda: problem.learn_in(bank, 4, 0), num_steps=104, seeds=(0,))
     world = problem.learn_in(bank, 4, 0)
     record = world.reset()
-    action = torch.full((4, 1, STAGES), 0.6, requires_grad=True)
+    action = torch.tensor([0.3, 0.6, 0.9]).repeat(4, 1, 1).requires_grad_()
     total = torch.zeros(())
     for _ in range(30):
         record = world.step(action)

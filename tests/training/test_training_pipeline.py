@@ -30,6 +30,7 @@ from rl.training.training_pipeline import (
 from utils.errors import ConfigError
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
+from utils.persistence.run_facts import RunData, RunLineage
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import RunNotFoundError
 
@@ -85,6 +86,8 @@ class FakeTraining:
             artifact_bytes=0,
             card=None,
             tables=(),
+            curriculum=None,
+            lineage=RunLineage(data=(RunData(role="held_out", about="made up", sha256="d" * 64),)),
             report="",
         )
 
