@@ -221,7 +221,10 @@ ABLATIONS: dict[str, Ablation] = {
         first=Arm(name="synthetic", config=SERVICES),
         second=Arm(name="real", config=replace(SERVICES, use_synthetic_data=False)),
         changed="config.use_synthetic_data",
-        note="Both are judged on the same real days, on which nobody was trained.",
+        note="Both are judged on the same real days, on which nobody was trained. Synthetic demand "
+        "draws its bursts from the profiles of a real trace, and the validation windows that "
+        "choose each run's best policy are real: synthetic here means without real windows in "
+        "training.",
         needs_traces=True,
     ),
 }
