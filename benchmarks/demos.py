@@ -186,7 +186,7 @@ def main() -> None:
         ]
         demos[name] = summarise(name, rows)
     print(demo_table(demos))
-    write_report(options.output, "python -m benchmarks.demos", {"demos": demos})
+    write_report(options.output, {"command": "python -m benchmarks.demos", "demos": demos})
     if any(found["difference"]["low"] <= 0 for found in demos.values()):
         sys.exit("a demo does not certainly beat its simple expert")
 

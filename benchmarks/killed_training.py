@@ -46,6 +46,7 @@ SECONDS_BETWEEN_KILLS = (0.0, 4.0)
 """From the first checkpoint of an attempt on, uniformly; the first comes after a set-up that takes
 longer than training."""
 POLL_SECONDS = 0.02
+COMMAND = "python -m benchmarks.killed_training"
 
 
 def config_of(environment: str) -> TrainingConfig:
@@ -238,8 +239,8 @@ def equal_rows(ours: list[Any], theirs: list[Any]) -> bool:
     """
     if [row[:2] for row in ours] != [row[:2] for row in theirs]:
         return False
-    values = [np.array([row[2] for row in rows], float) for rows in (ours, theirs)]
-    return bool(np.array_equal(*values, equal_nan=True))
+    mine, other = (np.array([row[2] for row in rows], float) for rows in (ours, theirs))
+    return bool(np.array_equal(mine, other, equal_nan=True))
 
 
 def main() -> None:
@@ -258,7 +259,7 @@ def main() -> None:
     for environment in options.environment:
         rows.append(compare(environment, options.kills, options.seed))
         print(json.dumps(rows[-1]), flush=True)
-    write_report(options.output, "python -m benchmarks.killed_training", {"pipelines": rows})
+    write_report(options.output, {"command": COMMAND, "pipelines": rows})
     print(killed_table(rows))
     if not all(row["same_tensors"] and row["same_metrics"] for row in rows):
         sys.exit("a killed run differs from the undisturbed one")

@@ -72,7 +72,8 @@ def train_problem(
         return leave_unfinished(problem, stopped)
     study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
     run = _prepare(study, recorder, settings, (environment, agent))
-    recorder.stage_changed(run.trainer.env_steps, "training")
+    stage = "training" if run.curriculum is None else run.curriculum.stage.stage.name
+    recorder.stage_changed(run.trainer.env_steps, stage)
     outcome = run.trainer.train()
     if outcome.stopped is not None:
         return leave_unfinished(problem, outcome.stopped, outcome)
