@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from orchestration.app import Application, Settings, open_application
 from orchestration.cli import tables, training
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.jobs import Job, JobState
+from rl.training.demos import DEMOS, demo_config
 from rl.training.training_config import TrainingConfig
 from utils.errors import QuartermasterError
 from utils.logs import configure_logs
@@ -29,46 +29,6 @@ from utils.persistence.files import write_atomically
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 REQUEST_FILE = "request.json"
-EVALUATIONS = 10
-"""Looks at the validation scenarios during training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demo:
-    """What one demo trains."""
-
-    about: str
-    """With the number of agents in the place of {}."""
-    agents: str
-    """What the agents are."""
-    num_agents: int
-    episodes: int
-    real_share: float = 0.8
-    use_curriculum: bool = True
-
-
-DEMOS = {
-    "trading": Demo(
-        about="{} desks sell an order each: who pays the least for impact and risk?",
-        agents="desks, each with an order",
-        num_agents=4,
-        episodes=2_000,
-    ),
-    "supply_chain": Demo(
-        about="A retail chain of {} stages: who orders best?",
-        agents="stages that order",
-        num_agents=6,
-        episodes=3_000,
-        real_share=0.5,
-    ),
-    "resource_allocation": Demo(
-        about="{} services share capacities that sometimes fail: who splits them best?",
-        agents="services that share capacities",
-        num_agents=4,
-        episodes=TrainingConfig().total_episodes,
-        use_curriculum=False,
-    ),
-}
 
 
 def main() -> int:
@@ -151,22 +111,12 @@ def make_config(arguments: argparse.Namespace) -> TrainingConfig:
     Args:
         arguments: The command line.
     """
-    demo = DEMOS[arguments.demo_type]
-    given = (arguments.num_agents, arguments.episodes, arguments.curriculum)
-    usual = (demo.num_agents, demo.episodes, demo.use_curriculum)
-    agents, episodes, curriculum = (
-        default if value is None else value for value, default in zip(given, usual, strict=True)
-    )
-    return TrainingConfig(
-        environment=arguments.demo_type,
-        num_agents=agents,
-        total_episodes=episodes,
-        eval_frequency=max(1, episodes // EVALUATIONS),
-        checkpoint_frequency=max(1, episodes // (3 * EVALUATIONS)),
-        use_curriculum=curriculum,
-        real_share=demo.real_share,
+    return demo_config(
+        arguments.demo_type,
+        num_agents=arguments.num_agents,
+        episodes=arguments.episodes,
+        use_curriculum=arguments.curriculum,
         seed=arguments.seed,
-        experiment_name=arguments.demo_type,
     )
 
 
@@ -196,7 +146,7 @@ def tell_result(console: Console, result: dict[str, Any]) -> None:
         result: Of the training job.
     """
     table = result["table"]
-    console.print("", tables.scores_table(table), sep="\n")
+    console.print("", tables.scores_table(table, width=console.width), sep="\n")
     console.print(f"KPI: {table['kpi']}. Played on {table['data']}.", style="dim", soft_wrap=True)
     console.print(tables.verdict(table), style="bold", soft_wrap=True)
     if result["curriculum"] is not None:
@@ -219,7 +169,7 @@ async def put_to_work(application: Application, agent: str, console: Console) ->
     orchestrator = application.orchestrator
     version = await orchestrator.promote(agent, "latest", reason="trained by the demo")
     console.print(f"\nPromoted: {agent} version {version.version} is champion.")
-    if not await orchestrator.can_ask(version):
+    if not await orchestrator.registry.can_ask(version):
         return False
     card = await orchestrator.card(agent)
     request = choose_request(card)

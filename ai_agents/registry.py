@@ -87,10 +87,12 @@ class AgentRegistry:
 
         Raises:
             ArtifactCorruptError: It is not a whole artifact.
-            ConfigError: No agent can be made of it.
+            ConfigError: It is of a domain that this program can answer for, but no agent can be
+                made of it. One of another domain is kept, for programs that can.
         """
         artifact = PolicyArtifact.from_bytes(content)
-        self._make(artifact, artifact.card.agent, "new")
+        if artifact.domain in self._factories:
+            self._make(artifact, artifact.card.agent, "new")
         return await self._store.add_version(
             artifact.card.agent, content, card=to_json(artifact.card), run_id=run_id
         )

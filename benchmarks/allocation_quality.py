@@ -13,7 +13,9 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,15 +23,20 @@ import torch
 from rl.artifacts import PolicyArtifact
 from rl.deployment.policy_runtime import PolicyRuntime
 from rl.evaluation.comparison import EvaluationTable
-from rl.evaluation.evaluator import Decider, policy_decider
+from rl.evaluation.entrants import Entrant
+from rl.evaluation.evaluator import policy_decider
+from rl.evaluation.players import Player, rule_player
 from rl.evaluation.report import conclude, format_table
-from rl.evaluation.tuning import TunedExpert
-from rl.training.allocation_training import ACTION_FORM, compare, train_allocation
-from rl.training.allocation_world import AllocationWorld, build_world
+from rl.training.allocation_problem import ACTION_FORM
+from rl.training.allocation_world import build_world
+from rl.training.conclusion import Places, judge
+from rl.training.expert_tuning import tune_experts_once
+from rl.training.problems import make_problem
 from rl.training.provenance import read_provenance
 from rl.training.recorder import EvaluationRecord, NullRecorder
 from rl.training.training_config import TrainingConfig
-from utils.config import from_json, to_json
+from rl.training.training_run import train_problem
+from utils.config import to_json
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,18 +69,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     base = TrainingConfig(total_episodes=options.episodes, algorithm=options.algorithm)
-    world = build_world(base)
-    deciders, seconds = [], []
+    problem = make_problem(base)
+    players, seconds = [], []
     for seed in range(options.seeds):
         print(f"seed {seed}", flush=True)
         started = time.process_time()
         folder = options.var / f"{options.algorithm}-{options.episodes}-seed-{seed}"
-        deciders.append(_train(replace(base, seed=seed), folder, world))
+        players.append(_train(replace(base, seed=seed), folder))
         seconds.append(time.process_time() - started)
-    experts = _read_experts(folder)
-    sets = [one for one in (world.held_out, world.held_out_bursts) if one is not None]
-    agents = {options.algorithm: tuple(deciders)}
-    tables = [compare(world, one, experts, agents) for one in sets]
+    experts = tune_experts_once(problem, folder / "experts.json", NullRecorder())
+    agents = [Entrant(name=options.algorithm, kind="agent", players=tuple(players))]
+    sets = (problem.held_out, *problem.stress)
+    tables = [judge(problem, one, experts, agents) for one in sets]
     text = "\n\n".join(
         f"{table.data[0].upper()}{table.data[1:]}:\n\n{format_table(table)}\n\n{conclude(table)}"
         for table in tables
@@ -105,6 +112,7 @@ def short_table(table: EvaluationTable) -> str:
         "| who | KPI per window | to best expert | gap closed | work lost |",
         "|---|---|---|---|---|",
     ]
+    lost_share = [column.name for column in table.columns].index("lost_share")
     for row in table.rows:
         to_best = "best expert" if row.difference is None else f"{row.difference.mean:+,.0f} "
         if row.difference is not None:
@@ -113,25 +121,23 @@ def short_table(table: EvaluationTable) -> str:
         if row.gap_closed is not None:
             gap = row.gap_closed
             closed = f"{gap.mean:.0%} [{gap.low:.0%}, {gap.high:.0%}]"
-        lost = "" if row.outcome is None else f"{row.outcome.lost_share:.1%}"
+        share = row.figures[lost_share]
+        lost = "" if share is None else f"{share:.1%}"
         lines.append(f"| {row.name} | {row.kpi.mean:,.0f} | {to_best} | {closed} | {lost} |")
     return "\n".join(lines)
 
 
-def _train(config: TrainingConfig, folder: Path, world: AllocationWorld) -> Decider:
+def _train(config: TrainingConfig, folder: Path) -> Callable[[], Player]:
+    """Train, and let the exported policy (NumPy) play."""
     artifacts = DirectoryArtifactStore(folder / "artifacts")
-    result = train_allocation(
-        config, PrintingRecorder(), folder=folder, artifacts=artifacts, run_id=folder.name
-    )
+    places = Places(folder=folder, artifacts=artifacts)
+    result = train_problem(config, PrintingRecorder(), places, run_id=folder.name)
     if result.artifact_sha256 is None:
         raise SystemExit("training was stopped")
     runtime = PolicyRuntime(PolicyArtifact.from_bytes(artifacts.get(result.artifact_sha256)))
-    return policy_decider(runtime.act, world.preset.allocation, action=ACTION_FORM)
-
-
-def _read_experts(folder: Path) -> dict[str, TunedExpert]:
-    found = json.loads((folder / "experts.json").read_text())
-    return {item["name"]: from_json(TunedExpert, item) for item in found}
+    world = build_world(config.num_agents, traces=config.traces)
+    decide = policy_decider(runtime.act, world.preset.allocation, action=ACTION_FORM)
+    return partial(rule_player, decide)
 
 
 if __name__ == "__main__":

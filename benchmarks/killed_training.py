@@ -46,6 +46,7 @@ SECONDS_BETWEEN_KILLS = (0.0, 4.0)
 """From the first checkpoint of an attempt on, uniformly; the first comes after a set-up that takes
 longer than training."""
 POLL_SECONDS = 0.02
+COMMAND = "python -m benchmarks.killed_training"
 
 
 def config_of(environment: str) -> TrainingConfig:
@@ -208,6 +209,27 @@ def compare(environment: str, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
+def killed_table(rows: list[dict[str, Any]]) -> str:
+    """Return the table of docs/training/README.md.
+
+    Args:
+        rows: As in the JSON.
+    """
+    lines = [
+        "| problem | kills | same tensors | metric rows | all, once | same scores | same stage |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        metrics = row["same_metrics"] and not row["metric_rows_twice"]
+        marks = [row["same_tensors"], metrics, row["same_evaluations"], row["same_fields"]]
+        tensors, whole, scored, fields = ("yes" if mark else "NO" for mark in marks)
+        lines.append(
+            f"| {row['environment']} | {row['kills']} | {tensors} | {row['metric_rows']:,} "
+            f"| {whole} | {scored} | {fields} |"
+        )
+    return "\n".join(lines)
+
+
 def equal_rows(ours: list[Any], theirs: list[Any]) -> bool:
     """Say whether two lists of metric rows are the same, NaN being equal to itself.
 
@@ -217,8 +239,8 @@ def equal_rows(ours: list[Any], theirs: list[Any]) -> bool:
     """
     if [row[:2] for row in ours] != [row[:2] for row in theirs]:
         return False
-    values = [np.array([row[2] for row in rows], float) for rows in (ours, theirs)]
-    return bool(np.array_equal(*values, equal_nan=True))
+    mine, other = (np.array([row[2] for row in rows], float) for rows in (ours, theirs))
+    return bool(np.array_equal(mine, other, equal_nan=True))
 
 
 def main() -> None:
@@ -237,7 +259,8 @@ def main() -> None:
     for environment in options.environment:
         rows.append(compare(environment, options.kills, options.seed))
         print(json.dumps(rows[-1]), flush=True)
-    write_report(options.output, "python -m benchmarks.killed_training", {"pipelines": rows})
+    write_report(options.output, {"command": COMMAND, "pipelines": rows})
+    print(killed_table(rows))
     if not all(row["same_tensors"] and row["same_metrics"] for row in rows):
         sys.exit("a killed run differs from the undisturbed one")
 

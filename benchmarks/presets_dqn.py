@@ -24,7 +24,7 @@ policy swings between updates, so the best of some evaluations is kept, on episo
 """
 
 LUNAR_LANDER_COPIES = 8
-LUNAR_LANDER_ENV_STEPS = 160_000
+LUNAR_LANDER_ENV_STEPS = 500_000
 LUNAR_LANDER = DQNConfig(
     hidden_dims=(128, 128),
     learning_rate=5e-4,
@@ -41,5 +41,5 @@ LUNAR_LANDER = DQNConfig(
 )
 """LunarLander-v3 in `LUNAR_LANDER_ENV_STEPS` transitions of `LUNAR_LANDER_COPIES` copies.
 
-A proposal: it has not been run to its end.
+After 160,000 transitions the five seeds had means between -9 and 229.
 """

@@ -64,7 +64,7 @@ TASKS: dict[str, Task] = {
     "pendulum-ppo": _scored("Pendulum-v1", 100_000, -200.0),
     "acrobot-ppo": _scored("Acrobot-v1", 500_000, -85.0),
     "mountaincar-sac": _scored("MountainCarContinuous-v0", 50_000, 93.0),
-    "lunarlander-dqn": _scored("LunarLander-v3", 160_000, 200.0),
+    "lunarlander-dqn": _scored("LunarLander-v3", 500_000, 200.0),
     "lunarlander-ppo": _scored("LunarLander-v3", 1_000_000, 240.0),
     "pendulum-td3": _scored("Pendulum-v1", 20_000, -165.0),
     "pendulum-sac": _scored("Pendulum-v1", 20_000, -165.0),

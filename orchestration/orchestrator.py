@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
-from ai_agents.base_agent import InvocationContext, RequestError
+from ai_agents.allocation_schema import AllocationDecision
+from ai_agents.base_agent import InvocationContext
 from ai_agents.cards import AgentCard, describe
 from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
+from orchestration.decision_desk import DecisionDesk, Request
 from orchestration.jobs import Desired, Job
 from orchestration.tasks import TRAIN, find_start_point, make_train_spec
 from utils.clock import new_id
@@ -21,7 +22,6 @@ from utils.persistence import run_filter, run_queries
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
     from ai_agents.registry_store import RegistryStore
-    from ai_agents.resource_allocation_agent import ResourceAllocationAgent
     from orchestration.job_store.store import SqlJobStore
     from rl.monitoring.serving_metrics import ServingMetrics
     from rl.training.training_config import TrainingConfig
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from utils.persistence.run_queries import MetricPoint, RunDetails, RunSummary
 
 WAIT_SECONDS = 0.2
-Request = AllocationRequest | Mapping[str, Any] | bytes | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +68,8 @@ class Orchestrator:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._store = parts.store
-        self._desk = _Desk(parts.registry, parts.serving_metrics, parts.clock)
+        self._store, self.registry = parts.store, parts.registry
+        self._desk = DecisionDesk(parts.registry, parts.serving_metrics, parts.clock)
 
     async def submit_training(
         self,
@@ -276,17 +275,6 @@ class Orchestrator:
         await self._parts.registry.promote(agent, number, alias=alias, reason=reason)
         return next(record for record in versions if record.version == number)
 
-    async def can_ask(self, record: ArtifactRecord) -> bool:
-        """Say whether this program has a business agent for a version.
-
-        Args:
-            record: The version.
-
-        Raises:
-            ArtifactCorruptError: Its artifact is damaged.
-        """
-        return await self._parts.registry.can_ask(record)
-
     async def invoke(
         self,
         agent: str,
@@ -323,69 +311,3 @@ class Orchestrator:
         job = await self._store.request(job_id, desired)
         self._parts.wake()
         return job
-
-
-class _Desk:
-    """Asks agents and counts what becomes of the requests."""
-
-    def __init__(self, registry: AgentRegistry, metrics: ServingMetrics, clock: Clock) -> None:
-        self._registry = registry
-        self._metrics = metrics
-        self._clock = clock
-        self._served: dict[tuple[str, str], str] = {}
-
-    async def ask(
-        self,
-        name: str,
-        request: Request,
-        context: InvocationContext,
-        *,
-        alias: str,
-        version: int | None,
-    ) -> AllocationDecision:
-        agent = await self._registry.resolve(name, alias=alias, version=version)
-        if version is None:
-            self._note_served(agent, alias)
-        decision = await self._answer(agent, request, context)
-        self._count(decision)
-        return decision
-
-    async def _answer(
-        self, agent: ResourceAllocationAgent, request: Request, context: InvocationContext
-    ) -> AllocationDecision:
-        started = self._clock.monotonic()
-        try:
-            typed = request if isinstance(request, AllocationRequest) else agent.parse(request)
-            return await agent.invoke(typed, context)
-        except Exception as error:
-            self._metrics.answered(
-                agent.name,
-                agent.version,
-                outcome="refused" if isinstance(error, RequestError) else "error",
-                seconds=self._clock.monotonic() - started,
-            )
-            raise
-
-    def _count(self, decision: AllocationDecision) -> None:
-        metrics = self._metrics
-        metrics.answered(
-            decision.agent,
-            decision.version,
-            outcome="fallback" if decision.fallback_used else "decision",
-            seconds=decision.duration_seconds,
-        )
-        if decision.fallback_reason is not None:
-            metrics.fell_back(decision.agent, reason=decision.fallback_reason.value)
-        for constraint in decision.guardrails:
-            metrics.guardrail_applied(decision.agent, constraint=constraint)
-
-    def _note_served(self, agent: ResourceAllocationAgent, alias: str) -> None:
-        former = self._served.get((agent.name, alias))
-        if former == agent.version:
-            return
-        self._served[agent.name, alias] = agent.version
-        metrics = self._metrics
-        metrics.serving(agent.name, agent.version, artifact=agent.artifact.sha256)
-        still_served = {v for (name, _), v in self._served.items() if name == agent.name}
-        if former is not None and former not in still_served:
-            metrics.retire(agent.name, former)

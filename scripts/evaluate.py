@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent  # noqa: E402
 from rl.environments.rendering import draw_episodes  # noqa: E402
 from rl.evaluation.contest import ScenarioSet  # noqa: E402
+from rl.evaluation.players import undisturbed  # noqa: E402
 from rl.evaluation.recorded_play import RecordedPlay, record_play, summarise_play  # noqa: E402
 from rl.training.problem import Problem  # noqa: E402
 from rl.training.problems import make_problem  # noqa: E402
@@ -70,8 +69,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     problem = make_problem(config)
     episodes = _episodes(problem, options.num_episodes)
     agent = load_agent(agent_path, config, problem)
-    recurrent = agent.fresh_memory() if isinstance(agent, RecurrentPPOAgent) else None
-    with recurrent or contextlib.nullcontext():
+    with undisturbed(agent, episodes.scenarios.num_episodes):
         play = record_play(problem.contest, problem.contest.policy_player(agent), episodes)
     figures = summarise_play(play)
     folder: Path = options.output_dir or run / "evaluation"

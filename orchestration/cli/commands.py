@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
-from orchestration.cli import experiments, reports, tables, training
+from orchestration.cli import adoption, experiments, reports, tables, training
 from orchestration.cli.parts import AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
@@ -62,6 +62,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 experiments.register(cli)
+adoption.register(cli)
 
 
 @cli.callback()
@@ -279,7 +280,7 @@ def _change(
 
 def _tell_end(console: Console, job: Job) -> None:
     if job.state is JobState.SUCCEEDED and job.result is not None:
-        console.print(tables.scores_table(job.result["table"]))
+        console.print(tables.scores_table(job.result["table"], width=console.width))
         console.print(tables.verdict(job.result["table"]), soft_wrap=True)
         console.print(f"Report: {job.result['report']}", soft_wrap=True)
         agent = job.result["agent"]

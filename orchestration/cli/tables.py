@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from utils.persistence.run_queries import RunDetails, RunSummary
 
 SHORT_ID = 8
+COLUMN_GAP = 2
+FEWEST_COLUMNS = 3
 UNBROKEN = {"run", "who", "KPI", "to best expert", "state", "age", "service"}
 STATE_STYLES = {
     "succeeded": "green",
@@ -125,29 +127,45 @@ def agents_table(agents: Sequence[AgentSummary]) -> RenderableType:
     return table
 
 
-def scores_table(table: Mapping[str, Any]) -> RenderableType:
-    """Draw who scored what on held-out windows: means, paired differences with intervals.
+def scores_table(table: Mapping[str, Any], *, width: int | None = None) -> RenderableType:
+    """Draw who scored what on held-out scenarios: means, paired differences with intervals.
 
     Args:
         table: An evaluation table as JSON, from a training job's result.
+        width: Characters there are; the last figures are left out where they do not fit.
     """
     spec, columns = table["kpi_format"], table["columns"]
     best = f"to {'best expert' if _has_expert(table) else table['baseline']}"
-    drawn = make_table("who", "KPI", best, "gap closed", *(column["title"] for column in columns))
+    lines = [("who", "KPI", best, "gap closed", *(column["title"] for column in columns))]
     for row in table["rows"]:
-        style = {"agent": "bold", "bound": "dim"}.get(row["kind"], "")
-        drawn.add_row(
-            row["name"],
-            f"{row['kpi']['mean']:{spec}}",
-            _interval(row["difference"], f"+{spec}") if row["difference"] else "(baseline)",
-            _share(row["gap_closed"]),
-            *(
-                "" if value is None else f"{value:{column['format']}}"
-                for value, column in zip(row["figures"], columns, strict=True)
-            ),
-            style=style,
+        figures = zip(row["figures"], columns, strict=True)
+        lines.append(
+            (
+                row["name"],
+                f"{row['kpi']['mean']:{spec}}",
+                _interval(row["difference"], f"+{spec}") if row["difference"] else "(baseline)",
+                _share(row["gap_closed"]),
+                *("" if value is None else f"{value:{one['format']}}" for value, one in figures),
+            )
         )
+    shown = _columns_that_fit(lines, width)
+    drawn = make_table(*lines[0][:shown])
+    for row, cells in zip(table["rows"], lines[1:], strict=True):
+        style = {"agent": "bold", "bound": "dim"}.get(row["kind"], "")
+        drawn.add_row(*cells[:shown], style=style)
     return drawn
+
+
+def _columns_that_fit(lines: Sequence[Sequence[str]], width: int | None) -> int:
+    if width is None:
+        return len(lines[0])
+    used, shown = 0, 0
+    for column in zip(*lines, strict=True):
+        used += max(len(cell) for cell in column) + COLUMN_GAP
+        if used - COLUMN_GAP > width and shown >= FEWEST_COLUMNS:
+            break
+        shown += 1
+    return shown
 
 
 def verdict(table: Mapping[str, Any]) -> str:

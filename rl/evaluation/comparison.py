@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet, Scores
-from rl.evaluation.players import Player
+from rl.evaluation.entrants import Entrant, play_runs
 from rl.evaluation.statistics import (
     Estimate,
     block_bootstrap_interval,
@@ -22,16 +22,6 @@ from utils.errors import ConfigError
 
 Kind = Literal["random", "expert", "agent", "bound"]
 BOUND: Final = "bound"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contender:
-    """Somebody who decides, trained once or with several seeds."""
-
-    name: str
-    kind: Literal["random", "expert", "agent"]
-    players: tuple[Player, ...]
-    """One per training seed; all play the same episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +86,7 @@ class EvaluationTable:
     """From the lowest KPI to the highest, the bound last."""
 
     def row(self, name: str) -> ScoreRow:
-        """Return the line of a contender.
+        """Return the line of an entrant.
 
         Args:
             name: As given to `evaluate`, or `bound`.
@@ -118,7 +108,7 @@ class EvaluationTable:
 def evaluate(
     contest: Contest,
     episodes: ScenarioSet,
-    contenders: Sequence[Contender],
+    entrants: Sequence[Entrant],
     *,
     bound: Numbers | None = None,
     rival: str | None = None,
@@ -129,17 +119,17 @@ def evaluate(
     Args:
         contest: The world.
         episodes: What is played.
-        contenders: Who plays; at least one expert, or random play.
+        entrants: Who plays; at least one expert, or random play.
         bound: `[episode]`: what nobody can exceed, if it is known.
-        rival: The contender that agents must beat at the very least.
+        rival: The entrant that agents must beat at the very least.
         bootstrap: How intervals are made.
 
     Raises:
-        ConfigError: There is neither expert nor random play, two contenders share a name, or the
+        ConfigError: There is neither expert nor random play, two entrants share a name, or the
             rival does not play.
     """
-    names = [contender.name for contender in contenders] + [BOUND]
-    kinds: dict[str, Kind] = {contender.name: contender.kind for contender in contenders}
+    names = [one.name for one in entrants] + [BOUND]
+    kinds: dict[str, Kind] = {one.name: one.kind for one in entrants}
     baselines = [name for name, kind in kinds.items() if kind == "expert"]
     baselines = baselines or [name for name, kind in kinds.items() if kind == "random"]
     if len(set(names)) != len(names) or not baselines:
@@ -148,16 +138,13 @@ def evaluate(
         )
     if rival is not None and rival not in names:
         raise ConfigError(f"the rival {rival} does not play; there are {', '.join(names)}")
-    played = {
-        contender.name: [contest.play(player, episodes) for player in contender.players]
-        for contender in contenders
-    }
+    played = {one.name: play_runs(contest, one, episodes) for one in entrants}
     kpis = {name: np.stack([seed.kpi for seed in scores]) for name, scores in played.items()}
     best = max(baselines, key=lambda name: float(kpis[name].mean()))
     limit = None if bound is None else bound[None]
     order = sorted(played, key=lambda name: float(kpis[name].mean()))
     if limit is not None:
-        kpis[BOUND], kinds[BOUND], played[BOUND] = limit, BOUND, []
+        kpis[BOUND], kinds[BOUND], played[BOUND] = limit, BOUND, ()
         order.append(BOUND)
     judge = _Judge(
         blocks=episodes.blocks,
@@ -177,7 +164,7 @@ def evaluate(
         num_episodes=len(episodes.blocks),
         num_blocks=len(np.unique(episodes.blocks)),
         block_name=episodes.block_name,
-        num_seeds=min((len(c.players) for c in contenders if c.kind == "agent"), default=0),
+        num_seeds=min((one.num_runs for one in entrants if one.kind == "agent"), default=0),
         level=bootstrap.level,
         rows=tuple(
             judge.row(name, kinds[name], kpis[name], figures[name])

@@ -14,7 +14,7 @@ from torch import Tensor
 from data.scenario import ScenarioArrays, hash_scenarios
 from rl.algorithms.base_algorithm import Policy
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
-from rl.evaluation.players import Player, policy_player
+from rl.evaluation.players import Player, policy_player, undisturbed
 from utils.errors import ConfigError
 
 Numbers = NDArray[np.float64]
@@ -148,13 +148,14 @@ class Contest:
         return Scores(kpi=figures.pop("kpi"), figures=figures)
 
     def play_policy(self, policy: Policy, episodes: ScenarioSet) -> Scores:
-        """Let a policy play every episode once; it does not explore and is not changed.
+        """Let a policy play every episode once, as it would begin them; it is left as it was.
 
         Args:
             policy: Trained or not.
             episodes: What is played.
         """
-        return self.play(self.policy_player(policy), episodes)
+        with undisturbed(policy, episodes.scenarios.num_episodes):
+            return self.play(self.policy_player(policy), episodes)
 
 
 def _check_end(record: StepRecord, *, is_last: bool) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from rl.algorithms.base_algorithm import Policy
-from rl.algorithms.qmix_agent import QMIXAgent
-from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.evaluation.contest import Contest, ScenarioSet, Scores
-from rl.evaluation.players import Player
+from rl.evaluation.players import Player, undisturbed
 from utils.errors import ConfigError
 
 Kind = Literal["random", "expert", "agent"]
@@ -85,23 +80,3 @@ def play_runs(
         with undisturbed(policy, episodes.scenarios.num_episodes):
             scores.append(play(contest.policy_player(seen)))
     return tuple(scores)
-
-
-@contextmanager
-def undisturbed(policy: Policy, num_episodes: int) -> Iterator[None]:
-    """Let a policy act inside as in new episodes, and leave it as it was.
-
-    Policies with a memory begin without one and get their own back.
-
-    Args:
-        policy: Any agent.
-        num_episodes: Played at once.
-    """
-    if isinstance(policy, RecurrentPPOAgent):
-        with policy.fresh_memory():
-            yield
-        return
-    if isinstance(policy, QMIXAgent):
-        # What it remembers while it looks on is kept apart from learning, but not ended by itself.
-        policy.begin_episodes(torch.ones(num_episodes, dtype=torch.bool), deterministic=True)
-    yield

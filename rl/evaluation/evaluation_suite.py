@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet, Scores
 from rl.evaluation.disturbances import SightConfig, disturb
-from rl.evaluation.entrants import Entrant, play_runs, undisturbed
+from rl.evaluation.entrants import Entrant, play_runs
 from rl.evaluation.episode_statistics import estimate_mean
 from rl.evaluation.generalisation import GridCell
 from rl.evaluation.judging import JudgingConfig, Played, judge_set, kpis_of, watch
 from rl.evaluation.opponents import Opponents, judge_seats, seat_players
-from rl.evaluation.players import Player
+from rl.evaluation.players import Player, undisturbed
 from rl.evaluation.set_results import SetResult
 from rl.evaluation.suite_results import (
     Change,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rl.algorithms.base_algorithm import Policy
+from rl.algorithms.qmix_agent import QMIXAgent
+from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.environments.torch_tools import view_to_numpy
 from utils.seeding import make_generator
@@ -25,7 +28,7 @@ def policy_player(policy: Policy) -> Player:
     """Let a policy act, without exploring.
 
     Args:
-        policy: Trained or not; its generators are left alone.
+        policy: Trained or not; its generators are left alone. Play it inside `undisturbed`.
     """
 
     def act(environment: BatchedEnvironment, record: StepRecord) -> Tensor:
@@ -68,3 +71,23 @@ def random_player(seed: int) -> Player:
         return action.to(record.observation.device)
 
     return act
+
+
+@contextmanager
+def undisturbed(policy: Policy, num_episodes: int) -> Iterator[None]:
+    """Let a policy act inside as in new episodes, and leave it as it was.
+
+    Policies with a memory begin without one and get their own back.
+
+    Args:
+        policy: Any agent.
+        num_episodes: Played at once.
+    """
+    if isinstance(policy, RecurrentPPOAgent):
+        with policy.fresh_memory():
+            yield
+        return
+    if isinstance(policy, QMIXAgent):
+        # What it remembers while it looks on is kept apart from learning, but not ended by itself.
+        policy.begin_episodes(torch.ones(num_episodes, dtype=torch.bool), deterministic=True)
+    yield

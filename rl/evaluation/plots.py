@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,8 @@ KIND_COLORS = {"random": "#999999", "expert": "#56B4E9", "agent": "#D55E00", "bo
 """From Okabe and Ito's palette, which colour-blind readers can tell apart."""
 INK = "#222222"
 DOTS_PER_INCH = 150
+TITLE_WIDTH = 100
+"""Characters of a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ def plot_scores(table: EvaluationTable, path: Path) -> None:
     _draw_bars(left, table)
     _draw_differences(right, table)
     figure.suptitle(
-        f"{_sentence_case(table.data)}: {count_blocks(table)}",
+        fill(f"{_sentence_case(table.data)}: {count_blocks(table)}", TITLE_WIDTH),
         x=0.01,
         ha="left",
         fontweight="bold",
@@ -100,18 +103,22 @@ def plot_learning(curve: LearningCurve, path: Path) -> None:
 
 
 def _draw_bars(axes: Axes, table: EvaluationTable) -> None:
+    """Show everybody's KPI; random play that is far off would flatten the others, so it is cut."""
     positions = np.arange(len(table.rows))
+    inside = [row for row in table.rows if row.kind != "random"] or list(table.rows)
+    left = min(0.0, *(row.kpi.low for row in inside))
+    right = max(0.0, *(row.kpi.high for row in table.rows))
+    colors = [KIND_COLORS[row.kind] for row in table.rows]
     means = [row.kpi.mean for row in table.rows]
-    left, right = (
-        min(0.0, *(row.kpi.low for row in table.rows)),
-        max(0.0, *(row.kpi.high for row in table.rows)),
-    )
-    axes.barh(positions, means, color=[KIND_COLORS[row.kind] for row in table.rows], height=0.65)
-    _draw_intervals(axes, positions, [row.kpi for row in table.rows])
+    axes.barh(positions, np.maximum(means, left), color=colors, height=0.65)
+    shown = [position for position in positions if means[position] >= left]
+    estimates = [table.rows[position].kpi for position in shown]
+    _draw_intervals(axes, np.asarray(shown), estimates)
     room = 0.02 * (right - left)
     for position, row in enumerate(table.rows):
         label = f"{row.kpi.mean:{table.kpi_format}}"
-        axes.text(max(row.kpi.high, 0.0) + room, position, label, va="center", color=INK)
+        place = max(row.kpi.high, 0.0) + room
+        axes.text(place, position, label if row.kpi.mean >= left else f"← {label}", va="center")
     axes.set_yticks(positions, [_label(row) for row in table.rows])
     axes.set_xlim(left * 1.04, right + 0.16 * (right - left))
     axes.set_ylim(-0.6, len(table.rows) - 0.4)

@@ -42,6 +42,7 @@ def write_report(
     curve: LearningCurve | None = None,
     pictures: Sequence[Path] = (),
     data_sha256: Mapping[str, str] = MappingProxyType({}),
+    note: str = "",
 ) -> Report:
     """Write report.json, report.md and the plots there is data for.
 
@@ -53,6 +54,7 @@ def write_report(
         curve: Evaluations during training.
         pictures: Of episodes, drawn already, in the folder.
         data_sha256: Hash of every set that was played, by name.
+        note: What else a reader must know; a sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots = (*_write_plots(folder, tables[0], curve), *pictures)
@@ -68,7 +70,7 @@ def write_report(
     }
     report = Report(summary=folder / "report.md", data=folder / "report.json", plots=plots)
     write_atomically(report.data, (json.dumps(content, indent=2) + "\n").encode())
-    write_atomically(report.summary, _summary(title, tables, experts, plots).encode())
+    write_atomically(report.summary, _summary(title, tables, experts, plots, note=note).encode())
     return report
 
 
@@ -87,7 +89,8 @@ def format_table(table: EvaluationTable) -> str:
         "gap closed",
         *(column.title for column in table.columns),
     )
-    lines = [header, *(_cells(row, table) for row in table.rows)]
+    rows = [header, *(_cells(row, table) for row in table.rows)]
+    lines = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     padded = [
         [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
@@ -110,7 +113,9 @@ def _verdict(row: ScoreRow, table: EvaluationTable) -> str:
     if difference is None:
         return ""
     words = "does not clearly beat"
-    if difference.low > 0:
+    if table.num_blocks == 1:
+        words = f"cannot be judged on one {table.block_name} against"
+    elif difference.low > 0:
         words = "beats"
     elif difference.high < 0:
         words = "is worse than"
@@ -129,13 +134,19 @@ def _verdict(row: ScoreRow, table: EvaluationTable) -> str:
 
 
 def _summary(
-    title: str, tables: Sequence[EvaluationTable], experts: Experts, plots: Sequence[Path]
+    title: str,
+    tables: Sequence[EvaluationTable],
+    experts: Experts,
+    plots: Sequence[Path],
+    *,
+    note: str,
 ) -> str:
     table, *others = tables
     verdict = conclude(table)
     parts = [
         f"# {title}",
-        *([verdict] if verdict else []),
+        verdict,
+        note,
         format_table(table),
         _explanation(table),
     ]
@@ -158,6 +169,10 @@ def _explanation(table: EvaluationTable) -> str:
         sentences.append(
             f"Over {table.num_blocks} {table.block_name}s such an interval is somewhat narrow, so "
             f"report.json also holds Student's t over {table.block_name}s (`difference_cautious`)."
+        )
+    if table.num_blocks == 1:
+        sentences.append(
+            f"One {table.block_name} tells nothing about others: its brackets have no width."
         )
     if any(row.kind == "bound" for row in table.rows):
         sentences.append(

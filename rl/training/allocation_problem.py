@@ -42,7 +42,7 @@ LIMITS = (
     "Advises on shares of capacity; a person should watch over consequential use.",
     "Outside the validated ranges the tuned expert answers instead.",
 )
-APG = LearnerSettings(config=APGConfig(), num_envs=128)
+APG = LearnerSettings(config=APGConfig(), num_envs=128, fewest_envs=32)
 PPO = LearnerSettings(
     config=PPOConfig(
         learning_rate=1e-3,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rl.algorithms.policy_state import TensorDict
@@ -61,19 +62,26 @@ class EarlyStopping:
 
     name = "early_stopping"
 
-    def __init__(self, patience: int, last_kpis: Callable[[], Numbers]) -> None:
+    def __init__(
+        self,
+        patience: int,
+        last_kpis: Callable[[], Numbers],
+        *,
+        blocks: NDArray[np.intp] | None = None,
+    ) -> None:
         """Remember nothing yet.
 
         Args:
             patience: In env steps, over all copies.
             last_kpis: Gives the KPI of every episode of the evaluation just made.
+            blocks: `[episode]`: what the bootstrap resamples; None for single episodes.
 
         Raises:
             ConfigError: The patience is not positive.
         """
         if patience < 1:
             raise ConfigError(f"patience={patience}: choose at least 1 step, or no early stopping")
-        self._patience, self._last_kpis = patience, last_kpis
+        self._patience, self._last_kpis, self._blocks = patience, last_kpis, blocks
         self._best: Numbers | None = None
         self._best_at = 0
 
@@ -96,7 +104,7 @@ class EarlyStopping:
         """
         del scores
         kpis = self._last_kpis()
-        if self._best is None or _is_certainly_positive(kpis - self._best):
+        if self._best is None or self._is_certainly_positive(kpis - self._best):
             self._best, self._best_at = kpis, env_steps
             return None
         if env_steps - self._best_at < self._patience:
@@ -105,6 +113,10 @@ class EarlyStopping:
             f"plateau: no evaluation since step {self._best_at:,} was certainly better "
             f"(patience {self._patience:,} steps)"
         )
+
+    def _is_certainly_positive(self, differences: Numbers) -> bool:
+        blocks = np.arange(len(differences)) if self._blocks is None else self._blocks
+        return block_bootstrap_interval(differences, blocks, num_resamples=1000).low > 0
 
     def state_dict(self) -> TensorDict:
         """Return the best evaluation so far and when it was."""
@@ -120,11 +132,6 @@ class EarlyStopping:
         best = state["best"].numpy()
         self._best = best.copy() if len(best) else None
         self._best_at = int(state["best_at"])
-
-
-def _is_certainly_positive(differences: Numbers) -> bool:
-    blocks = np.arange(len(differences))
-    return block_bootstrap_interval(differences, blocks, num_resamples=1000).low > 0
 
 
 class TimeBudget:

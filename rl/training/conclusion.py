@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rl.artifacts import PolicyCard
 from rl.deployment.exporters import ExportableAgent
-from rl.evaluation.comparison import Contender, EvaluationTable, evaluate
+from rl.evaluation.comparison import EvaluationTable, evaluate
 from rl.evaluation.contest import ScenarioSet
-from rl.evaluation.players import Player, random_player
+from rl.evaluation.entrants import Entrant
+from rl.evaluation.players import random_player, undisturbed
 from rl.evaluation.plots import LearningCurve
 from rl.evaluation.report import write_report
 from rl.training.agents import Agent
@@ -92,7 +94,7 @@ def judge(
     problem: Problem,
     episodes: ScenarioSet,
     experts: Mapping[str, Parameters],
-    agents: Mapping[str, Sequence[Player]],
+    agents: Sequence[Entrant],
 ) -> EvaluationTable:
     """Let random, the tuned experts and agents play the same episodes.
 
@@ -100,19 +102,16 @@ def judge(
         problem: The world.
         episodes: What is played.
         experts: What each was tuned to.
-        agents: By name, one player per training seed.
+        agents: Who is judged.
     """
-    contenders = [Contender(name=RANDOM, kind="random", players=(random_player(0),))]
-    contenders += [
-        Contender(name=name, kind="expert", players=(problem.experts[name].player(tuned),))
+    entrants = [Entrant(name=RANDOM, kind="random", players=(partial(random_player, 0),))]
+    entrants += [
+        Entrant(name=name, kind="expert", players=(partial(problem.experts[name].player, tuned),))
         for name, tuned in experts.items()
     ]
-    contenders += [
-        Contender(name=name, kind="agent", players=tuple(players))
-        for name, players in agents.items()
-    ]
+    entrants += agents
     bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, contenders, bound=bound, rival=problem.rival)
+    return evaluate(problem.contest, episodes, entrants, bound=bound, rival=problem.rival)
 
 
 def conclude_run(
@@ -133,18 +132,20 @@ def conclude_run(
         curriculum: What came of the stages.
     """
     config, problem, experts = study.config, study.problem, study.experts
-    player = problem.contest.policy_player(agent)
+    unexportable = why_not_exported(problem, agent)
     sets = (problem.held_out, *problem.stress)
-    tables = tuple(judge(problem, one, experts, {config.algorithm: (player,)}) for one in sets)
+    learner = Entrant(name=config.algorithm, kind="agent", policies=(agent,))
+    tables = tuple(judge(problem, one, experts, [learner]) for one in sets)
     report = study.places.folder / "report"
     report.mkdir(parents=True, exist_ok=True)
     pictures: tuple[Path, ...] = ()
     if problem.illustrate is not None:
-        rivals = {"agent": player}
+        rivals = {"agent": problem.contest.policy_player(agent)}
         if tables[0].has_expert:
             best = tables[0].baseline
             rivals[best] = problem.experts[best].player(experts[best])
-        pictures = problem.illustrate(report, rivals)
+        with undisturbed(agent, problem.held_out.scenarios.num_episodes):
+            pictures = problem.illustrate(report, rivals)
     write_report(
         report,
         tables,
@@ -153,11 +154,12 @@ def conclude_run(
         curve=curve,
         pictures=pictures,
         data_sha256={one.name: one.sha256 for one in (problem.validation, *sets)},
+        note=f"No artifact was made: {unexportable}." if unexportable else "",
     )
     card, content = None, b""
-    if problem.exporter is not None:
+    if problem.exporter is not None and isinstance(agent, ExportableAgent) and not unexportable:
         card = make_card(config, problem, experts, tables[0], run_id=study.run_id, outcome=outcome)
-        content = problem.exporter.make(_exportable(agent), card).to_bytes()
+        content = problem.exporter.make(agent, card).to_bytes()
     return TrainingResult(
         agent=problem.agent,
         env_steps=outcome.env_steps,
@@ -204,13 +206,24 @@ def leave_unfinished(
     )
 
 
-def _exportable(agent: Agent) -> ExportableAgent:
+def why_not_exported(problem: Problem, agent: Agent) -> str:
+    """Say why a policy could not leave as an artifact; empty if it could, or nobody expects it to.
+
+    Args:
+        problem: What is learnt.
+        agent: Trained or not.
+    """
+    if problem.exporter is None:
+        return ""
     if not isinstance(agent, ExportableAgent):
-        raise ConfigError(
-            f"{type(agent).__name__} cannot leave as an artifact yet: train with apg, ppo, dqn, "
-            "sac or td3 if the policy is to be served"
+        return (
+            f"{type(agent).__name__} cannot be served yet; apg, ppo without memory, sac and td3 can"
         )
-    return agent
+    try:
+        agent.export_layers()
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _lineage(problem: Problem) -> RunLineage:

@@ -20,6 +20,8 @@ from rl.training.learning_settings import LearningConfig, algorithm_of, default_
 from rl.training.replay_learner import ENV_STEPS_PER_CALL
 from utils.errors import ConfigError
 
+WANTED_ROUNDS = 80
+"""Episodes that every copy should play in a short run."""
 UNTRIED_COPIES = 16
 """Played at once by an algorithm that has no settings in a problem."""
 Parameters = tuple[Figure, ...]
@@ -43,8 +45,20 @@ class LearnerSettings:
     config: LearningConfig
     num_envs: int
     """Copies played at once."""
+    fewest_envs: int | None = None
+    """Down to which short runs may play fewer copies, for more updates; None if never."""
     rollout_steps: int = 64
     """Steps per copy and update, for algorithms that learn from blocks."""
+
+    def copies_for(self, total_episodes: int) -> int:
+        """Return how many copies a run of some length plays at once.
+
+        Args:
+            total_episodes: Summed over copies.
+        """
+        if self.fewest_envs is None:
+            return self.num_envs
+        return min(self.num_envs, max(self.fewest_envs, total_episodes // WANTED_ROUNDS))
 
     def env_steps_per_update(self, episode_steps: int) -> int:
         """Return how many transitions one call of the learner takes, over all copies.
@@ -106,9 +120,8 @@ class Problem:
     stress: tuple[ScenarioSet, ...] = ()
     """Harder or other worlds of the same shapes, fixed by seeds: crises, failures, shocks."""
     exporter: Exporter | None = None
-    stages: Callable[[Problem, Mapping[str, Parameters]], tuple[ProblemStage, ...]] | None = None
-    """From the problem and what its experts were tuned to to the stages of a curriculum, the last
-    of which is the problem itself."""
+    stages: MakeStages | None = None
+    """The last of which is the problem itself."""
     illustrate: Callable[[Path, Mapping[str, Player]], tuple[Path, ...]] | None = None
     """Draws the same held-out episode, each player's way through it, as PNG files in a folder."""
 
@@ -140,3 +153,7 @@ class Problem:
                 config=config or default_config(algorithm), num_envs=UNTRIED_COPIES
             )
         return known if config is None else replace(known, config=config)
+
+
+MakeStages = Callable[[Problem, Mapping[str, Parameters]], tuple[ProblemStage, ...]]
+"""From a problem and what its experts were tuned to to the stages of a curriculum."""

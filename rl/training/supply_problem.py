@@ -123,6 +123,7 @@ def supply_chain_problem(
             figures=summarise_chain,
             policy_player=level_player,
             kpi="profit per episode",
+            kpi_format=",.0f",
             columns=(
                 Column(name="fill_rate", title="fill rate", format=".1%"),
                 Column(name="bullwhip", title="bullwhip"),
@@ -286,4 +287,6 @@ def _stress_sets(config: SupplyConfig) -> tuple[ScenarioSet, ...]:
 def _drawn_set(name: str, about: str, source: ChainSource) -> ScenarioSet:
     blocks: NDArray[np.intp] = np.repeat(np.arange(STRESS_BLOCKS), NUM_STRESS // STRESS_BLOCKS)
     scenarios = source.draw(NUM_STRESS, make_generator(FIXED_SEED, name))
-    return ScenarioSet(name=name, about=about, scenarios=scenarios, blocks=blocks)
+    return ScenarioSet(
+        name=name, about=about, scenarios=scenarios, blocks=blocks, block_name="block"
+    )

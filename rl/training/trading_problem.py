@@ -60,9 +60,9 @@ LIMITS = (
     "Real prices are of twenty shares that survived from 1990 to 2022, at the close of each day.",
 )
 COLUMNS = (
-    Column(name="shortfall", title="shortfall, bp"),
-    Column(name="risk", title="risk charge, bp"),
-    Column(name="impact", title="impact, bp"),
+    Column(name="shortfall", title="shortfall, bp", format=",.0f"),
+    Column(name="risk", title="risk charge, bp", format=",.0f"),
+    Column(name="impact", title="impact, bp", format=",.0f"),
 )
 SETTINGS: Mapping[Algorithm, LearnerSettings] = {
     "apg": LearnerSettings(
@@ -131,6 +131,7 @@ def trading_problem(
             num_steps=config.num_steps,
             measure=_measure,
             kpi="minus cost and risk charge, basis points of the order",
+            kpi_format=",.0f",
             columns=COLUMNS,
         ),
         validation=found.validation,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.losses import DivergenceError
 from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
-from rl.algorithms.recurrent_ppo_agent import RecurrentPPOAgent
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.callbacks import TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
@@ -123,6 +121,7 @@ class Trainer:
         )
         self._updates = 0
         self._scored: tuple[int, float] | None = None
+        self._owes_score = config.evaluate_every_updates > 0
         self._best_score: float | None = None
         self._best_policy: TensorDict | None = None
         self._last_checkpoint: CheckpointRecord | None = None
@@ -144,23 +143,15 @@ class Trainer:
         total = self._config.total_env_steps
         self._recorder.progress(min(self.env_steps, total), total)
         stopped = self._recorder.should_stop()
-        if stopped is None and self.env_steps == 0 and self._config.evaluate_every_updates > 0:
+        if stopped is None and self._owes_score:
             self._score()
+            if self._ended:
+                self._save()
         while stopped is None and not self._ended:
             try:
-                self._update()
+                stopped = self._advance()
             except DivergenceError as error:
                 self._roll_back(error)
-                continue
-            stopped = self._recorder.should_stop()
-            if self.env_steps >= total:
-                self._ended = "all steps are done"
-            is_due = stopped is None and self._is_due(self._config.evaluate_every_updates)
-            if self._ended or is_due:
-                self._score()
-            is_ending = bool(self._ended) or stopped is not None
-            if is_ending or self._is_due(self._config.checkpoint_every_updates):
-                self._save()
         return TrainOutcome(
             env_steps=self.env_steps,
             updates=self._updates,
@@ -171,6 +162,20 @@ class Trainer:
             best_policy=self._best_policy,
             checkpoint=self._last_checkpoint,
         )
+
+    def _advance(self) -> StopReason | None:
+        """Update once, and look and save if it is time; a stop leaves looking to who goes on."""
+        self._update()
+        stopped = self._recorder.should_stop()
+        if self.env_steps >= self._config.total_env_steps:
+            self._ended = "all steps are done"
+        self._owes_score = self._is_due(self._config.evaluate_every_updates)
+        if self._ended or (stopped is None and self._owes_score):
+            self._score()
+        is_ending = bool(self._ended) or stopped is not None
+        if is_ending or self._is_due(self._config.checkpoint_every_updates):
+            self._save()
+        return stopped
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from where a checkpoint was written.
@@ -191,6 +196,7 @@ class Trainer:
         self._best_score = fields["best_score"]
         self._best_policy = under_prefix("best_policy", tensors) or None
         self._ended, self._rollbacks = fields["ended"], fields["rollbacks"]
+        self._scored, self._owes_score = None, fields["owes_score"]
         for callback in self._callbacks:
             callback.load_state_dict(under_prefix(f"callback.{callback.name}", tensors))
         self._last_checkpoint = checkpoint.record
@@ -240,15 +246,16 @@ class Trainer:
     def _score(self) -> None:
         if self._evaluate is None:
             return
-        recurrent = self._agent if isinstance(self._agent, RecurrentPPOAgent) else None
-        with nullcontext() if recurrent is None else recurrent.fresh_memory():
-            scores = self._evaluate(self._agent)
-        self._recorder.evaluated(EvaluationRecord(env_steps=self.env_steps, scores=scores))
+        scores = self._evaluate(self._agent)
         if self._config.score not in scores:
             raise ConfigError(
                 f"score={self._config.score}: the evaluation has only {', '.join(scores)}"
             )
         score = scores[self._config.score]
+        if not math.isfinite(score):
+            raise DivergenceError(f"the evaluation at step {self.env_steps:,} gave {score}")
+        self._owes_score = False
+        self._recorder.evaluated(EvaluationRecord(env_steps=self.env_steps, scores=scores))
         self._scored = (self.env_steps, score)
         if self._best_score is None or score > self._best_score:
             self._best_score = score
@@ -278,6 +285,7 @@ class Trainer:
             "updates": self._updates,
             "best_score": self._best_score,
             "ended": self._ended,
+            "owes_score": self._owes_score,
             "rollbacks": self._rollbacks,
             "curriculum": None if self._curriculum is None else self._curriculum.state(),
             "trainer": to_json(self._config),

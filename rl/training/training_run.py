@@ -10,17 +10,24 @@ import torch
 
 from data.scenario import ScenarioBank
 from rl.algorithms.base_algorithm import Policy
-from rl.algorithms.policy_state import under_prefix
+from rl.algorithms.policy_state import StateMismatchError, under_prefix
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.agents import Agent, make_agent
 from rl.training.callbacks import EarlyStopping, TimeBudget, TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
-from rl.training.conclusion import Places, Study, TrainingResult, conclude_run, leave_unfinished
+from rl.training.conclusion import (
+    Places,
+    Study,
+    TrainingResult,
+    conclude_run,
+    leave_unfinished,
+    why_not_exported,
+)
 from rl.training.curriculum import CurriculumManager
 from rl.training.curriculum_driver import CurriculumDriver
 from rl.training.curve import CurveRecorder
 from rl.training.expert_tuning import tune_experts_once
-from rl.training.problem import LearnerSettings, Parameters, Problem
+from rl.training.problem import LearnerSettings, MakeStages, Parameters, Problem
 from rl.training.problems import make_problem
 from rl.training.recorder import Recorder
 from rl.training.run_diary import DiaryRecorder
@@ -28,12 +35,10 @@ from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.training_config import TrainingConfig
 from rl.training.validation import Validation
 from utils.errors import ConfigError
+from utils.logs import get_logger
 from utils.seeding import derive_seed
 
-WANTED_ROUNDS = 80
-"""Short runs play fewer copies at once, so that every copy plays about so many episodes."""
-LEAST_COPIES = 16
-"""Fewer make gradients that noise decides."""
+logger = get_logger(__name__)
 
 
 def train_problem(
@@ -65,11 +70,18 @@ def train_problem(
     torch.set_num_threads(1)
     recorder = DiaryRecorder(recorder, places.folder)
     problem = make_problem(config) if problem is None else problem
+    if config.use_curriculum:
+        _stages_of(problem)
     settings = learner_settings(config, problem)
     environment = _training_environment(config, problem, settings)
     if agent is None:
         seed = derive_seed(config.seed, "agent")
         agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
+    if places.init is not None and places.resume is None:
+        _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
+    unexportable = why_not_exported(problem, agent)
+    if unexportable:
+        logger.warning("no_artifact_will_be_made", reason=unexportable)
     recorder.stage_changed(0, "tuning the experts")
     experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
     stopped = recorder.should_stop()
@@ -77,7 +89,8 @@ def train_problem(
         return leave_unfinished(problem, stopped)
     study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
     run = _prepare(study, recorder, settings, (environment, agent))
-    recorder.stage_changed(run.trainer.env_steps, "training")
+    stage = "training" if run.curriculum is None else run.curriculum.stage.stage.name
+    recorder.stage_changed(run.trainer.env_steps, stage)
     outcome = run.trainer.train()
     if outcome.stopped is not None:
         return leave_unfinished(problem, outcome.stopped, outcome)
@@ -100,8 +113,8 @@ def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSetting
     """
     chosen = config.settings.config_of(config.algorithm)
     settings = problem.settings_of(config.algorithm, chosen)
-    copies = min(settings.num_envs, max(LEAST_COPIES, config.total_episodes // WANTED_ROUNDS))
-    return replace(settings, num_envs=config.num_envs or copies)
+    copies = config.num_envs or settings.copies_for(config.total_episodes)
+    return replace(settings, num_envs=copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +145,6 @@ def _prepare(
     """Build the trainer, at the beginning or where a checkpoint says."""
     config, problem, places = study.config, study.problem, study.places
     environment, agent = learner
-    if places.init is not None and places.resume is None:
-        _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
     curriculum = _make_curriculum(study) if config.use_curriculum else None
     validation = make_validation(problem, study.experts, config.eval_episodes)
     curve = CurveRecorder(
@@ -159,11 +170,15 @@ def _prepare(
     return _Run(agent=agent, trainer=trainer, curve=curve, curriculum=curriculum)
 
 
-def _make_curriculum(study: Study) -> CurriculumDriver:
-    config, problem = study.config, study.problem
+def _stages_of(problem: Problem) -> MakeStages:
     if problem.stages is None:
         raise ConfigError(f"{problem.name} has no stages: train with use_curriculum=false")
-    stages = problem.stages(problem, study.experts)
+    return problem.stages
+
+
+def _make_curriculum(study: Study) -> CurriculumDriver:
+    config, problem = study.config, study.problem
+    stages = _stages_of(problem)(problem, study.experts)
     return CurriculumDriver(
         CurriculumManager([one.stage for one in stages]),
         stages,
@@ -212,7 +227,9 @@ def _callbacks(
     callbacks: list[TrainingCallback] = []
     if config.early_stopping_patience:
         patience = config.early_stopping_patience * problem.episode_steps
-        callbacks.append(EarlyStopping(patience, lambda: validation.last_kpis))
+        callbacks.append(
+            EarlyStopping(patience, lambda: validation.last_kpis, blocks=validation.blocks)
+        )
     if config.max_hours is not None:
         callbacks.append(TimeBudget(config.max_hours, time.monotonic))
     return callbacks
@@ -220,10 +237,22 @@ def _callbacks(
 
 def _begin_with(agent: Policy, checkpoint: Checkpoint) -> None:
     """Take over the best policy of another run; optimiser and counters begin anew."""
+    saved = checkpoint.fields["agent"]
+    if saved != type(agent).__name__:
+        raise ConfigError(
+            f"the run to begin from trained a {saved}, this one trains a {type(agent).__name__}: "
+            "choose the same algorithm, or name another run in init_from"
+        )
     best = under_prefix("best_policy", checkpoint.tensors)
     if not best:
         raise ConfigError(
             "the run to begin from was never evaluated, so it has no best policy: let it train "
             "until its first evaluation, or name another run in init_from"
         )
-    agent.load_policy_state(best)
+    try:
+        agent.load_policy_state(best)
+    except StateMismatchError as error:
+        raise ConfigError(
+            f"the policy of the run to begin from does not fit this one ({error}): choose the same "
+            "environment, sizes and settings, or name another run in init_from"
+        ) from error

@@ -11,8 +11,6 @@ from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.players import Player
 from rl.evaluation.statistics import block_bootstrap_interval
 
-LEAST_GAP = 1e-9
-
 
 class Validation:
     """What a trainer calls to see how far an agent is."""
@@ -34,6 +32,8 @@ class Validation:
             bound: `[episode]`: what nobody can exceed, if it is known.
         """
         self._contest, self._episodes = contest, episodes
+        self.blocks = episodes.blocks
+        """`[episode]`: what a bootstrap of `last_kpis` resamples."""
         means = [float(contest.play(player, episodes).kpi.mean()) for player in experts]
         self.expert = max(means, default=None)
         """Mean KPI of the best expert, if there are experts."""
@@ -57,6 +57,7 @@ class Validation:
         if self.bound is not None:
             scores["bound"] = self.bound
         if self.expert is not None and self.bound is not None:
-            gap = max(self.bound - self.expert, LEAST_GAP)
-            scores["gap_closed"] = (interval.mean - self.expert) / gap
+            gap = self.bound - self.expert
+            if gap > 0:
+                scores["gap_closed"] = (interval.mean - self.expert) / gap
         return scores

@@ -141,9 +141,14 @@ async def test_a_damaged_artifact_is_neither_registered_nor_served(registry, sto
         await registry.resolve(NAME, version=1)
 
 
-async def test_a_domain_without_an_agent_is_refused(registry):
+async def test_a_domain_without_an_agent_is_kept_and_promoted_but_not_asked(registry):
+    foreign = replace(make_artifact(), domain="trading")
+    record = await registry.register(foreign.to_bytes())
+    await registry.promote(NAME, record.version)
+    assert not await registry.can_ask(record)
+    assert await registry.cards() == []
     with pytest.raises(ConfigError, match="no agent for domain 'trading'"):
-        await registry.register(replace(make_artifact(), domain="trading").to_bytes())
+        await registry.resolve(NAME)
 
 
 async def test_cards_are_of_champions_and_complete(registry):

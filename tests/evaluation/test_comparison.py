@@ -12,11 +12,11 @@ from rl.evaluation.allocation_contest import make_allocation_contest
 from rl.evaluation.bounds import hindsight_bound
 from rl.evaluation.comparison import (
     BootstrapConfig,
-    Contender,
     EvaluationTable,
     evaluate,
 )
 from rl.evaluation.contest import ScenarioSet
+from rl.evaluation.entrants import Entrant
 from rl.evaluation.evaluator import expert_decider, play
 from rl.evaluation.players import random_player, rule_player
 from utils.config import from_json, to_json
@@ -31,30 +31,32 @@ def decider(config, name, headroom=1.0):
 
 
 def expert(config, name):
-    return Contender(name=name, kind="expert", players=(rule_player(decider(config, name)),))
+    return Entrant(name=name, kind="expert", players=(lambda: rule_player(decider(config, name)),))
 
 
-def judge(preset, contenders, *, bound=None, days=DAYS):
+def judge(preset, entrants, *, bound=None, days=DAYS):
     config, scenarios = preset
     episodes = ScenarioSet(
         name="held_out", about="synthetic", scenarios=scenarios, blocks=days, block_name="day"
     )
     contest = make_allocation_contest(config, action="shares")
     limit = hindsight_bound(scenarios, config) if bound is None else bound
-    return evaluate(contest, episodes, contenders, bound=limit, bootstrap=QUICK)
+    return evaluate(contest, episodes, entrants, bound=limit, bootstrap=QUICK)
 
 
 @pytest.fixture(scope="module")
 def table(preset):
     config, _ = preset
-    urgent = [rule_player(decider(config, "urgent_value", headroom=h)) for h in (0.95, 1.0)]
-    contenders = (
-        Contender(name="random", kind="random", players=(random_player(0),)),
+    urgent = [
+        lambda h=h: rule_player(decider(config, "urgent_value", headroom=h)) for h in (0.95, 1.0)
+    ]
+    entrants = (
+        Entrant(name="random", kind="random", players=(lambda: random_player(0),)),
         expert(config, "equal"),
         expert(config, "greedy_value"),
-        Contender(name="pupil", kind="agent", players=tuple(urgent)),
+        Entrant(name="pupil", kind="agent", players=tuple(urgent)),
     )
-    return judge(preset, contenders)
+    return judge(preset, entrants)
 
 
 def test_rows_rise_to_the_bound(table):
@@ -105,7 +107,7 @@ def test_table_survives_json(table):
 def test_who_plays_like_the_best_expert_closes_nothing(preset):
     config, _ = preset
     best = expert(config, "greedy_value")
-    twin = Contender(name="twin", kind="agent", players=best.players)
+    twin = Entrant(name="twin", kind="agent", players=best.players)
     table = judge(preset, (best, twin))
     row = table.row("twin")
     assert (row.difference.low, row.difference.high, row.gap_closed.mean) == (0, 0, 0)
@@ -115,7 +117,7 @@ def test_who_plays_like_the_best_expert_closes_nothing(preset):
 def test_no_gap_no_share_of_it(preset):
     config, scenarios = preset
     best = expert(config, "greedy_value")
-    twin = Contender(name="twin", kind="agent", players=best.players)
+    twin = Entrant(name="twin", kind="agent", players=best.players)
     reached = play(config, scenarios, decider(config, "greedy_value")).kpi
     table = judge(preset, (best, twin), bound=reached)
     assert table.row("twin").gap_closed is None
@@ -123,32 +125,44 @@ def test_no_gap_no_share_of_it(preset):
 
 def test_one_day_has_no_cautious_interval(preset):
     config, _ = preset
-    contenders = (expert(config, "equal"), expert(config, "max_min"))
-    table = judge(preset, contenders, days=np.zeros(8, int))
+    entrants = (expert(config, "equal"), expert(config, "max_min"))
+    table = judge(preset, entrants, days=np.zeros(8, int))
     assert table.row("equal").difference_cautious is None
 
 
 def test_a_table_without_a_baseline_or_with_namesakes_is_refused(preset):
     config, _ = preset
     equal = expert(config, "equal")
-    lonely = Contender(name="pupil", kind="agent", players=equal.players)
-    for contenders in ((lonely,), (equal, equal)):
+    lonely = Entrant(name="pupil", kind="agent", players=equal.players)
+    for entrants in ((lonely,), (equal, equal)):
         with pytest.raises(ConfigError, match="different names are needed"):
-            judge(preset, contenders)
+            judge(preset, entrants)
 
 
 def test_without_experts_chance_is_the_baseline_and_without_bound_no_gap(preset):
     config, scenarios = preset
-    contenders = (
-        Contender(name="random", kind="random", players=(random_player(0),)),
-        Contender(name="pupil", kind="agent", players=expert(config, "equal").players),
+    entrants = (
+        Entrant(name="random", kind="random", players=(lambda: random_player(0),)),
+        Entrant(name="pupil", kind="agent", players=expert(config, "equal").players),
     )
     episodes = ScenarioSet(name="s", about="synthetic", scenarios=scenarios, blocks=DAYS)
     contest = make_allocation_contest(config, action="shares")
-    table = evaluate(contest, episodes, contenders, bootstrap=QUICK)
+    table = evaluate(contest, episodes, entrants, bootstrap=QUICK)
     assert (table.baseline, table.has_expert) == ("random", False)
     assert [row.name for row in table.rows] == ["random", "pupil"]
     assert table.row("pupil").gap_closed is None
+
+
+def test_whatever_was_played_before_a_set_scores_the_same(preset):
+    config, scenarios = preset
+    chance = Entrant(name="random", kind="random", players=(lambda: random_player(0),))
+    contest = make_allocation_contest(config, action="shares")
+    sets = [
+        ScenarioSet(name="s", about="", scenarios=scenarios.take(rows), blocks=np.arange(len(rows)))
+        for rows in ([0, 1, 2], [5, 6], [0, 1, 2])
+    ]
+    first, _, again = (evaluate(contest, one, [chance], bootstrap=QUICK) for one in sets)
+    assert first.row("random").kpi == again.row("random").kpi
 
 
 def test_unknown_rows_are_named(table):

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from rl.evaluation.disturbances import SightConfig
-from rl.evaluation.entrants import Entrant, play_runs, undisturbed
+from rl.evaluation.entrants import Entrant, play_runs
 from rl.evaluation.evaluation_suite import RLEvaluationSuite, SuiteConfig
 from rl.evaluation.generalisation import generalisation_grid, stress_set
 from rl.evaluation.judging import JudgingConfig
 from rl.evaluation.opponents import Opponents
+from rl.evaluation.players import undisturbed
 from rl.evaluation.resampling import Resampling
 from rl.evaluation.suite_markdown import format_evaluation
 from rl.evaluation.suite_results import EvaluationReport
@@ -179,10 +180,24 @@ def test_a_policy_with_a_memory_begins_every_set_without_one():
     held_out = make_set(6)
     first, again = (play_runs(CONTEST, entrant, held_out)[0].kpi for _ in range(2))
     assert np.array_equal(first, again)
+    player = CONTEST.policy_player(policy)
     with undisturbed(policy, 6):
-        carried = [CONTEST.play_policy(policy, held_out).kpi for _ in range(2)]
+        carried = [CONTEST.play(player, held_out).kpi for _ in range(2)]
     assert np.array_equal(carried[0], first)
     assert not np.array_equal(carried[1], first), "the memory of the first play is seen"
+
+
+def test_a_memory_of_training_is_neither_seen_nor_lost_by_a_contest():
+    """Nor by a set of another size, which the memory of training does not even fit."""
+    policy, fresh = make_ppo(0, memory=6), make_ppo(0, memory=6)
+    world = make_environment(make_set(5).scenarios)
+    policy.act(world.reset().observation, None, deterministic=False)
+    kept = policy.memory.clone()
+    for episodes in (make_set(6), make_set(5), make_set(6)):
+        expected = CONTEST.play_policy(fresh, episodes).kpi
+        assert np.array_equal(CONTEST.play_policy(policy, episodes).kpi, expected)
+    assert torch.equal(policy.memory, kept)
+    assert fresh.memory is None
 
 
 def test_opponents_play_their_seats_and_only_the_judged_ones_count():

@@ -13,8 +13,9 @@ from rl.domains.allocation_experts import EXPERTS, ExpertParameters
 from rl.evaluation.allocation_contest import make_allocation_contest
 from rl.evaluation.allocation_pictures import draw_busiest_window
 from rl.evaluation.bounds import hindsight_bound
-from rl.evaluation.comparison import BootstrapConfig, Contender, EvaluationTable, evaluate
+from rl.evaluation.comparison import BootstrapConfig, EvaluationTable, evaluate
 from rl.evaluation.contest import ScenarioSet
+from rl.evaluation.entrants import Entrant
 from rl.evaluation.evaluator import expert_decider
 from rl.evaluation.players import rule_player
 from rl.evaluation.plots import CurvePoint, LearningCurve
@@ -31,10 +32,10 @@ def player(config, name, headroom=1.0):
 
 def table_of(preset, agent, best="greedy_value"):
     config, scenarios = preset
-    contenders = (
-        Contender(name=best, kind="expert", players=(player(config, best),)),
-        Contender(name="ppo", kind="agent", players=(player(config, *agent),)),
-        Contender(name="equal", kind="expert", players=(player(config, "equal"),)),
+    entrants = (
+        Entrant(name=best, kind="expert", players=(lambda: player(config, best),)),
+        Entrant(name="ppo", kind="agent", players=(lambda: player(config, *agent),)),
+        Entrant(name="equal", kind="expert", players=(lambda: player(config, "equal"),)),
     )
     quick = BootstrapConfig(num_resamples=300)
     episodes = ScenarioSet(
@@ -46,7 +47,7 @@ def table_of(preset, agent, best="greedy_value"):
     )
     contest = make_allocation_contest(config, action="shares")
     bound = hindsight_bound(scenarios, config)
-    return evaluate(contest, episodes, contenders, bound=bound, bootstrap=quick)
+    return evaluate(contest, episodes, entrants, bound=bound, bootstrap=quick)
 
 
 def curve(*points):
@@ -152,3 +153,18 @@ def test_writing_twice_replaces(preset, tmp_path):
     again = write_report(tmp_path, [table], title="second", experts={})
     assert first == again
     assert "first" not in again.summary.read_text()
+
+
+def test_one_block_decides_nothing(preset):
+    table = table_of(preset, ("urgent_value",))
+    verdict = conclude(replace(table, num_blocks=1))
+    assert "ppo cannot be judged on one day against the best tuned expert" in verdict
+    assert "beats" not in verdict
+
+
+def test_a_name_cannot_break_the_table(preset):
+    table = table_of(preset, ("urgent_value",))
+    rows = tuple(replace(row, name="a|b\nc") if row.name == "ppo" else row for row in table.rows)
+    lines = format_table(replace(table, rows=rows)).splitlines()
+    assert len(lines) == len(table.rows) + 2
+    assert any(line.startswith(r"| a\|b c ") for line in lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -23,10 +24,16 @@ from rl.algorithms.td3_config import TD3Config
 from rl.environments.catalog import make_world, with_actions
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.two_step_game import BatchedTwoStepGame
+from rl.training import curriculum_scheduler
 from rl.training.agents import make_agent
 from rl.training.checkpointing import CheckpointFolder
+from rl.training.conclusion import ResumePoint
+from rl.training.learning_settings import LearningSettings
 from rl.training.recorder import NullRecorder, StopReason
 from rl.training.trainer import Trainer, TrainerConfig
+from rl.training.training_config import TrainingConfig
+from rl.training.training_run import train_problem
+from tests.training.small_problems import make_small, places_in
 
 NUM_ENVS, ROLLOUT_STEPS, TOTAL_UPDATES = 4, 6, 20
 SMALL = {"hidden_dims": (8, 8), "learning_rate": 1e-2}
@@ -46,6 +53,12 @@ CONFIGS = {
     "vdn": QMIXConfig(**REPLAY, mixer="vdn"),
     "apg": APGConfig(**SMALL),
 }
+CURRICULA = {
+    "trading_stages": ("trading", "apg"),
+    "supply_chain_stages": ("supply_chain", "ppo"),
+    "resource_allocation_stages": ("resource_allocation", "sac"),
+}
+"""A demo's problem with its curriculum and early stopping, and who learns it."""
 
 
 def make_environment(name):
@@ -88,7 +101,35 @@ def go_on(name, folder, updates):
     trainer.train()
 
 
+def go_on_with_stages(name, folder, updates):
+    """Train a demo's problem with its curriculum for some updates more, as a whole run does."""
+    environment, algorithm = CURRICULA[name]
+    config = TrainingConfig(
+        environment=environment,
+        algorithm=algorithm,
+        settings=LearningSettings(sac=SACConfig(**REPLAY | {"train_frequency": 72})),
+        num_envs=4,
+        num_agents=2,
+        total_episodes=80,
+        eval_frequency=8,
+        checkpoint_frequency=0,
+        early_stopping_patience=10**6,
+        use_curriculum=True,
+        seed=5,
+    )
+    newest = CheckpointFolder(folder / name / "checkpoints").newest()
+    record = None if newest is None else newest.checkpoint.record
+    point = None if record is None else ResumePoint(path=record.path, sha256=record.sha256)
+    places = places_in(folder / name, resume=point)
+    problem = make_small(config)
+    with mock.patch.object(curriculum_scheduler, "MIN_SCORES", 2):
+        result = train_problem(config, StopAfter(updates), places, run_id="r", problem=problem)
+    assert result.stopped is StopReason.PAUSE
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for algorithm in CONFIGS:
         go_on(algorithm, Path(sys.argv[1]), int(sys.argv[2]))
+    for run in CURRICULA:
+        go_on_with_stages(run, Path(sys.argv[1]), int(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rl.algorithms.losses import DivergenceError
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
 from rl.training.callbacks import EarlyStopping, TimeBudget
 from rl.training.checkpointing import CheckpointFolder, load_checkpoint
+from rl.training.recorder import StopReason
 from rl.training.trainer import Trainer, TrainerConfig
 from tests.training.test_trainer import Notebook, hash_of
 from tests.training.worlds import PointWorld
@@ -78,7 +80,7 @@ def test_early_stopping_goes_on_where_it_was(tmp_path):
         tmp_path, curve=curve, callbacks=[stopping], recorder=Notebook(stop_after=3)
     ).train()
     assert first.stopped is not None
-    later = Curve(*means[4:])
+    later = Curve(*means[3:])  # the one of the update at which it stopped is made up for
     trainer = build(
         tmp_path, curve=later, callbacks=[EarlyStopping(3 * 32, lambda: later.last_kpis)]
     )
@@ -158,6 +160,26 @@ def test_training_that_left_the_finite_numbers_goes_back_once_and_on(tmp_path):
     assert all(torch.isfinite(t).all() for t in manifest.tensors.values() if t.is_floating_point())
 
 
+def test_a_score_that_is_no_number_counts_as_divergence(tmp_path):
+    means = [0, 1, 2, float("nan"), 3, 4, 5, 6, 7, 8, 9, 10]
+    outcome = build(tmp_path, curve=Curve(*means)).train()
+    assert (outcome.rollbacks, outcome.env_steps) == (1, 320)
+    assert outcome.best_score == pytest.approx(10 + NOISE.mean())
+
+
+def test_after_a_rollback_a_checkpoint_has_no_score_of_the_way_that_was_left(tmp_path):
+    """Stopped where the way that was left had been scored, before it is scored again."""
+    notebook, scores = Notebook(), Curve(*range(12))
+    trainer = build(tmp_path, curve=scores, world=Poisoned(at=44), recorder=notebook)
+    trainer._config = replace(trainer._config, checkpoint_every_updates=4)
+    notebook.should_stop = lambda: (
+        StopReason.PAUSE if trainer._rollbacks and trainer.env_steps == 5 * 32 else None
+    )
+    outcome = trainer.train()
+    assert (outcome.env_steps, outcome.rollbacks) == (5 * 32, 1)
+    assert [one.score is None for one in notebook.checkpoints] == [False, True]
+
+
 def test_a_second_time_it_fails_loudly(tmp_path):
     with pytest.raises(DivergenceError):
         build(tmp_path, curve=Curve(*range(12)), world=Poisoned(at=44, forever=True)).train()
@@ -182,3 +204,18 @@ def test_callbacks_change_nothing_that_is_learnt(tmp_path):
     shared = [name for name in ours if name.startswith(("agent.", "environment.", "learner."))]
     assert shared
     assert all(torch.equal(ours[name], theirs[name]) for name in shared)
+
+
+def test_a_plateau_is_judged_by_blocks_not_by_their_copies():
+    """Sixteen copies of two episodes are two episodes: their difference proves nothing."""
+    differences = np.repeat([1.0, -0.5], 16)
+    kpis = [np.zeros(32), differences]
+
+    def judge(blocks):
+        rest = list(kpis)
+        stopping = EarlyStopping(1, lambda: rest.pop(0), blocks=blocks)
+        assert stopping.after_evaluation(0, {}) is None
+        return stopping.after_evaluation(32, {})
+
+    assert judge(None) is None
+    assert "plateau" in judge(np.repeat([0, 1], 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from rl.training.checkpointing import CheckpointFolder
-from tests.training.resume_runs import CONFIGS
+from tests.training.resume_runs import CONFIGS, CURRICULA
 
 ROOT = Path(__file__).parents[2]
 BEFORE, AFTER = 4, 3
@@ -45,7 +46,7 @@ def folders(tmp_path_factory):
     return whole, halves
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, *(f"{run}/checkpoints" for run in CURRICULA)])
 def test_a_run_in_two_processes_equals_one_in_one(folders, name):
     one, other = (CheckpointFolder(folder / name).newest().checkpoint for folder in folders)
     assert one.fields == other.fields
@@ -53,3 +54,17 @@ def test_a_run_in_two_processes_equals_one_in_one(folders, name):
     assert one.tensors.keys() == other.tensors.keys()
     for tensor, value in one.tensors.items():
         assert torch.equal(value, other.tensors[tensor]), tensor
+
+
+@pytest.mark.parametrize("name", CURRICULA)
+def test_a_curriculum_and_its_evaluations_are_the_same_in_two_processes(folders, name):
+    """Stages were left in both halves; the curve has every evaluation once, the due one too."""
+    whole, halves = (folder / name for folder in folders)
+    curves = [json.loads((run / "curve.json").read_text()) for run in (whole, halves)]
+    assert curves[0] == curves[1]
+    steps = [point["env_steps"] for point in curves[0]["points"]]
+    assert steps == sorted(set(steps))
+    assert len(steps) > 2
+    newest = CheckpointFolder(halves / "checkpoints").newest()
+    entries = newest.checkpoint.fields["curriculum"]["driver"]["entries"]
+    assert len({entry["stage"] for entry in entries}) > 1

@@ -58,6 +58,7 @@ def score_row(name, kind, kpi, *, baseline=10.0):
         difference=None if is_baseline else estimate(kpi - baseline),
         difference_cautious=None,
         blocks_better=None if is_baseline else 3,
+        to_rival=None,
         gap_closed=estimate(0.25, 0.1) if kind == "agent" else None,
         figures=(None,) if kind == "bound" else (0.125,),
     )
@@ -69,6 +70,7 @@ def score_table(kpi=12.0, data="held-out days"):
         kpi="profit per episode",
         kpi_format=",.1f",
         columns=(Column(name="lost", title="work lost", format=".1%"),),
+        rival=None,
         baseline="equal",
         num_episodes=8,
         num_blocks=4,

@@ -238,6 +238,36 @@ def test_learns_to_hit_a_target_and_leaves_masked_dimensions_alone():
     assert agent.network.actor.biases[-1][0, 0, 1] == 0.5
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("first", [2, 3, 6])
+def test_a_stop_where_an_evaluation_is_due_does_not_take_it(tmp_path, first):
+    """It is made up for at once; the best policy, its score and every byte are the same."""
+
+    def train(folder, notebook):
+        curve = iter([5.0, 9.0, 6.0, 7.0, 1.0][len(seen) :])
+
+        def evaluate(agent):
+            return {"kpi": next(curve)}
+
+        trainer, _ = build(folder, recorder=notebook, evaluate=evaluate, evaluate_every_updates=3)
+        newest = CheckpointFolder(folder).newest()
+        if newest is not None:
+            trainer.restore(newest.checkpoint)
+        outcome = trainer.train()
+        seen.extend(one.env_steps for one in notebook.evaluations)
+        return outcome
+
+    seen = []
+    whole = train(tmp_path / "whole", Notebook())
+    assert seen == [0, 96, 192, 288, 320]
+    seen = []
+    train(tmp_path / "parts", Notebook(stop_after=first))
+    outcome = train(tmp_path / "parts", Notebook())
+    assert seen == [0, 96, 192, 288, 320]
+    assert hash_of(outcome) == hash_of(whole)
+    assert outcome.best_score == whole.best_score == 9.0
+
+
 def test_a_stop_in_the_last_update_does_not_take_the_last_evaluation():
     notebook = Notebook(stop_after=10)
     outcome = build(recorder=notebook, evaluate=lambda agent: {"kpi": 1.0})[0].train()
