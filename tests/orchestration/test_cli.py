@@ -148,7 +148,7 @@ def test_empty_state_says_how_to_begin(shell):
         (("submit", "train", "sead=1"), "unknown field sead"),
         (("submit", "train", "seed"), "write settings as name=value"),
         (("submit", "train", "seed=x"), "seed wants int"),
-        (("submit", "train", "env=trading"), "environment='trading'"),
+        (("submit", "train", "env=tradin"), "environment='tradin'"),
         (("submit", "dance"), "only `train` is known"),
         (("show", "nobody"), "python -m orchestration runs"),
         (("cancel", "nobody"), "no run 'nobody'"),
@@ -246,8 +246,12 @@ def estimate(mean, low, high):
     ],
 )
 def test_the_verdict_is_plain(difference, words):
-    row = {"kind": "agent", "name": "ppo", "difference": difference, "days_better": 4}
-    assert words in verdict({"rows": [row], "best_expert": "max_min", "num_days": 5})
+    ours = {"kind": "agent", "name": "ppo", "difference": difference, "blocks_better": 4}
+    rows = [{**ours, "to_rival": estimate(7, 6, 8)}, {"kind": "expert", "name": "max_min"}]
+    table = {"rows": rows, "baseline": "max_min", "rival": "equal", "num_blocks": 5}
+    said = verdict({**table, "block_name": "day", "kpi_format": ",.0f"})
+    assert words in said
+    assert "better on 4 of 5 days. To equal: +7 [+6, +8]." in said or "zero; better" in said
 
 
 def test_sparks_average_neighbours():
