@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from rl.evaluation.contest import Contest
 from rl.evaluation.plots import CurvePoint, LearningCurve
-from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
+from rl.training.forwarding_recorder import ForwardingRecorder
+from rl.training.recorder import EvaluationRecord, Recorder
 from utils.config import from_json, to_json
 from utils.persistence.files import write_atomically
 
 
-class CurveRecorder:
+class CurveRecorder(ForwardingRecorder):
     """Passes everything on to another recorder and keeps the scores."""
 
     def __init__(self, recorder: Recorder, path: Path, contest: Contest, data: str) -> None:
@@ -25,7 +25,7 @@ class CurveRecorder:
             contest: Says what is maximised.
             data: What the evaluations play, for people.
         """
-        self._recorder = recorder
+        super().__init__(recorder)
         self._path = path
         self._contest, self._data = contest, data
         self.curve: LearningCurve | None = None
@@ -51,43 +51,4 @@ class CurveRecorder:
             bound=scores.get("bound"),
         )
         write_atomically(self._path, json.dumps(to_json(self.curve)).encode())
-        self._recorder.evaluated(evaluation)
-
-    def metrics(self, env_steps: int, values: Mapping[str, float]) -> None:
-        """Pass it on.
-
-        Args:
-            env_steps: Transitions so far.
-            values: By name.
-        """
-        self._recorder.metrics(env_steps, values)
-
-    def progress(self, env_steps: int, total_env_steps: int) -> None:
-        """Pass it on.
-
-        Args:
-            env_steps: Transitions so far.
-            total_env_steps: Transitions wanted.
-        """
-        self._recorder.progress(env_steps, total_env_steps)
-
-    def checkpoint_written(self, checkpoint: CheckpointRecord) -> None:
-        """Pass it on.
-
-        Args:
-            checkpoint: Already safe on disk.
-        """
-        self._recorder.checkpoint_written(checkpoint)
-
-    def stage_changed(self, env_steps: int, stage: str) -> None:
-        """Pass it on.
-
-        Args:
-            env_steps: Transitions so far.
-            stage: Its name.
-        """
-        self._recorder.stage_changed(env_steps, stage)
-
-    def should_stop(self) -> StopReason | None:
-        """Ask the other recorder."""
-        return self._recorder.should_stop()
+        super().evaluated(evaluation)
