@@ -89,6 +89,8 @@ class TrainingConfig:
     """A run, or `agent@alias`, whose best policy this one begins with; None begins anew."""
     traces: str | None = None
     """Folder of the trace files; None looks where `data.traces.locate_traces` says."""
+    tensorboard: bool = False
+    """Also write event files for TensorBoard, to `tensorboard/` in the run's folder."""
     seed: int = 0
     experiment_name: str = "quartermaster"
     tags: tuple[str, ...] = ()

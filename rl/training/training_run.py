@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,9 +32,11 @@ from rl.training.problem import LearnerSettings, MakeStages, Parameters, Problem
 from rl.training.problems import make_problem
 from rl.training.recorder import Recorder
 from rl.training.run_diary import DiaryRecorder
+from rl.training.tensorboard_recorder import TensorboardRecorder
 from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.training_config import TrainingConfig
 from rl.training.validation import Validation
+from utils.clock import SystemClock
 from utils.errors import ConfigError
 from utils.logs import get_logger
 from utils.seeding import derive_seed
@@ -68,37 +71,42 @@ def train_problem(
         CheckpointCorruptError: The checkpoint to begin from is damaged.
     """
     torch.set_num_threads(1)
-    recorder = DiaryRecorder(recorder, places.folder)
-    problem = make_problem(config) if problem is None else problem
-    if config.use_curriculum:
-        _stages_of(problem)
-    settings = learner_settings(config, problem)
-    environment = _training_environment(config, problem, settings)
-    if agent is None:
-        seed = derive_seed(config.seed, "agent")
-        agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
-    if places.init is not None and places.resume is None:
-        _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
-    unexportable = why_not_exported(problem, agent)
-    if unexportable:
-        logger.warning("no_artifact_will_be_made", reason=unexportable)
-    recorder.stage_changed(0, "tuning the experts")
-    experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
-    stopped = recorder.should_stop()
-    if stopped is not None and len(experts) < len(problem.experts):
-        return leave_unfinished(problem, stopped)
-    study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
-    run = _prepare(study, recorder, settings, (environment, agent))
-    stage = "training" if run.curriculum is None else run.curriculum.stage.stage.name
-    recorder.stage_changed(run.trainer.env_steps, stage)
-    outcome = run.trainer.train()
-    if outcome.stopped is not None:
-        return leave_unfinished(problem, outcome.stopped, outcome)
-    if outcome.best_policy is not None:
-        run.agent.load_policy_state(outcome.best_policy)
-    recorder.stage_changed(outcome.env_steps, "evaluating on held-out scenarios")
-    report = None if run.curriculum is None else run.curriculum.report()
-    return conclude_run(study, run.agent, outcome, run.curve.curve, curriculum=report)
+    with ExitStack() as opened:
+        recorder = DiaryRecorder(recorder, places.folder)
+        if config.tensorboard:
+            folder = places.folder / "tensorboard"
+            events = TensorboardRecorder(recorder, folder, clock=SystemClock())
+            recorder = opened.enter_context(events)
+        problem = make_problem(config) if problem is None else problem
+        if config.use_curriculum:
+            _stages_of(problem)
+        settings = learner_settings(config, problem)
+        environment = _training_environment(config, problem, settings)
+        if agent is None:
+            seed = derive_seed(config.seed, "agent")
+            agent = make_agent(settings.config, environment, seed=seed, agent_id="planner")
+        if places.init is not None and places.resume is None:
+            _begin_with(agent, load_checkpoint(places.init.path, places.init.sha256))
+        unexportable = why_not_exported(problem, agent)
+        if unexportable:
+            logger.warning("no_artifact_will_be_made", reason=unexportable)
+        recorder.stage_changed(0, "tuning the experts")
+        experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
+        stopped = recorder.should_stop()
+        if stopped is not None and len(experts) < len(problem.experts):
+            return leave_unfinished(problem, stopped)
+        study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
+        run = _prepare(study, recorder, settings, (environment, agent))
+        stage = "training" if run.curriculum is None else run.curriculum.stage.stage.name
+        recorder.stage_changed(run.trainer.env_steps, stage)
+        outcome = run.trainer.train()
+        if outcome.stopped is not None:
+            return leave_unfinished(problem, outcome.stopped, outcome)
+        if outcome.best_policy is not None:
+            run.agent.load_policy_state(outcome.best_policy)
+        recorder.stage_changed(outcome.env_steps, "evaluating on held-out scenarios")
+        report = None if run.curriculum is None else run.curriculum.report()
+        return conclude_run(study, run.agent, outcome, run.curve.curve, curriculum=report)
 
 
 def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSettings:

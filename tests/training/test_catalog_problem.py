@@ -87,7 +87,11 @@ def test_unknown_names_are_refused_with_the_nearest():
 
 def test_a_whole_run_without_experts_or_exporter(tmp_path):
     config = TrainingConfig(
-        environment="newsvendor", algorithm="ppo", total_episodes=64, eval_frequency=32
+        environment="newsvendor",
+        algorithm="ppo",
+        total_episodes=64,
+        eval_frequency=32,
+        tensorboard=True,
     )
     store = DirectoryArtifactStore(tmp_path / "artifacts")
     result = train_problem(
@@ -98,6 +102,8 @@ def test_a_whole_run_without_experts_or_exporter(tmp_path):
     summary = (tmp_path / "report" / "report.md").read_text()
     assert "random play" in summary
     assert "being better than chance is little" in summary
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"evaluation/kpi" in events.read_bytes()
 
 
 def test_the_problem_of_a_config_is_found():
