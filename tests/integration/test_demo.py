@@ -68,10 +68,15 @@ def wait_for(var: Path, query: str, demo: Demo) -> tuple:
     raise AssertionError(query)
 
 
-def test_other_demos_are_not_there_yet(tmp_path):
-    demo = Demo(tmp_path / "var", "--demo_type", "trading")
-    assert "not yet" in demo.finish()
-    assert demo.process.returncode == 2
+@pytest.mark.slow
+@pytest.mark.parametrize("demo_type", ["trading", "supply_chain"])
+def test_other_demos_go_through_stages_stress_and_promotion(tmp_path, demo_type):
+    words = ("--demo_type", demo_type, "--num_agents", "2", "--episodes", "32")
+    demo = Demo(tmp_path / "var", *words)
+    said = demo.finish()
+    assert demo.process.returncode == 0, said
+    for part in ("Stages: ", "Under stress", "version 1 is champion", "report/report.md"):
+        assert part in said, said
 
 
 def test_a_setting_that_cannot_work_is_named_in_one_line(tmp_path):
