@@ -111,7 +111,8 @@ def judge(
     ]
     entrants += agents
     bound = None if problem.bound is None else problem.bound(episodes.scenarios)
-    return evaluate(problem.contest, episodes, entrants, bound=bound, rival=problem.rival)
+    rival = problem.rival if problem.rival in experts else None
+    return evaluate(problem.contest, episodes, entrants, bound=bound, rival=rival)
 
 
 def conclude_run(
