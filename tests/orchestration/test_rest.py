@@ -113,7 +113,7 @@ async def test_a_run_tells_its_figures(house):
         ({"total_episodes": 1e400}, {"config.total_episodes"}),
         ({"real_share": float("nan")}, {"config.real_share"}),
         ({"traces": "/etc"}, {"config.traces"}),
-        ({"environment": "trading"}, {"config.environment"}),
+        ({"environment": "tradin"}, {"config.environment"}),
     ],
 )
 async def test_wrong_settings_are_named(house, config, fields):

@@ -25,6 +25,7 @@ from rl.training.training_events import (
 )
 from utils.clock import ManualClock
 from utils.persistence.engine import open_database
+from utils.persistence.run_facts import RunData, RunLineage
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import RunNotFoundError
 
@@ -73,7 +74,8 @@ def count(path, table):
 
 def result(**changes):
     fields = {"stopped": None, "artifact_sha256": None, "artifact_bytes": 0, "card": None}
-    return SimpleNamespace(**{**fields, **changes})
+    lineage = RunLineage(data=(RunData(role="held_out", about="made up", sha256="d" * 64),))
+    return SimpleNamespace(**{"lineage": lineage, **fields, **changes})
 
 
 async def in_thread(function, *arguments):
