@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,6 +175,33 @@ def summarise(rows: dict[str, list[Row]], threshold: float) -> dict[str, object]
             ]
         summary[arm] = found
     return summary
+
+
+def curriculum_table(results: dict[str, Any]) -> str:
+    """Return the table of docs/training/curriculum.md.
+
+    Args:
+        results: The JSON.
+    """
+    lines = [
+        "| world | arm | seeds | score on the hardest stage | to none, 95 % | steps to threshold |",
+        "|---|---|---|---|---|---|",
+    ]
+    for world in TASKS:
+        found = results.get(world)
+        if found is None:
+            lines.append(f"| {world} | | not run yet | | | |")
+            continue
+        for arm in ARMS:
+            row, seeds = found[arm], found["seeds"]
+            gap, median = row.get("difference_to_none"), row["median_env_steps_to_threshold"]
+            to_none = "" if gap is None else f"{gap[0]:+.3f} [{gap[1]:+.3f}, {gap[2]:+.3f}]"
+            steps = "never" if median is None else f"{median:,.0f}"
+            lines.append(
+                f"| {world} | {arm} | {seeds} | {row['final_score']:.3f} | {to_none} | {steps} "
+                f"({row['runs_at_threshold']} of {seeds} reach {found['threshold']:g}) |"
+            )
+    return "\n".join(lines)
 
 
 def _first(curve: list[tuple[int, float]], threshold: float) -> int | None:

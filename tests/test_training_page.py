@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from benchmarks.curriculum import curriculum_table
 from benchmarks.demos import demo_table
 from benchmarks.killed_training import killed_table
 from benchmarks.measuring import RESULTS
@@ -22,6 +23,11 @@ def test_the_demos_table_is_stored():
 
 def test_the_table_of_killed_runs_is_stored():
     assert killed_table(stored("killed_training", "pipelines")) in PAGE
+
+
+def test_the_curriculum_table_is_stored():
+    page = (Path(__file__).parents[1] / "docs" / "training" / "curriculum.md").read_text()
+    assert curriculum_table(json.loads((RESULTS / "curriculum.json").read_text())) in page
 
 
 def test_a_changed_result_would_be_noticed():
