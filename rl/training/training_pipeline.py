@@ -28,6 +28,7 @@ from utils.errors import ConfigError
 from utils.logs import get_logger, log_context
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
+from utils.persistence.run_facts import Relation, RunParent
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import StoredCheckpoint
 from utils.persistence.warm_start import find_start
@@ -120,12 +121,14 @@ class RLTrainingPipeline:
         began = self._clock.monotonic()
         database = await open_database(self.output_dir / "quartermaster.sqlite")
         try:
-            init = await self._find_init(database)
+            start = await self._find_start(database) if resume is None else None
             manager = ExperimentManager(database, clock=self._clock, events=self._events)
-            run_id, point, fence = await self._open(manager, resume)
+            run_id, point, fence = await self._open(manager, resume, start)
+            if resume is not None and point is None:
+                start = await self._find_start(database)
             recorder = manager.recorder(run_id, self.config, fence=fence)
             with log_context(run=run_id):
-                places = self._places(run_id, resume=point, init=init, fence=fence)
+                places = self._places(run_id, resume=point, init=_as_point(start), fence=fence)
                 work = partial(self._train_in_thread, manager, recorder, places)
                 result = await _carried(work, recorder)
         finally:
@@ -133,10 +136,11 @@ class RLTrainingPipeline:
         return self._results(run_id, result, self._clock.monotonic() - began)
 
     async def _open(
-        self, manager: ExperimentManager, resume: str | None
+        self, manager: ExperimentManager, resume: str | None, start: StoredCheckpoint | None
     ) -> tuple[str, ResumePoint | None, int]:
         if resume is None:
-            return await manager.open_run(self.config), None, 0
+            parents = () if start is None else (_parent(start),)
+            return await manager.open_run(self.config, parents=parents), None, 0
         details = await manager.run(resume)
         _check_resumable(resume, self.config, details.config)
         if details.summary.state is RunState.SUCCEEDED:
@@ -182,12 +186,12 @@ class RLTrainingPipeline:
         logger.info("run_ended", state=state.value, env_steps=result.env_steps)
         return result
 
-    async def _find_init(self, database: Database) -> ResumePoint | None:
+    async def _find_start(self, database: Database) -> StoredCheckpoint | None:
+        """Return what `init_from` means now; a run that has a checkpoint does not need it."""
         if self.config.init_from is None:
             return None
         async with database.read() as connection:
-            found = await find_start(connection, self.config.init_from)
-        return ResumePoint(path=found.path, sha256=found.sha256)
+            return await find_start(connection, self.config.init_from)
 
     def _results(self, run_id: str, result: TrainingResult, seconds: float) -> TrainingResults:
         table = result.tables[0] if result.tables else None
@@ -340,6 +344,16 @@ async def _carried(work: Any, recorder: RunRecorder) -> TrainingResult:
     if isinstance(result, Exception):
         raise result
     return result
+
+
+def _as_point(start: StoredCheckpoint | None) -> ResumePoint | None:
+    return None if start is None else ResumePoint(path=start.path, sha256=start.sha256)
+
+
+def _parent(start: StoredCheckpoint) -> RunParent:
+    return RunParent(
+        relation=Relation.INIT_FROM, run_id=start.run_id, checkpoint_sha256=start.sha256
+    )
 
 
 def _check_resumable(run_id: str, ours: TrainingConfig, stored: Mapping[str, Any]) -> None:

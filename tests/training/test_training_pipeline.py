@@ -61,7 +61,9 @@ class FakeTraining:
 
     def __call__(self, config, recorder, places, *, run_id, problem, agent):
         resume, thread = places.resume, threading.get_ident()
-        self.calls.append({"fence": places.fence, "resume": resume, "thread": thread})
+        self.calls.append(
+            {"fence": places.fence, "resume": resume, "thread": thread, "init": places.init}
+        )
         checkpoints = CheckpointFolder(places.folder / "checkpoints", fence=places.fence)
         step, stopped = 0 if resume is None else int(resume.path.split("step-")[1][:12]), None
         while step < WHOLE_WORK and stopped is None:
@@ -239,6 +241,27 @@ async def test_what_cannot_be_resumed_is_refused(fake, tmp_path):
     other = RLTrainingPipeline(replace(CONFIG, num_agents=2), output_dir=tmp_path)
     with pytest.raises(ConfigError, match="num_agents=2"):
         await other.train(resume=done["run_id"])
+
+
+async def test_a_run_begins_with_another_and_says_whose_child_it_is(fake, tmp_path):
+    fake()
+    first = await RLTrainingPipeline(CONFIG, output_dir=tmp_path).train()
+    child = fake(waits_at=2)
+    pipeline = RLTrainingPipeline(replace(CONFIG, init_from=first["run_id"]), output_dir=tmp_path)
+    await cancel_in_the_middle(pipeline, child)
+    async with manager_of(tmp_path) as manager:
+        (run, _) = await manager.runs()
+        (parent,) = (await manager.run(run.id)).facts.parents
+    assert (parent.relation.value, parent.run_id) == ("init_from", first["run_id"])
+    assert child.calls[0]["init"].sha256 == parent.checkpoint_sha256
+    again = fake()
+    await pipeline.train(resume=run.id)
+    assert again.calls[0]["init"] is None
+    nobody = RLTrainingPipeline(replace(CONFIG, init_from="nobody"), output_dir=tmp_path)
+    with pytest.raises(RunNotFoundError):
+        await nobody.train()
+    async with manager_of(tmp_path) as manager:
+        assert len(await manager.runs()) == 2
 
 
 # The real thing, in a world small enough for a test
