@@ -235,6 +235,16 @@ class FixedSource(Generic[Scenarios]):
         return self._scenarios.take(np.arange(num_episodes) % self._scenarios.num_episodes)
 
 
+def fixed_bank(scenarios: Scenarios) -> ScenarioBank[Scenarios]:
+    """Return a bank that holds given episodes, in their order, whatever their size.
+
+    Args:
+        scenarios: In memory already, so no cap applies.
+    """
+    size = BankConfig(num_episodes=scenarios.num_episodes, max_bytes=max(1, scenarios.num_bytes))
+    return ScenarioBank(FixedSource(scenarios), size, 0)
+
+
 class MixedSource(Generic[Scenarios]):
     """Episodes from several sources in fixed shares."""
 

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 
-from data.scenario import BankConfig, FixedSource, ScenarioArrays, ScenarioBank, WorkloadScenarios
+from data.scenario import ScenarioArrays, WorkloadScenarios, fixed_bank
 from rl.algorithms.base_algorithm import Policy
 from rl.domains.resource_allocation import AllocationConfig
 from rl.environments.resource_allocation_environment import (
@@ -80,8 +80,7 @@ def judge_in(
         reward: What is gained, or what is lost.
     """
     episodes = scenarios.num_episodes
-    size = BankConfig(num_episodes=episodes, max_bytes=max(1, scenarios.num_bytes))
-    bank = ScenarioBank(FixedSource(cast("WorkloadScenarios", scenarios)), size, seed=0)
+    bank = fixed_bank(cast("WorkloadScenarios", scenarios))
     options = EnvironmentConfig(num_envs=episodes, shuffle=False, reward=reward)
     return BatchedResourceAllocation(config, bank, options, seed=0)
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenario import BankConfig, FixedSource, ScenarioBank, WorkloadScenarios
+from data.scenario import WorkloadScenarios, fixed_bank
 from rl.domains.allocation_experts import Expert, ExpertParameters
 from rl.domains.resource_allocation import AllocationConfig, AllocationDomain, AllocationView
 from rl.environments.resource_allocation_environment import (
@@ -118,8 +118,7 @@ def record_play(
         player: Asked once per step for the shares of all of them.
     """
     episodes = scenarios.num_episodes
-    size = BankConfig(num_episodes=episodes, max_bytes=max(1, scenarios.num_bytes))
-    bank = ScenarioBank(FixedSource(scenarios), size, seed=0)
+    bank = fixed_bank(scenarios)
     options = EnvironmentConfig(num_envs=episodes, shuffle=False)
     environment = BatchedResourceAllocation(config, bank, options, seed=0)
     domain = AllocationDomain(config)

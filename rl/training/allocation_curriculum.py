@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.scenario import BankConfig, FixedSource, ScenarioArrays, ScenarioBank
+from data.scenario import ScenarioArrays, ScenarioBank, fixed_bank
 from data.workload import SyntheticWorkload, WorldConfig
 from data.workload_stages import StagedWorkload, WorkloadStage
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
@@ -67,8 +67,7 @@ def make_allocation_world() -> CurriculumWorld:
         scenarios: ScenarioArrays, action: Literal["shares", "coverage"]
     ) -> BatchedResourceAllocation:
         count = scenarios.num_episodes
-        sizes = BankConfig(num_episodes=count, max_bytes=max(1, scenarios.num_bytes))
-        bank: ScenarioBank[Any] = ScenarioBank(FixedSource(scenarios), sizes, 0)
+        bank: ScenarioBank[Any] = fixed_bank(scenarios)
         chosen = replace(options(count, action), shuffle=False)
         return BatchedResourceAllocation(config, bank, chosen, 0)
 

@@ -8,13 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from data.scenario import (
-    BankConfig,
-    FixedSource,
-    ScenarioArrays,
-    ScenarioBank,
-    ScenarioSource,
-)
+from data.scenario import ScenarioArrays, ScenarioBank, ScenarioSource, fixed_bank
 from rl.algorithms.capabilities import CAPABILITIES, Algorithm
 from rl.environments.base_environment import BatchedEnvironment
 from rl.environments.catalog import (
@@ -100,9 +94,8 @@ def _learn_in(
 
 def _judge_in(build: partial[_Banked], scenarios: ScenarioArrays) -> BatchedEnvironment:
     episodes = scenarios.num_episodes
-    size = BankConfig(num_episodes=episodes, max_bytes=max(1, scenarios.num_bytes))
     environment = build(episodes, 0)
-    environment.use_bank(ScenarioBank(FixedSource(scenarios), size, 0), seed=0, in_order=True)
+    environment.use_bank(fixed_bank(scenarios), seed=0, in_order=True)
     return environment
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.scenario import BankConfig, FixedSource, ScenarioArrays, ScenarioBank
+from data.scenario import ScenarioArrays, ScenarioBank, fixed_bank
 from data.supply_demand import SupplySource
 from rl.domains.dual_sourcing import dual_sourcing
 from rl.domains.supply_experts import EXPERTS, SupplyExperts
@@ -41,8 +41,7 @@ def make_supply_world(*, max_steps: int = 30) -> CurriculumWorld:
 
     def judge(scenarios: ScenarioArrays) -> BatchedSupplyNetwork:
         count = scenarios.num_episodes
-        sizes = BankConfig(num_episodes=count, max_bytes=max(1, scenarios.num_bytes))
-        bank: ScenarioBank[Any] = ScenarioBank(FixedSource(scenarios), sizes, 0)
+        bank: ScenarioBank[Any] = fixed_bank(scenarios)
         return BatchedSupplyNetwork(config, bank, SupplyOptions(num_envs=count, shuffle=False), 0)
 
     rules = SupplyExperts(config, informed=False)

@@ -12,7 +12,7 @@ from data.market import REGIMES, MarketRegime
 from data.market_config import SyntheticMarketConfig
 from data.market_generator import SyntheticMarket
 from data.market_timeline import SYMBOLS
-from data.scenario import BankConfig, FixedSource, ScenarioArrays, ScenarioBank
+from data.scenario import ScenarioArrays, ScenarioBank, fixed_bank
 from data.trading_scenarios import TradingSource, TradingStage
 from rl.domains.trading import TradingView
 from rl.domains.trading_config import TradingConfig
@@ -56,8 +56,7 @@ def make_trading_world(num_agents: int = 4, *, max_steps: int = 252) -> Curricul
 
     def judge(scenarios: ScenarioArrays) -> BatchedTrading:
         count = scenarios.num_episodes
-        sizes = BankConfig(num_episodes=count, max_bytes=max(1, scenarios.num_bytes))
-        bank: ScenarioBank[Any] = ScenarioBank(FixedSource(scenarios), sizes, 0)
+        bank: ScenarioBank[Any] = fixed_bank(scenarios)
         return BatchedTrading(config, bank, LockstepOptions(num_envs=count, shuffle=False), 0)
 
     contest = Contest(make_environment=judge, num_steps=max_steps, measure=count_return)
