@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from utils.persistence import experiments, jobs, registry  # noqa: F401  (they fill the metadata)
+from utils.persistence import (  # noqa: F401  (they fill the metadata)
+    decisions,
+    experiments,
+    jobs,
+    registry,
+)
 from utils.persistence.schema import metadata
 
 context.configure(
