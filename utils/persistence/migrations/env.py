@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from utils.persistence import (  # noqa: F401  (they fill the metadata)
-    decisions,
-    experiments,
-    jobs,
-    registry,
-)
-from utils.persistence.schema import metadata
+from utils.persistence.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
