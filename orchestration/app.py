@@ -14,6 +14,8 @@ import anyio
 
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
+from orchestration.delegation.blackboard import Blackboard
+from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
@@ -80,12 +82,14 @@ class Application:
     """What the jobs of this process's worker report, for displays."""
     database: Database
     job_metrics: JobMetrics
+    decision_log: DecisionLog
     worker: Worker | None
 
     async def run(self) -> None:
         """Do the work in the background until cancelled; running jobs are then saved and queued."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
+            group.start_soon(self.decision_log.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
 
@@ -110,7 +114,10 @@ async def open_application(
         application, registry = _build(
             settings, database, clock or SystemClock(), with_worker=with_worker
         )
-        yield application
+        try:
+            yield application
+        finally:
+            await application.decision_log.aclose()
         await registry.aclose()
     finally:
         await database.aclose()
@@ -181,12 +188,16 @@ def _build(
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
     worker = _make_worker(settings, ledger, events) if with_worker else None
+    serving_metrics = ServingMetrics(metrics)
+    decision_log = DecisionLog(database, clock, serving_metrics)
     parts = Parts(
         database=database,
         store=SqlJobStore(ledger),
         registry=registry,
         registry_store=registry_store,
-        serving_metrics=ServingMetrics(metrics),
+        serving_metrics=serving_metrics,
+        decision_log=decision_log,
+        blackboard=Blackboard(database, clock),
         clock=clock,
         output_dir=settings.var,
         wake=_do_nothing if worker is None else worker.wake,
@@ -198,6 +209,7 @@ def _build(
         training_events=events,
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
+        decision_log=decision_log,
         worker=worker,
     )
     return application, registry

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from sqlalchemy import ColumnElement, delete, or_, select
-from sqlalchemy.dialects.sqlite import insert  # its ON CONFLICT compiles for PostgreSQL as well
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from orchestration.delegation.json_values import checked_json
 from utils.errors import QuartermasterError

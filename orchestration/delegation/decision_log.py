@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import anyio
-from sqlalchemy.dialects.sqlite import insert  # its ON CONFLICT compiles for PostgreSQL as well
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from utils.errors import ConfigError
@@ -73,13 +73,14 @@ class DecisionLog:
         self._metrics = metrics
         self._config = config or DecisionLogConfig()
         self._waiting: deque[DecisionRecord] = deque()
+        self._in_flight = 0
         self._flushing = anyio.Lock()
         self._is_full = anyio.Event()
 
     @property
     def num_waiting(self) -> int:
         """Records that are not in the database yet."""
-        return len(self._waiting)
+        return len(self._waiting) + self._in_flight
 
     def record(self, record: DecisionRecord) -> None:
         """Keep a record; never waits and never fails, but may drop the oldest one.
@@ -95,12 +96,15 @@ class DecisionLog:
     async def run(self) -> None:
         """Write what waits, every so often, until cancelled."""
         while True:
-            await self._rest()
-            await self.flush()
+            if await self.flush():
+                await self._rest()
+            else:
+                await self._clock.sleep(self._config.flush_seconds)  # however many come meanwhile
 
     async def flush(self) -> bool:
         """Write all that waits now; say whether that worked, else it goes on waiting."""
         async with self._flushing:
+            self._is_full = anyio.Event()
             left = len(self._waiting)
             while left > 0 and self._waiting:
                 batch = [
@@ -132,6 +136,7 @@ class DecisionLog:
 
     async def _write_or_keep(self, batch: Sequence[DecisionRecord]) -> bool:
         is_written = False
+        self._in_flight = len(batch)
         try:
             await self._write(batch)
             is_written = True
@@ -141,7 +146,7 @@ class DecisionLog:
             if not is_written:  # a cancelled write too; writing it again does no harm
                 self._waiting.extendleft(reversed(batch))
                 self._drop_oldest()
-            self._is_full = anyio.Event()
+            self._in_flight = 0
         return is_written
 
     async def _write(self, batch: Sequence[DecisionRecord]) -> None:

@@ -30,7 +30,7 @@ def checked_json(value: Any, where: str) -> Any:
         raise JsonValueError(f"{where} cannot be stored as JSON: {error}") from error
     if len(text) > MOST_BYTES:
         raise JsonValueError(
-            f"{where} has {len(text):,} bytes as JSON; at most {MOST_BYTES:,} are kept: store it as "
-            "an artifact and name its sha256 here"
+            f"{where} has {len(text):,} bytes as JSON; at most {MOST_BYTES:,} are kept: store it "
+            "as an artifact and name its sha256 here"
         )
     return json.loads(text)
