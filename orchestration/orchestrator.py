@@ -68,6 +68,56 @@ class Parts:
     """Tells a worker of this process, if there is one, that a job waits."""
 
 
+class RunReader:
+    """What the database says about runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def runs(self, *, experiment: str | None = None, limit: int = 100) -> list[RunSummary]:
+        """List runs, newest first.
+
+        Args:
+            experiment: Only of this experiment.
+            limit: At most so many.
+        """
+        async with self._database.read() as connection:
+            return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
+
+    async def run(self, run_id: str) -> RunDetails:
+        """Load a run with its newest metrics, evaluations and models.
+
+        Args:
+            run_id: Its id.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        async with self._database.read() as connection:
+            return await run_queries.get_run(connection, run_id)
+
+    async def run_of(self, job_id: str) -> RunDetails | None:
+        """Load the run that a job carries out; None while there is none.
+
+        Args:
+            job_id: The job.
+        """
+        async with self._database.read() as connection:
+            run_id = await run_queries.find_run_of_job(connection, job_id)
+            return None if run_id is None else await run_queries.get_run(connection, run_id)
+
+    async def curve(self, run_id: str, key: str, *, max_points: int = 200) -> list[MetricPoint]:
+        """Read a metric of a run over steps, thinned evenly if it has too many points.
+
+        Args:
+            run_id: Which run.
+            key: Which metric.
+            max_points: At most so many.
+        """
+        async with self._database.read() as connection:
+            return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
+
+
 class Orchestrator:
     """What people and programs ask of the system; every door leads here."""
 
@@ -81,6 +131,9 @@ class Orchestrator:
             gate=CircuitBreakers(parts.clock),
             records=parts.decision_log,
         )
+        reader = RunReader(parts.database)
+        self.runs, self.run = reader.runs, reader.run
+        self.run_of, self.curve = reader.run_of, reader.curve
         self.facts = parts.blackboard
         self.decisions = DecisionShelf(parts.database, parts.clock, parts.decision_log)
         patterns, calls = Patterns(parts.clock), AgentCalls(self._desk, parts.registry)
@@ -138,49 +191,6 @@ class Orchestrator:
             dedupe_key: As submitted.
         """
         return await self._store.find_unfinished(dedupe_key)
-
-    async def runs(self, *, experiment: str | None = None, limit: int = 100) -> list[RunSummary]:
-        """List runs, newest first.
-
-        Args:
-            experiment: Only of this experiment.
-            limit: At most so many.
-        """
-        async with self._parts.database.read() as connection:
-            return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
-
-    async def run(self, run_id: str) -> RunDetails:
-        """Load a run with its newest metrics, evaluations and models.
-
-        Args:
-            run_id: Its id.
-
-        Raises:
-            RunNotFoundError: There is none.
-        """
-        async with self._parts.database.read() as connection:
-            return await run_queries.get_run(connection, run_id)
-
-    async def run_of(self, job_id: str) -> RunDetails | None:
-        """Load the run that a job carries out; None while there is none.
-
-        Args:
-            job_id: The job.
-        """
-        async with self._parts.database.read() as connection:
-            run_id = await run_queries.find_run_of_job(connection, job_id)
-            return None if run_id is None else await run_queries.get_run(connection, run_id)
-
-    async def curve(self, run_id: str, key: str, *, max_points: int = 200) -> list[MetricPoint]:
-        """Read a metric of a run over steps, thinned evenly if it has too many points.
-
-        Args:
-            run_id: Which run.
-            key: Which metric.
-            max_points: At most so many.
-        """
-        async with self._parts.database.read() as connection:
-            return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job for good; its checkpoints stay.
