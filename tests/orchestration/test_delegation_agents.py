@@ -326,12 +326,13 @@ def situation(capacity):
     capacity=st.tuples(*[st.sampled_from([0.0, 1e-9, 0.1, 60.0, 1e9 / 3, 1e9]) for _ in RESOURCES]),
     seed=st.integers(0, 2**32 - 1),
     number=st.integers(1, 6),
+    is_full=st.booleans(),
 )
-def test_means_are_feasible_and_disagreement_lies_between_0_and_1(capacity, seed, number):
+def test_means_are_feasible_and_disagreement_lies_between_0_and_1(capacity, seed, number, is_full):
     mean = situation(capacity)
     generator = np.random.default_rng(seed)
     drawn = generator.dirichlet([0.3] * (len(NAMES) + 1), size=(number, len(RESOURCES)))
-    shares = [one.T[:-1] for one in drawn]
+    shares = [one.T[:-1] / (one.T[:-1].sum(0) if is_full else 1) for one in drawn]
     decision = mean.to_decision(np.mean(shares, axis=0), [_Voice()] * number)
     for index, resource in enumerate(RESOURCES):
         assert total(decision, resource) <= capacity[index]
