@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 
 from orchestration.events import Claimed
 from orchestration.job_store.rows import to_job
@@ -42,16 +42,14 @@ class Offer:
     """Whether jobs run from the moment they are taken."""
 
 
-def due_jobs(kinds: Collection[str], now: datetime) -> Select[Any]:
-    """Return the query for ids of due jobs.
+def is_due(kinds: Collection[str], now: datetime) -> ColumnElement[bool]:
+    """Return the clause that says whether a job is due.
 
     Args:
-        kinds: Only these.
+        kinds: Only of these.
         now: By the clock that decides.
     """
-    return select(table.c.id).where(
-        table.c.state.in_(_WAITING), table.c.run_at <= now, table.c.kind.in_(list(kinds))
-    )
+    return select(table.c.id).where(*_are_due(kinds, now)).exists()
 
 
 async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offer) -> list[Job]:
@@ -105,11 +103,16 @@ async def find_rival(
     return None if row is None else to_job(row)
 
 
+def _are_due(kinds: Collection[str], now: datetime) -> tuple[ColumnElement[bool], ...]:
+    kind = table.c.kind.in_(list(kinds))
+    return table.c.state.in_(_WAITING), table.c.run_at <= now, kind
+
+
 def _candidates(offer: Offer, shares: Mapping[str, int], now: datetime) -> Select[Any]:
     full = [key for key, left in shares.items() if left < 1]
     query = (
-        due_jobs(offer.kinds, now)
-        .with_only_columns(table)
+        select(table)
+        .where(*_are_due(offer.kinds, now))
         .order_by(table.c.priority.desc(), table.c.run_at, table.c.id)
         .limit(offer.most)
         .with_for_update(skip_locked=True)
