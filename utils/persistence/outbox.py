@@ -1,17 +1,42 @@
-"""How far the outbox can be read without overtaking a line that is still being written."""
+"""The outbox for those who are no jobs, and how far it can be read without overtaking a writer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 
 from utils.persistence.jobs import event
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from utils.persistence.engine import Database
 
 NEWEST = select(func.coalesce(func.max(event.c.seq), 0))
+
+
+async def add_line(
+    connection: AsyncConnection,
+    type_: str,
+    payload: Mapping[str, Any],
+    *,
+    at: datetime,
+    job_id: str | None = None,
+) -> None:
+    """Tell the outbox, in the transaction of what is told.
+
+    Args:
+        connection: An open write transaction.
+        type_: What happened, in snake_case.
+        payload: Plain JSON.
+        at: When.
+        job_id: The job it concerns, if it concerns one.
+    """
+    line = {"job_id": job_id, "type": type_, "payload": dict(payload), "at": at}
+    await connection.execute(insert(event), line)
 
 
 async def newest_seq(database: Database) -> int:
