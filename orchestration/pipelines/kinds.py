@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,18 @@ class PromoteStep:
     """What a `promote` step is told; it needs the `evaluate` step that it goes by."""
 
     alias: str = CHAMPION
+    most_violation: float | None = None
+    """What the candidate may break of the world's limits per episode; None allows nothing where
+    the best expert breaks nothing, and anything where it breaks some."""
+
+    def __post_init__(self) -> None:
+        """Refuse a bound that bounds nothing.
+
+        Raises:
+            ConfigError: It is negative or no number.
+        """
+        if self.most_violation is not None and not 0 <= self.most_violation < math.inf:
+            raise ConfigError(f"most_violation={self.most_violation}: choose 0 or more, or none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +190,7 @@ async def _prepare_evaluate(
     if trained is not None:
         candidate, config = trained.name, to_json(_read(TrainStep, trained).config)
     else:
-        candidate, config = await _policy_of(connection, str(told.run))
+        candidate, config = await _find_policy(connection, str(told.run))
     champions = await list_aliased(connection, told.alias)
     return {
         "config": config,
@@ -209,6 +222,7 @@ async def _prepare_promote(
     return {
         "evaluation": evaluation.name,
         "alias": told.alias,
+        "most_violation": told.most_violation,
         "artifact_root": surroundings.artifact_root,
     }
 
@@ -232,8 +246,8 @@ def _needed(pipeline: Pipeline, step: Step, kind: str) -> Step | None:
     return found[0] if found else None
 
 
-async def _policy_of(connection: AsyncConnection, run_id: str) -> tuple[str, Mapping[str, Any]]:
+async def _find_policy(connection: AsyncConnection, run_id: str) -> tuple[str, dict[str, Any]]:
     run = await get_run(connection, run_id)
     if not run.models:
         raise ConfigError(f"run {run_id} registered no policy: there is nothing to judge")
-    return run.models[-1].sha256, run.config
+    return run.models[-1].sha256, dict(run.config)

@@ -36,10 +36,8 @@ class Retraining:
         Raises:
             PipelineError: It has none.
         """
-        if not isinstance(self.agent, str) or not self.agent.strip():
+        if not self.agent.strip():
             raise PipelineError(f"{RETRAIN}: name the agent, such as agent=resource_allocator")
-        if not isinstance(self.settings, Mapping):
-            raise PipelineError(f"{RETRAIN}: settings wants fields, not {self.settings!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""

@@ -174,4 +174,7 @@ def plan_from_json(values: Any) -> Order:
     fields = values[RETRAIN]
     if not isinstance(fields, Mapping) or set(fields) - {"agent", "settings"}:
         raise PipelineError(f"{RETRAIN} wants agent and settings, not {fields!r}")
-    return Retraining(agent=fields.get("agent", ""), settings=fields.get("settings") or {})
+    agent, settings = fields.get("agent", ""), fields.get("settings") or {}
+    if not isinstance(agent, str) or not isinstance(settings, Mapping):
+        raise PipelineError(f"{RETRAIN}: agent is a name and settings are fields, not {fields!r}")
+    return Retraining(agent=agent, settings=dict(settings))

@@ -144,7 +144,14 @@ class Firing:
         await connection.execute(update(fires).filter_by(**key), told)
         payload = {"schedule": schedule.name, "fire_time": fire_time.isoformat(), **told}
         await self._ledger.announce(connection, None, f"schedule_{outcome}", payload)
-        return Fire(fire_time=fire_time, event_seq=event_seq, fired_at=now, **told)
+        return Fire(
+            fire_time=fire_time,
+            event_seq=event_seq,
+            fired_at=now,
+            outcome=outcome,
+            pipeline_id=pipeline_id,
+            error=error,
+        )
 
     async def _start(
         self, connection: AsyncConnection, schedule: Schedule

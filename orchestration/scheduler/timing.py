@@ -245,9 +245,10 @@ def timing_from_json(values: Mapping[str, Any]) -> Timing:
         if name in fields:
             fields[name] = read_moment(fields[name])
     try:
-        return known(**fields)
+        timing: Timing = known(**fields)
     except TypeError as error:
         raise ConfigError(f"timing: {error}") from error
+    return timing
 
 
 def read_moment(text: str) -> datetime:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from rl.artifacts import PolicyArtifact
 from rl.evaluation.comparison import EvaluationTable, evaluate
 from rl.evaluation.contest import ScenarioSet
@@ -51,6 +53,7 @@ def judge_policy(spec: Mapping[str, Any], context: StepContext) -> dict[str, Any
         ConfigError: There is no policy to judge, or champion and candidate are of different worlds.
         ArtifactCorruptError: A policy or the scenarios are damaged.
     """
+    torch.set_num_threads(1)
     problem = make_problem(from_json(TrainingConfig, spec["config"], "config."))
     store = DirectoryArtifactStore(Path(spec["artifact_root"]))
     sha256 = _candidate_of(spec, context)

@@ -54,34 +54,41 @@ class Evidence:
     """None if the agent had none when it was judged."""
 
 
-def why_keep(evidence: Evidence) -> list[str]:
+def why_keep(evidence: Evidence, *, most_violation: float | None = None) -> list[str]:
     """Return what speaks against the candidate; nothing if it is better than everybody.
 
-    It must beat the champion and the best expert with the whole interval above zero, and break no
-    more of the limits than either of them: nothing, where they break nothing.
+    It must beat the champion and the best expert with the whole interval above zero, and keep the
+    limits: break nothing where the expert breaks nothing, or no more than is said.
 
     Args:
         evidence: Of its evaluation.
+        most_violation: What it may break of the limits per episode, if that is said.
     """
-    reasons = []
-    for rival in [evidence.expert] + ([] if evidence.champion is None else [evidence.champion]):
-        who = f"the expert {rival.name}" if rival.version is None else f"champion {rival.name}"
-        found = rival.difference
-        if found is None:
-            reasons.append(f"it was not compared with {who}")
-        elif not all(map(math.isfinite, (found.low, found.mean, found.high))):
-            reasons.append(f"its difference to {who} is not finite")
-        elif not found.low > 0:
-            reasons.append(
-                f"it is not surely better than {who}: {found.mean:+,.4g}, "
-                f"95 % [{found.low:+,.4g}, {found.high:+,.4g}]"
-            )
-        if not evidence.violation <= rival.violation:
-            reasons.append(
-                f"it breaks more of the limits than {who}: {evidence.violation:,.4g} against "
-                f"{rival.violation:,.4g} per episode"
-            )
+    rivals = [evidence.expert] + ([] if evidence.champion is None else [evidence.champion])
+    reasons = [reason for rival in rivals if (reason := _not_better(rival)) is not None]
+    if most_violation is None and evidence.expert.violation == 0:
+        most_violation = 0.0
+    if most_violation is not None and not evidence.violation <= most_violation:
+        reasons.append(
+            f"it breaks limits by {evidence.violation:,.4g} per episode, {most_violation:,.4g} "
+            "is allowed"
+        )
     return reasons
+
+
+def _not_better(rival: Rival) -> str | None:
+    who = f"the expert {rival.name}" if rival.version is None else f"champion {rival.name}"
+    found = rival.difference
+    if found is None:
+        return f"it was not compared with {who}"
+    if not all(map(math.isfinite, (found.low, found.mean, found.high))):
+        return f"its difference to {who} is not finite"
+    if found.low > 0:
+        return None
+    return (
+        f"it is not surely better than {who}: {found.mean:+,.4g}, "
+        f"95 % [{found.low:+,.4g}, {found.high:+,.4g}]"
+    )
 
 
 class _Inputs(Protocol):
@@ -93,7 +100,8 @@ def decide_promotion(spec: Mapping[str, Any], context: _Inputs) -> dict[str, Any
     """Weigh an evaluation and prove that the candidate's bytes are whole.
 
     Args:
-        spec: `evaluation` names the step that judged, `alias` what would move, `artifact_root`.
+        spec: `evaluation` names the step that judged, `alias` what would move, `most_violation`
+            what may be broken, `artifact_root`.
         context: Of the attempt; its inputs hold the step's result.
 
     Returns:
@@ -107,7 +115,7 @@ def decide_promotion(spec: Mapping[str, Any], context: _Inputs) -> dict[str, Any
     if not result or "evidence" not in result:
         raise ConfigError(f"step {spec['evaluation']} left no evidence: need an evaluate step")
     evidence = from_json(Evidence, result["evidence"], "evidence.")
-    reasons = why_keep(evidence)
+    reasons = why_keep(evidence, most_violation=spec["most_violation"])
     if not reasons:
         store = DirectoryArtifactStore(Path(spec["artifact_root"]))
         PolicyArtifact.from_bytes(store.get(evidence.sha256))
