@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Select, select
 
 from orchestration.events import Expired, Failed, Lost, Renewed, Stopped
-from orchestration.job_store.claims import Offer, claim_jobs, due_jobs, find_rival
+from orchestration.job_store.claims import Offer, claim_jobs, find_rival, is_due
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.rows import to_job
 from orchestration.jobs import LIVE, WAITING, Desired, Job, prove_lease
@@ -58,10 +58,26 @@ class SqlLeases:
         Args:
             offer: What the worker can take.
         """
+        (has_due,) = await self.find_due([offer.kinds])
+        return await self.take(offer) if has_due else []  # the usual case costs no write lock
+
+    async def find_due(self, groups: Sequence[Collection[str]]) -> list[bool]:
+        """Say for each of several groups of kinds whether a job is due, without writing.
+
+        Args:
+            groups: What a worker can run.
+        """
         async with self._database.read() as connection:
-            due = due_jobs(offer.kinds, await self.ledger.now(connection)).limit(1)
-            if await connection.scalar(due) is None:  # the usual case costs no write lock
-                return []
+            now = await self.ledger.now(connection)
+            row = (await connection.execute(select(*(is_due(one, now) for one in groups)))).one()
+            return [bool(one) for one in row]
+
+    async def take(self, offer: Offer) -> list[Job]:
+        """Take the most urgent due jobs that fit an offer, where some are known to be due.
+
+        Args:
+            offer: What the worker can take.
+        """
         async with self._database.write() as connection:
             return await claim_jobs(self.ledger, connection, offer)
 
@@ -172,12 +188,39 @@ class SqlLeases:
         """
         async with self._database.write() as connection:
             job = await self.ledger.load(connection, job_id, to_write=True)
-            now = await self.ledger.now(connection)
-            retry_at = self._retry.retry_at(error_class, job.attempt, now, salt=job_id)
-            event = Failed(
-                fence=fence, error_class=error_class.value, error=error, retry_at=retry_at
-            )
+            event = self.judge_failure(job, fence, error_class, error)
             return await self.ledger.apply(connection, job_id, event)
+
+    def judge_failure(self, job: Job, fence: int, error_class: ErrorClass, error: str) -> Failed:
+        """Say what a broken attempt means: whether and when the job is tried again.
+
+        Args:
+            job: The job, with the attempt counted.
+            fence: The attempt's fence.
+            error_class: Why.
+            error: For people.
+        """
+        now = self._clock.now()
+        retry_at = self._retry.retry_at(error_class, job.attempt, now, salt=job.id)
+        return Failed(fence=fence, error_class=error_class.value, error=error, retry_at=retry_at)
+
+    async def wishes(self, fences: Mapping[str, int]) -> dict[str, Desired | None]:
+        """Return what the owners of several jobs want, without writing.
+
+        Args:
+            fences: Of the attempts, by job.
+
+        Returns:
+            By job; None where the lease is lost.
+        """
+        table = tables.job
+        query = select(table.c.id, table.c.fence, table.c.desired).where(
+            table.c.id.in_(list(fences)), table.c.state.in_([state.value for state in LIVE])
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        found = {row.id: Desired(row.desired) for row in rows if row.fence == fences[row.id]}
+        return {job_id: found.get(job_id) for job_id in fences}
 
     async def release(self, job_id: str, fence: int) -> Job:
         """Give a stopped job back: cancelled, paused or queued, as its owner wants.
