@@ -68,7 +68,7 @@ async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offe
     room = None if offer.capacity is None else await _find_room(connection, offer)
     shares = await _find_shares(connection)
     query = _candidates(offer, shares, now)
-    chosen = []
+    chosen: dict[str, Job] = {}
     for row in (await connection.execute(query)).mappings():
         job = to_job(row)
         if job.limit_key is not None and job.limit_key in shares:
@@ -79,10 +79,11 @@ async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offe
             if not job.resources.fits_into(room):
                 break
             room = room.without(job.resources)
-        chosen.append(job.id)
+        chosen[job.id] = job
     until = now + timedelta(seconds=offer.lease_seconds)
     event = Claimed(worker_id=offer.worker_id, lease_until=until, runs=offer.runs)
-    taken = await ledger.apply_many(connection, [(job_id, event) for job_id in chosen])
+    events = [(job_id, event) for job_id in chosen]
+    taken = await ledger.apply_many(connection, events, locked=chosen)
     return [job for job in taken if isinstance(job, Job)]
 
 

@@ -252,9 +252,9 @@ class SqlLeases:
             now = await self.ledger.now(connection)
             query = _overdue(now, dead_workers).order_by(tables.job.c.id)
             found = await connection.execute(query.with_for_update(skip_locked=True))
-            jobs = [to_job(row) for row in found.mappings()]
-            events = [(job.id, self._ending(job, now)) for job in jobs]
-            outcomes = await self.ledger.apply_many(connection, events)
+            jobs = {row["id"]: to_job(row) for row in found.mappings()}
+            events = [(job_id, self._ending(job, now)) for job_id, job in jobs.items()]
+            outcomes = await self.ledger.apply_many(connection, events, locked=jobs)
         return [job for job in outcomes if isinstance(job, Job)]
 
     def _ending(self, job: Job, now: datetime) -> Lost | Expired:

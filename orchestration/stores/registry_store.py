@@ -87,7 +87,7 @@ class SqlRegistryStore:
         """
         sha256 = await anyio.to_thread.run_sync(self._artifacts.put, content)  # before its row
         new = NewArtifact(sha256=sha256, size_bytes=len(content), card=card, run_id=run_id)
-        async with self._database.write() as connection:
+        async with self._database.write(durable=True) as connection:
             await _check_run(connection, run_id)
             version = await register_model(connection, agent, new, clock=self._clock)
             versions = await _versions(connection, agent)
@@ -102,7 +102,7 @@ class SqlRegistryStore:
             version: An existing version.
             reason: For the history.
         """
-        async with self._database.write() as connection:
+        async with self._database.write(durable=True) as connection:
             await move_alias(connection, agent, alias, version, reason=reason, clock=self._clock)
         await keep_promoted(self._database, agent, version)
 

@@ -271,7 +271,7 @@ def wait_after(attempt: int) -> timedelta:
     Args:
         attempt: Its number, from 1.
     """
-    return min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT)
+    return min(FIRST_WAIT * (1 << attempt - 1), LONGEST_WAIT)
 
 
 def make_body(delivery_id: str, line: Any) -> str:
