@@ -129,6 +129,16 @@ class LogKeeper:
         return True
 
 
+def can_trim(descriptor: int) -> bool:
+    """Say whether a file system can free the front of a file.
+
+    Args:
+        descriptor: Of an empty file there, open for writing; it has a block afterwards.
+    """
+    os.pwrite(descriptor, bytes(_BLOCK), 0)
+    return bool(_fallocate(descriptor, _KEEP_SIZE_PUNCH_HOLE, 0, _BLOCK) == 0)
+
+
 def log_path(folder: Path, attempt: int) -> Path:
     """Return where an attempt prints to.
 

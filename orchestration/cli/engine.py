@@ -1,0 +1,234 @@
+"""Commands that look at the job engine: all of it at a glance, or its jobs as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import anyio
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from orchestration.app import Application
+from orchestration.care.engine_view import (
+    EngineView,
+    EventView,
+    LiveJob,
+    WorkerView,
+    find_jobs,
+    identify,
+    look,
+)
+from orchestration.cli import tables, training
+from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
+from orchestration.jobs import Job, JobState
+from utils.clock import SystemClock
+from utils.persistence.run_queries import RunNotFoundError
+
+REFRESH_SECONDS = 1.0
+DEFAULT_LIMIT = 20
+
+
+def engine(
+    context: typer.Context,
+    *,
+    watch: Annotated[
+        bool, typer.Option(help="Look on until Ctrl-C; a pipe gets a line for each change.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the engine at a glance: queue, live jobs, workers and the newest events."""
+    console = Console()
+
+    async def show(application: Application) -> None:
+        database, clock = application.database, SystemClock()
+        me = identify(database, clock)
+
+        async def view() -> EngineView:
+            return await look(database, clock, me)
+
+        if not watch:
+            found = await view()
+            if as_json:
+                print_json(asdict(found))
+            else:
+                print_parts(draw(found))
+        elif as_json or not console.is_terminal:
+            await _watch_lines(view, as_json=as_json)
+        else:
+            await _watch_live(view, console)
+
+    run_opened(context, show)
+
+
+def jobs(
+    context: typer.Context,
+    *,
+    state: Annotated[
+        list[JobState] | None, typer.Option(help="Only in this state; repeat for several.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = DEFAULT_LIMIT,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs of every kind, newest first."""
+
+    async def find(application: Application) -> list[Job]:
+        return await application.orchestrator.jobs(states=state or (), kind=kind, limit=limit)
+
+    found = run_opened(context, find)
+    if as_json:
+        print_json([asdict(one) for one in found])
+    elif found:
+        print_parts(draw_jobs(found, SystemClock().now()))
+    else:
+        print_parts("No such jobs.")
+
+
+async def find_job_id(application: Application, reference: str) -> str:
+    """Find a job by what people type.
+
+    Args:
+        application: Knows runs and jobs.
+        reference: Id of a run or job, the end of one, or `latest`.
+
+    Raises:
+        RunNotFoundError: None fits, or several.
+    """
+    try:
+        return await training.find_job(application.orchestrator, reference)
+    except RunNotFoundError:
+        is_latest = reference == "latest"
+        if not is_latest and len(reference) < training.SHORTEST_END:
+            raise
+        found = await find_jobs(application.database, "" if is_latest else reference)
+        if not found or (len(found) > 1 and not is_latest):
+            raise
+        return found[0]
+
+
+def draw(view: EngineView) -> RenderableType:
+    """Draw the engine.
+
+    Args:
+        view: As it is.
+    """
+    parts: list[RenderableType] = [Text(sum_up(view), style="bold")]
+    if view.live:
+        parts += [Text(), _live_table(view.live)]
+    if view.workers:
+        parts += [Text(), _worker_table(view.workers)]
+    if view.events:
+        parts += [Text(), *(Text(event_line(one)) for one in view.events)]
+    return Group(*parts)
+
+
+def draw_jobs(found: Sequence[Job], now: datetime) -> RenderableType:
+    """Draw a list of jobs.
+
+    Args:
+        found: Newest first.
+        now: Tells their age.
+    """
+    table = tables.make_table("job", "kind", "state", "progress", "attempt", "age", "note")
+    for one in found:
+        style = tables.STATE_STYLES.get(one.state.value, "")
+        table.add_row(
+            tables.short(one.id),
+            one.kind,
+            Text(one.state.value, style=style),
+            _share(one.progress_done, one.progress_total),
+            f"{one.attempt} of {one.max_attempts}",
+            tables.age(one.created_at, now),
+            Text((one.error or "").partition("\n")[0]),
+        )
+    return table
+
+
+def sum_up(view: EngineView) -> str:
+    """Say in a line how the engine is.
+
+    Args:
+        view: As it is.
+    """
+    counts = "  ".join(f"{state} {count}" for state, count in view.states.items()) or "no jobs"
+    waits = "" if not view.due else f"; {view.due} due for {view.oldest_due_seconds or 0:,.0f} s"
+    alive = sum(worker.is_alive is not False for worker in view.workers)
+    return f"{counts}{waits}; {alive} workers"
+
+
+def event_line(event: EventView) -> str:
+    """Write an event in a line.
+
+    Args:
+        event: Of the outbox.
+    """
+    facts = "  ".join(f"{name}={value}" for name, value in event.payload.items())
+    job = tables.short(event.job_id) if event.job_id else "-"
+    return f"{event.at:%H:%M:%S}  {event.type}  {job}  {facts}".rstrip()
+
+
+def _live_table(live: Sequence[LiveJob]) -> RenderableType:
+    table = tables.make_table(
+        "live job", "kind", "state", "progress", "heard", "attempt", "lease", "worker"
+    )
+    for one in live:
+        wish = "" if one.desired == "run" else f", told: {one.desired}"
+        left = one.lease_left_seconds
+        lease = f"{left:.0f} s left" if left >= 0 else f"over for {-left:.0f} s"
+        heard = one.progress_age_seconds
+        table.add_row(
+            tables.short(one.id),
+            one.kind,
+            f"{one.state}{wish}",
+            _share(one.done, one.total),
+            "" if heard is None else f"{heard:.0f} s ago",
+            str(one.attempt),
+            Text(lease, style="red" if left < 0 else ""),
+            tables.short(one.worker or ""),
+        )
+    return table
+
+
+def _worker_table(workers: Sequence[WorkerView]) -> RenderableType:
+    table = tables.make_table("worker", "host", "pid", "jobs", "last seen", "")
+    for one in workers:
+        words = {True: "", False: "gone", None: "elsewhere"}[one.is_alive]
+        seen = f"{one.seen_seconds:.0f} s ago"
+        host = one.host.partition("/")[0]
+        table.add_row(tables.short(one.id), host, str(one.pid), str(one.jobs), seen, words)
+    return table
+
+
+def _share(done: int | None, total: int | None) -> str:
+    if done is None:
+        return ""
+    return f"{done / total:.0%}" if total else f"{done:,}"
+
+
+async def _watch_live(view: Callable[[], Awaitable[EngineView]], console: Console) -> None:
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(draw(await view()), refresh=True)
+            await anyio.sleep(REFRESH_SECONDS)
+
+
+async def _watch_lines(view: Callable[[], Awaitable[EngineView]], *, as_json: bool) -> None:
+    told: Any = None
+    seen = 0
+    while True:
+        found = await view()
+        for one in found.events:
+            if one.seq > seen and told is not None and not as_json:
+                typer.echo(event_line(one))
+            seen = max(seen, one.seq)
+        line = asdict(found) if as_json else sum_up(found)
+        state = (found.states, seen)
+        if state != told:
+            print_line(line)
+            told = state
+        await anyio.sleep(REFRESH_SECONDS)
