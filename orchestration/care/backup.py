@@ -100,7 +100,7 @@ async def _write(
 @contextlib.asynccontextmanager
 async def _copied(database: Database, path: Path) -> AsyncIterator[Database]:
     """Give a copy of the database beside the archive; or, of one on a server, itself."""
-    if not database.path.is_file():
+    if database.is_server:
         yield database
         return
     place = _copy_path(path)
@@ -161,7 +161,7 @@ async def _add_named(
     if faults and not tolerant:
         raise _WentAwayError
     gone = [file.checkpoint_id for file, _ in faults if file.checkpoint_id is not None]
-    if gone and copy.path.is_file():
+    if gone and not copy.is_server:
         async with copy.write() as connection:
             await _note_gone(connection, gone)
     return faults

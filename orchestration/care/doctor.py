@@ -59,7 +59,7 @@ async def examine(
 async def _check_database_clock(database: Database, now: datetime) -> Finding:
     advice = "Set the clocks of all machines by NTP: leases and schedules are told by them."
     async with database.read() as connection:
-        if connection.dialect.name == "postgresql":
+        if database.is_server:
             theirs = await connection.scalar(select(func.clock_timestamp()))
             ahead = 0.0 if theirs is None else (theirs - now).total_seconds()
             if abs(ahead) > CLOCK_SLACK.total_seconds():

@@ -11,7 +11,7 @@ from sqlalchemy import func, or_, select
 
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.workers import SqlWorkers, WorkerIdentity, process_start
-from orchestration.jobs import LIVE, WAITING
+from orchestration.jobs import LIVE, WAITING, Resources
 from utils.persistence.jobs import event, job, worker
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class LiveJob:
     total: int | None
     progress_age_seconds: float | None
     running_seconds: float | None
+    resources: Resources
+    """What it occupies."""
 
     @property
     def fraction(self) -> float | None:
@@ -60,6 +62,10 @@ class WorkerView:
     seen_seconds: float
     """How long ago it was last seen."""
     jobs: int
+    parallel_jobs: int
+    """How many it carries at most."""
+    capacity: Resources | None
+    """What it has for them; None if it counts nothing."""
     is_alive: bool | None
     """Whether its process runs; None on another machine, where nobody here can tell."""
 
@@ -146,6 +152,8 @@ async def list_workers(
             pid=row.pid,
             seen_seconds=(now - row.last_seen).total_seconds(),
             jobs=row.jobs,
+            parallel_jobs=row.parallel_jobs,
+            capacity=None if row.cpu_milli is None else _resources(row),
             is_alive=_is_alive(row, me),
         )
         for row in await connection.execute(query)
@@ -208,6 +216,7 @@ async def _list_live(connection: AsyncConnection, now: datetime) -> tuple[LiveJo
             total=row.progress_total,
             progress_age_seconds=_since(row.progress_at, now),
             running_seconds=_since(row.started_at, now),
+            resources=_resources(row),
         )
         for row in await connection.execute(query)
     )
@@ -217,6 +226,12 @@ async def _list_events(connection: AsyncConnection, count: int) -> tuple[EventVi
     query = select(event).order_by(event.c.seq.desc()).limit(count)
     rows = (await connection.execute(query)).mappings().all()
     return tuple(EventView(**row) for row in reversed(rows))
+
+
+def _resources(row: Any) -> Resources:
+    return Resources(
+        cpu_milli=row.cpu_milli, gpu_milli=row.gpu_milli or 0, memory_mb=row.memory_mb or 0
+    )
 
 
 def _since(moment: datetime | None, now: datetime) -> float | None:

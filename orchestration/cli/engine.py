@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
@@ -25,7 +27,9 @@ from orchestration.care.engine_view import (
 )
 from orchestration.cli import tables, training
 from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
-from orchestration.jobs import Job, JobState
+from orchestration.job_store.ledger import JobLedger
+from orchestration.job_store.store import SqlJobStore
+from orchestration.jobs import Job, JobState, Resources
 from utils.clock import SystemClock
 from utils.persistence.run_queries import RunNotFoundError
 
@@ -72,19 +76,32 @@ def jobs(
         list[JobState] | None, typer.Option(help="Only in this state; repeat for several.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Only of this pipeline.")] = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Only older ones: the page after this job.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = DEFAULT_LIMIT,
     as_json: AsJson = False,
 ) -> None:
     """List jobs of every kind, newest first."""
 
     async def find(application: Application) -> list[Job]:
-        return await application.orchestrator.jobs(states=state or (), kind=kind, limit=limit)
+        store = SqlJobStore(JobLedger(application.database, SystemClock()))
+        return await store.list_jobs(
+            states=state or (),
+            kind=kind,
+            pipeline_id=pipeline,
+            before=before and await find_job_id(application, before),
+            limit=limit,
+        )
 
     found = run_opened(context, find)
     if as_json:
         print_json([asdict(one) for one in found])
     elif found:
         print_parts(draw_jobs(found, SystemClock().now()))
+        if len(found) == limit:
+            print_parts(f"Older ones: --before {tables.short(found[-1].id)}")
     else:
         print_parts("No such jobs.")
 
@@ -174,7 +191,7 @@ def event_line(event: EventView) -> str:
 
 def _live_table(live: Sequence[LiveJob]) -> RenderableType:
     table = tables.make_table(
-        "live job", "kind", "state", "progress", "heard", "attempt", "lease", "worker"
+        "live job", "kind", "state", "progress", "heard", "attempt", "lease", "slots", "worker"
     )
     for one in live:
         wish = "" if one.desired == "run" else f", told: {one.desired}"
@@ -189,19 +206,31 @@ def _live_table(live: Sequence[LiveJob]) -> RenderableType:
             "" if heard is None else f"{heard:.0f} s ago",
             str(one.attempt),
             Text(lease, style="red" if left < 0 else ""),
+            _slots(one.resources),
             tables.short(one.worker or ""),
         )
     return table
 
 
 def _worker_table(workers: Sequence[WorkerView]) -> RenderableType:
-    table = tables.make_table("worker", "host", "pid", "jobs", "last seen", "")
+    table = tables.make_table("worker", "host", "pid", "jobs", "slots", "last seen", "")
     for one in workers:
         words = {True: "", False: "gone", None: "elsewhere"}[one.is_alive]
         seen = f"{one.seen_seconds:.0f} s ago"
         host = one.host.partition("/")[0]
-        table.add_row(tables.short(one.id), host, str(one.pid), str(one.jobs), seen, words)
+        jobs = f"{one.jobs} of {one.parallel_jobs}"
+        slots = "" if one.capacity is None else _slots(one.capacity)
+        table.add_row(tables.short(one.id), host, str(one.pid), jobs, slots, seen, words)
     return table
+
+
+def _slots(resources: Resources) -> str:
+    parts = [
+        f"{resources.cpu_milli / 1000:g} cpu" if resources.cpu_milli else "",
+        f"{resources.gpu_milli / 1000:g} gpu" if resources.gpu_milli else "",
+        f"{resources.memory_mb} MB" if resources.memory_mb else "",
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def _share(done: int | None, total: int | None) -> str:
@@ -218,17 +247,17 @@ async def _watch_live(view: Callable[[], Awaitable[EngineView]], console: Consol
 
 
 async def _watch_lines(view: Callable[[], Awaitable[EngineView]], *, as_json: bool) -> None:
-    told: Any = None
-    seen = 0
+    told, seen = "", 0
     while True:
         found = await view()
-        for one in found.events:
-            if one.seq > seen and told is not None and not as_json:
+        news = [one for one in found.events if one.seq > seen]
+        if as_json:
+            typer.echo(json.dumps(asdict(found), default=str))
+        else:
+            for one in news:
                 typer.echo(event_line(one))
-            seen = max(seen, one.seq)
-        line = asdict(found) if as_json else sum_up(found)
-        state = (found.states, seen)
-        if state != told:
-            print_line(line)
-            told = state
+            if (line := sum_up(found)) != told:
+                typer.echo(line)
+                told = line
+        seen = max([seen, *(one.seq for one in news)])
         await anyio.sleep(REFRESH_SECONDS)

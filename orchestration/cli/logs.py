@@ -25,9 +25,7 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(min=1, help="Only this start of the job; the newest by default.")
     ] = None,
-    tail: Annotated[
-        int | None, typer.Option(min=0, help="Only so many of the last lines.")
-    ] = None,
+    tail: Annotated[int | None, typer.Option(min=0, help="Only so many of the last lines.")] = None,
 ) -> None:
     """Print what a job's process printed: its log lines, warnings and last words.
 
