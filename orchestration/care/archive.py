@@ -95,7 +95,9 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
                 raise
         sync_folder(path.parent)
     except OSError as error:
-        raise BackupError(f"{path}: {error.strerror or error}. Choose another place") from error
+        raise BackupError(
+            f"{path}: {error.strerror or error}. Free some space or choose another place"
+        ) from error
 
 
 def read_archive(path: Path, folder: Path | None = None) -> dict[str, Any]:

@@ -8,8 +8,9 @@ gone in the copy, and told.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,17 +78,16 @@ async def back_up(database: Database, var: Path, path: Path, *, clock: Clock) ->
 async def _write(
     database: Database, var: Path, path: Path, *, clock: Clock, tolerant: bool
 ) -> BackedUp:
-    with writing(path) as writer:
-        async with _copied(database, path) as copy:
+    with writing(path) as writer, _scratch(path) as scratch:
+        async with _copied(database, scratch) as copy:
             faults = await _add_named(writer, copy, var, tolerant=tolerant)
             await anyio.to_thread.run_sync(_add_others, writer, var)
         has_database = copy is not database
         if has_database:
-            await anyio.to_thread.run_sync(writer.add, DATABASE, _copy_path(path))
+            await anyio.to_thread.run_sync(writer.add, DATABASE, scratch / DATABASE)
         header = {"format": FORMAT, "version": VERSION, "created_at": clock.now().isoformat()}
         gone = [str(file.path) for file, _ in faults]
         writer.finish({**header, "var": str(var), "has_database": has_database, "gone": gone})
-    _copy_path(path).unlink(missing_ok=True)
     return BackedUp(
         path=path,
         size_bytes=(await anyio.Path(path).stat()).st_size,
@@ -97,58 +97,59 @@ async def _write(
     )
 
 
+@contextlib.contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Give a folder beside the archive, which only one backup uses at a time."""
+    folder = path.with_name(f".{path.name}.copy")
+    shutil.rmtree(folder, ignore_errors=True)  # of a backup that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @contextlib.asynccontextmanager
-async def _copied(database: Database, path: Path) -> AsyncIterator[Database]:
-    """Give a copy of the database beside the archive; or, of one on a server, itself."""
+async def _copied(database: Database, scratch: Path) -> AsyncIterator[Database]:
+    """Give a copy of the database; or, of one on a server, itself."""
     if database.is_server:
         yield database
         return
-    place = _copy_path(path)
-    await anyio.to_thread.run_sync(_copy, database.path, place)
+    await anyio.to_thread.run_sync(_copy, database.path, scratch / DATABASE)
+    copy = await open_database(scratch / DATABASE)
     try:
-        copy = await open_database(place)
-        try:
-            yield copy
-        finally:
-            await copy.aclose()
-    except BaseException:
-        _remove_database(place)
-        raise
-
-
-def _copy_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part.sqlite")
+        yield copy
+    finally:
+        await copy.aclose()
 
 
 def _copy(source: Path, place: Path) -> None:
-    _remove_database(place)  # of a backup that was killed
-    reading = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)
-    with contextlib.closing(reading), contextlib.closing(sqlite3.connect(place)) as writing_to:
-        reading.backup(writing_to)
-        check_integrity(writing_to, source)
+    try:
+        reading = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(reading), contextlib.closing(sqlite3.connect(place)) as copy:
+            reading.backup(copy)
+    except sqlite3.Error as error:
+        raise BackupError(f"{source} cannot be copied: {error}. Free some space") from error
+    check_integrity(place, source)
 
 
-def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
+def check_integrity(path: Path, name: Path) -> None:
     """Refuse a damaged database.
 
     Args:
-        connection: To it.
-        path: For the message.
+        path: The file.
+        name: What it is a copy of, for the message.
 
     Raises:
         BackupError: SQLite finds damage.
     """
-    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.Error as error:
+        found = str(error)
     if found != "ok":
-        raise BackupError(
-            f"{path} is damaged ({found}): use an older backup, or `sqlite3 .recover`"
-        )
-
-
-def _remove_database(path: Path) -> None:
-    for place in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
-        place.unlink(missing_ok=True)
-    path.with_name(f".{path.name}.upgrade").unlink(missing_ok=True)
+        raise BackupError(f"{name} is damaged ({found}): see what `doctor` says")
 
 
 async def _add_named(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +128,7 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any], var: Path) -> Path:
 
 async def _check_database(staging: Path, old: Path, var: Path, *, gone: set[str]) -> None:
     place = staging / DATABASE
-    with contextlib.closing(sqlite3.connect(place)) as connection:
-        check_integrity(connection, place)
+    await anyio.to_thread.run_sync(check_integrity, place, Path(DATABASE))
     database = await open_database(place)
     try:
         await _check_files(database, staging, old, gone)
