@@ -288,7 +288,8 @@ def collect(
         max_bytes: How much the remaining ones may take on disk.
     """
     found = []
-    for job_id, finished_at in finished.items():
+    there = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    for job_id, finished_at in ((one, finished[one]) for one in there & set(finished)):
         logs = [log_path(root / job_id, one) for one in list_attempts(root / job_id)]
         if not logs:
             continue

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
-import anyio
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -29,7 +28,7 @@ from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Job, JobState, Resources
-from utils.clock import SystemClock
+from utils.clock import Clock, SystemClock
 from utils.persistence.run_queries import RunNotFoundError
 
 REFRESH_SECONDS = 1.0
@@ -61,9 +60,9 @@ def engine(
             else:
                 print_parts(draw(found))
         elif as_json or not console.is_terminal:
-            await _watch_lines(view, as_json=as_json)
+            await _watch_lines(view, clock, as_json=as_json)
         else:
-            await _watch_live(view, console)
+            await _watch_live(view, clock, console)
 
     run_opened(context, show)
 
@@ -238,14 +237,18 @@ def _share(done: int | None, total: int | None) -> str:
     return f"{done / total:.0%}" if total else f"{done:,}"
 
 
-async def _watch_live(view: Callable[[], Awaitable[EngineView]], console: Console) -> None:
+async def _watch_live(
+    view: Callable[[], Awaitable[EngineView]], clock: Clock, console: Console
+) -> None:
     with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
             live.update(draw(await view()), refresh=True)
-            await anyio.sleep(REFRESH_SECONDS)
+            await clock.sleep(REFRESH_SECONDS)
 
 
-async def _watch_lines(view: Callable[[], Awaitable[EngineView]], *, as_json: bool) -> None:
+async def _watch_lines(
+    view: Callable[[], Awaitable[EngineView]], clock: Clock, *, as_json: bool
+) -> None:
     told, seen = "", 0
     while True:
         found = await view()
@@ -259,4 +262,4 @@ async def _watch_lines(view: Callable[[], Awaitable[EngineView]], *, as_json: bo
                 typer.echo(line)
                 told = line
         seen = max([seen, *(one.seq for one in news)])
-        await anyio.sleep(REFRESH_SECONDS)
+        await clock.sleep(REFRESH_SECONDS)
