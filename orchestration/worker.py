@@ -13,6 +13,7 @@ from orchestration.executors.supervisor import AttemptConfig, AttemptSupervisor
 from orchestration.executors.thread_lane import ThreadLane
 from orchestration.job_store.claims import Offer
 from orchestration.job_store.leases import SqlLeases
+from orchestration.job_store.notices import listen
 from orchestration.job_store.workers import SqlWorkers, WorkerIdentity
 from orchestration.jobs import Resources
 from orchestration.preemption import Carried, choose_victims
@@ -116,6 +117,8 @@ class Worker:
         with log_context(worker=identity.id):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._threads.watch)
+                if self._database.is_server:
+                    group.start_soon(listen, self._database, self.wake, self._clock)
                 while True:
                     if not await self._take(identity, group):
                         await self._rest()

@@ -40,7 +40,9 @@ class Restored:
     """Where what was there before lies now."""
 
 
-async def restore(path: Path, var: Path, *, clock: Clock, force: bool = False) -> Restored:
+async def restore(
+    path: Path, var: Path, *, clock: Clock, force: bool = False, on_server: bool = False
+) -> Restored:
     """Put a backup back; nothing changes unless all of it is whole.
 
     Args:
@@ -48,6 +50,7 @@ async def restore(path: Path, var: Path, *, clock: Clock, force: bool = False) -
         var: Folder of the state; absent or empty.
         clock: Names what is moved aside.
         force: Move aside what is in the folder, which nobody may be using.
+        on_server: A server has the database, so the file must hold none.
 
     Raises:
         BackupError: The file is damaged or foreign, the folder is not empty, or is in use.
@@ -60,6 +63,8 @@ async def restore(path: Path, var: Path, *, clock: Clock, force: bool = False) -
         await anyio.to_thread.run_sync(_clear, staging)
         manifest = await anyio.to_thread.run_sync(read_archive, path, staging)
         old = _check_manifest(path, manifest, var)
+        if on_server and manifest["has_database"]:
+            raise BackupError(f"{path} holds a SQLite database: restore it without --database")
         if manifest["has_database"]:
             await _check_database(staging, old, var, gone=set(manifest["gone"]))
         _check_place(var, force=force)

@@ -13,7 +13,7 @@ import typer
 from orchestration.app import Application
 from orchestration.care.backup import back_up
 from orchestration.care.restore import restore as put_back
-from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
+from orchestration.cli.parts import DATABASE, AsJson, print_json, print_parts, run_opened
 from utils.clock import SystemClock
 
 
@@ -57,8 +57,9 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup back into the folder --var; a damaged one changes nothing there."""
+    on_server = (context.meta.get(DATABASE) or "").startswith("postgres")
     done = anyio.run(
-        partial(put_back, file, context.obj, clock=SystemClock(), force=force),
+        partial(put_back, file, context.obj, clock=SystemClock(), force=force, on_server=on_server)
     )
     if as_json:
         print_json(asdict(done))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import anyio
 import typer
@@ -15,7 +16,7 @@ from orchestration.care.database_file import check_database_file
 from orchestration.care.doctor import examine
 from orchestration.care.engine_view import identify
 from orchestration.care.findings import Finding, Severity, problem
-from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
+from orchestration.cli.parts import DATABASE, AsJson, print_json, print_parts, run_opened
 from orchestration.cli.tables import make_table
 from utils.clock import SystemClock
 from utils.persistence.errors import DatabaseError
@@ -29,17 +30,18 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
     Each finding says what to do about it. Nothing is changed, but that a database of an older
     program is brought up to date if it is whole.
     """
-    settings = Settings(var=context.obj)
+    settings = Settings(var=context.obj, database=context.meta.get(DATABASE))
     findings = [
         *machine.check_versions(),
         *machine.check_disk(settings.var),
         *anyio.run(machine.check_clock, SystemClock()),
         machine.check_port(settings.host, settings.port),
     ]
-    place = settings.var / "quartermaster.sqlite"
-    in_file = list(check_database_file(place))
+    place = _file_of(settings)
+    in_file = [] if place is None else list(check_database_file(place))
     findings += in_file
-    if place.exists() and not any(one.severity is Severity.PROBLEM for one in in_file):
+    is_there = place is None or place.exists()
+    if is_there and not any(one.severity is Severity.PROBLEM for one in in_file):
         findings += _examine_rows(context, settings)
     bad = [one for one in findings if one.severity is Severity.PROBLEM]
     if as_json:
@@ -47,6 +49,16 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
     else:
         print_parts(_draw(findings), "", _sum_up(findings))
     raise typer.Exit(1 if bad else 0)
+
+
+def _file_of(settings: Settings) -> Path | None:
+    """Return where the SQLite file is; None if a server has the database."""
+    if settings.database is None:
+        return settings.var / "quartermaster.sqlite"
+    scheme, separator, rest = settings.database.partition(":///")
+    if scheme.startswith("postgres"):
+        return None
+    return Path(rest if separator else settings.database)
 
 
 def _examine_rows(context: typer.Context, settings: Settings) -> list[Finding]:
