@@ -383,6 +383,27 @@ def test_a_taken_port_is_told():
     assert machine.check_port("203.0.113.7", 0).severity == "problem"
 
 
+def test_a_database_on_a_server_is_examined_and_named(server_url, busy, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUARTERMASTER_DATABASE", server_url)
+    shell = Shell(tmp_path / "files")
+    shell("submit", "train", "seed=1")
+    assert "queued" in shell("engine").stdout
+    found = json.loads(shell("doctor", "--json").stdout)["findings"]
+    assert [one["check"] for one in found if one["severity"] == "problem"] == []
+    assert "database" not in {one["check"] for one in found}
+    told = shell("backup", str(tmp_path / "files.tar")).stdout
+    assert "pg_dump" in told
+    monkeypatch.delenv("QUARTERMASTER_DATABASE")
+    busy("backup", str(tmp_path / "whole.tar"))
+    monkeypatch.setenv("QUARTERMASTER_DATABASE", server_url)
+    refused = Shell(tmp_path / "new")("restore", str(tmp_path / "whole.tar"))
+    assert (refused.exit_code, "without --database" in refused.stderr) == (2, True)
+    monkeypatch.setenv("QUARTERMASTER_DATABASE", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    away = shell("doctor", "--json")
+    assert away.exit_code == 1
+    assert [one["check"] for one in json.loads(away.stdout)["findings"]][-1] == "database"
+
+
 def test_backup_and_restore_are_commands(busy, tmp_path):
     path = tmp_path / "backup.tar"
     assert "checked" in busy("backup", str(path)).stdout
