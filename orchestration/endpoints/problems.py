@@ -15,6 +15,13 @@ from starlette.exceptions import HTTPException
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
 from orchestration.endpoints.bodies import PROBLEM, problem
+from orchestration.environment_sessions import (
+    SessionBusyError,
+    SessionConflictError,
+    SessionEndedError,
+    SessionLimitError,
+    SessionNotFoundError,
+)
 from orchestration.job_store.ledger import JobNotFoundError
 from orchestration.jobs import JobTransitionError
 from utils.errors import ConfigError, QuartermasterError
@@ -31,6 +38,11 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     JobNotFoundError: HTTPStatus.NOT_FOUND,
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
+    SessionNotFoundError: HTTPStatus.NOT_FOUND,
+    SessionBusyError: HTTPStatus.CONFLICT,
+    SessionConflictError: HTTPStatus.CONFLICT,
+    SessionEndedError: HTTPStatus.GONE,
+    SessionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     AgentNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ArtifactMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -69,11 +81,13 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(cast("HTTPException", error).status_code)
-    detail = str(cast("HTTPException", error).detail)
-    if status is HTTPStatus.NOT_FOUND:
+    http = cast("HTTPException", error)
+    status, detail = HTTPStatus(http.status_code), str(http.detail)
+    if detail == HTTPStatus.NOT_FOUND.phrase:  # of the router, not of a route
         detail = f"nothing at {request.url.path}; /openapi.json lists what there is"
-    return _answer(status, detail)
+    answer = _answer(status, detail)
+    answer.headers.update(http.headers or {})
+    return answer
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:

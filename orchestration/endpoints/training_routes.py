@@ -12,13 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ai_agents.base_agent import FieldProblem, RequestError
 from orchestration.endpoints.parts import Conductor
+from orchestration.endpoints.security import Trainer
+from orchestration.endpoints.shapes import JobId, RunId, may_fail
 from orchestration.jobs import Desired, Job, JobState
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
 from utils.errors import ConfigError
 from utils.persistence.run_queries import RunDetails, RunSummary
 
-router = APIRouter(prefix="/v1", tags=["training"])
+router = APIRouter(
+    prefix="/v1", tags=["training"], dependencies=[Trainer], responses=may_fail(404, 409)
+)
 
 
 class JobRequest(BaseModel):
@@ -71,25 +75,25 @@ async def submit_job(request: JobRequest, orchestrator: Conductor, response: Res
 
 
 @router.get("/jobs/{job_id}")
-async def get_job(job_id: str, orchestrator: Conductor) -> JobView:
+async def get_job(job_id: JobId, orchestrator: Conductor) -> JobView:
     """Return a job."""
     return view(await orchestrator.job(job_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
-async def cancel_job(job_id: str, orchestrator: Conductor) -> JobView:
+async def cancel_job(job_id: JobId, orchestrator: Conductor) -> JobView:
     """Stop a job for good; its checkpoints stay."""
     return view(await orchestrator.cancel(job_id))
 
 
 @router.post("/jobs/{job_id}/pause")
-async def pause_job(job_id: str, orchestrator: Conductor) -> JobView:
+async def pause_job(job_id: JobId, orchestrator: Conductor) -> JobView:
     """Have a job save its work and wait."""
     return view(await orchestrator.pause(job_id))
 
 
 @router.post("/jobs/{job_id}/resume")
-async def resume_job(job_id: str, orchestrator: Conductor) -> JobView:
+async def resume_job(job_id: JobId, orchestrator: Conductor) -> JobView:
     """Let a paused job go on from its checkpoint."""
     return view(await orchestrator.resume(job_id))
 
@@ -105,7 +109,7 @@ async def list_runs(
 
 
 @router.get("/runs/{run_id}")
-async def get_run(run_id: str, orchestrator: Conductor) -> RunDetails:
+async def get_run(run_id: RunId, orchestrator: Conductor) -> RunDetails:
     """Return a run with its newest metrics, evaluations and models."""
     return await orchestrator.run(run_id)
 

@@ -13,8 +13,8 @@ import anyio
 import httpx
 import pytest
 
+from orchestration.app import make_api_parts
 from orchestration.endpoints.bodies import LARGEST_BODY_BYTES, BodyLimit
-from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import make_api
 from tests.orchestration.house import AGENT, REQUEST, Hand, open_house
 
@@ -39,12 +39,8 @@ class House:
 @pytest.fixture
 async def house(tmp_path):
     async with open_house(tmp_path, versions=2) as application:
-        parts = ApiParts(
-            orchestrator=application.orchestrator,
-            metrics=application.metrics,
-            database=application.database,
-        )
-        transport = httpx.ASGITransport(make_api(parts), raise_app_exceptions=False)
+        api = make_api(make_api_parts(application))
+        transport = httpx.ASGITransport(api, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             yield House(application, client)
 

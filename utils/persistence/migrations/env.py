@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from utils.persistence import experiments, jobs, registry  # noqa: F401  (they fill the metadata)
+from utils.persistence import access, experiments, jobs, registry  # noqa: F401  (fill metadata)
 from utils.persistence.schema import metadata
 
 context.configure(
