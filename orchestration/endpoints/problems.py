@@ -22,7 +22,7 @@ from orchestration.environment_sessions import (
     SessionLimitError,
     SessionNotFoundError,
 )
-from orchestration.job_store.ledger import JobNotFoundError
+from orchestration.job_store.rows import JobNotFoundError
 from orchestration.jobs import JobTransitionError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger

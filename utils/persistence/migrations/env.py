@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from utils.persistence import access, experiments, jobs, registry  # noqa: F401  (fill metadata)
-from utils.persistence.schema import metadata
+from utils.persistence.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
