@@ -15,6 +15,7 @@ import anyio
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
 from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
@@ -97,6 +98,7 @@ class Application:
     worker: Worker | None
     sessions: EnvironmentSessions
     parts: Parts
+    ledger: JobLedger
 
     async def run(self) -> None:
         """Do the work in the background until cancelled; running jobs are then saved and queued."""
@@ -199,9 +201,11 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         metrics=application.metrics,
         database=application.database,
         store=parts.store,
+        ledger=application.ledger,
+        outbox=Outbox(parts.store, application.database, parts.clock),
         artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
         kinds=tasks.make_registry(parts.clock),
-        work_root=settings.var / "work",
+        output_dir=parts.output_dir,
         sessions=application.sessions,
         streams=streams or Streams(parts.clock),
         clock=parts.clock,
@@ -255,6 +259,7 @@ def _build(
         worker=worker,
         sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
         parts=parts,
+        ledger=ledger,
     )
     return application, registry
 

@@ -11,10 +11,11 @@ from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
 from ai_agents.cards import AgentCard
 from ai_agents.registry import CHAMPION
 from ai_agents.registry_store import ArtifactRecord
-from orchestration.endpoints.parts import Conductor
+from orchestration.endpoints.parts import Conductor, Parts
 from orchestration.endpoints.security import Admin, Anyone, Invoker, Unaudited
-from orchestration.endpoints.shapes import TEXT_PATTERN, AgentName, may_fail
+from orchestration.endpoints.shapes import LARGEST_SEQ, TEXT_PATTERN, AgentName, Limit, may_fail
 from orchestration.orchestrator import AgentSummary
+from utils.persistence.engine_queries import AliasMove, list_alias_moves
 
 LARGEST_VERSION = 10**6
 ALIAS_PATTERN = r"^[A-Za-z0-9_.-]{1,60}$"
@@ -57,6 +58,19 @@ async def get_card(
 ) -> AgentCard:
     """Return an agent's card: lineage, proof, limits, schemas, examples."""
     return await orchestrator.card(name, alias=alias, version=version)
+
+
+@router.get("/agents/{name}/history", dependencies=[Anyone])
+async def get_history(
+    name: AgentName,
+    parts: Parts,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_SEQ, description="Older `seq`s.")] = None,
+    limit: Limit = 100,
+) -> list[AliasMove]:
+    """List which versions the aliases of an agent have meant and why, newest first."""
+    await parts.orchestrator.agent(name)
+    async with parts.database.read() as connection:
+        return await list_alias_moves(connection, name, before=before, limit=limit)
 
 
 @router.post("/agents/{name}:invoke", dependencies=[Invoker, Unaudited], openapi_extra=INVOCATION)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.security import Admin
+from orchestration.endpoints.shapes import LARGEST_SEQ, may_fail
 from utils.logs import get_logger
 from utils.persistence.audit_log import (
     AuditLine,
@@ -26,9 +27,10 @@ from utils.persistence.audit_log import (
 from utils.persistence.errors import DatabaseError
 
 READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-LARGEST_SEQ = 2**31 - 1
 logger = get_logger(__name__)
-router = APIRouter(prefix="/v1/audit", tags=["operations"], dependencies=[Admin])
+router = APIRouter(
+    prefix="/v1/audit", tags=["operations"], dependencies=[Admin], responses=may_fail()
+)
 
 
 class AuditPage(BaseModel):

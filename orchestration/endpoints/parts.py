@@ -10,9 +10,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
+from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.orchestrator import Orchestrator
 from utils.clock import Clock
@@ -28,11 +30,13 @@ class ApiParts:
     metrics: CollectorRegistry
     database: Database
     store: SqlJobStore
+    ledger: JobLedger
+    outbox: Outbox
     artifacts: ArtifactStore
     kinds: Mapping[str, TaskBinding]
     """What kinds of jobs there are."""
-    work_root: Path
-    """Where attempts leave their logs."""
+    output_dir: Path
+    """Where runs leave their files, and attempts their logs."""
     sessions: EnvironmentSessions
     streams: Streams
     clock: Clock

@@ -23,6 +23,7 @@ from orchestration.environment_sessions import (
     SessionNotFoundError,
 )
 from orchestration.job_store.rows import JobNotFoundError
+from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
@@ -38,6 +39,7 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     JobNotFoundError: HTTPStatus.NOT_FOUND,
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
+    IdempotencyConflictError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,
     SessionBusyError: HTTPStatus.CONFLICT,
     SessionConflictError: HTTPStatus.CONFLICT,

@@ -13,7 +13,16 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
-from orchestration.endpoints import agent_routes, audit, session_routes, training_routes
+from orchestration.endpoints import (
+    agent_routes,
+    audit,
+    engine_routes,
+    event_routes,
+    job_logs,
+    run_routes,
+    session_routes,
+    training_routes,
+)
 from orchestration.endpoints.audit import AuditTrail
 from orchestration.endpoints.bodies import BodyLimit
 from orchestration.endpoints.parts import ApiParts, Parts
@@ -24,6 +33,10 @@ from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
+TOPICS = (
+    *(training_routes, job_logs, event_routes, run_routes),
+    *(agent_routes, session_routes, engine_routes, audit),
+)
 router = APIRouter(tags=["operations"])
 
 
@@ -61,8 +74,9 @@ def make_api(parts: ApiParts) -> ASGIApp:
         redoc_url=None,
     )
     api.state.parts = parts
-    for one in (router, training_routes, agent_routes, session_routes, audit):
-        api.include_router(one if isinstance(one, APIRouter) else one.router)
+    api.include_router(router)
+    for topic in TOPICS:
+        api.include_router(topic.router)
     explain_errors(api)
     return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
 

@@ -74,13 +74,16 @@ async def test_a_job_is_submitted_followed_and_cancelled(house):
     job = answer.json()
     assert (job["state"], job["config"]["seed"]) == ("queued", 7)
     assert str(Path.cwd()) not in answer.text
-    assert (await house.client.get(answer.headers["location"])).json() == job
-    (run,) = (await house.client.get("/v1/runs")).json()
+    assert (await house.client.get(answer.headers["location"])).json() == {
+        **job,
+        "retried_from": None,
+    }
+    (run,) = (await house.client.get("/v1/runs")).json()["items"]
     assert (run["id"], run["job_id"], run["state"]) == (job["run_id"], job["id"], "queued")
     for verb, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
         answer = await house.post(f"/v1/jobs/{job['id']}/{verb}")
         assert (answer.status_code, answer.json()["state"]) == (200, state)
-    (run,) = (await house.client.get("/v1/runs")).json()
+    (run,) = (await house.client.get("/v1/runs")).json()["items"]
     assert run["state"] == "cancelled"
 
 
@@ -117,7 +120,7 @@ async def test_wrong_settings_are_named(house, config, fields):
     headers = {"content-type": "application/json"}
     answer = await house.client.post("/v1/jobs", content=body, headers=headers)
     assert_problem(answer, 422, fields=fields)
-    assert (await house.client.get("/v1/runs")).json() == []
+    assert (await house.client.get("/v1/runs")).json() == {"items": [], "next": None}
 
 
 async def test_wrong_bodies_of_submissions_are_named(house):
