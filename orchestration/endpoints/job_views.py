@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestration.endpoints.shapes import TEXT_PATTERN
+from orchestration.endpoints.shapes import TEXT_PATTERN, Settings
 from orchestration.jobs import Desired, Job, JobState
 from orchestration.tasks import TRAIN
 
@@ -44,12 +44,12 @@ class JobRequest(BaseModel):
     kind: str = Field(
         default=TRAIN.kind, pattern=r"^[a-z0-9_.-]{1,60}$", description="What kind of job."
     )
-    config: dict[str, Any] = Field(
+    config: Settings = Field(
         default={},
         description="Of `train`: fields of TrainingConfig that differ from its defaults, such as "
         "total_episodes or seed.",
     )
-    spec: dict[str, Any] = Field(
+    spec: Settings = Field(
         default={}, description="Of any other kind: its argument. Wants a token of scope `admin`."
     )
     dedupe_key: Key | None = Field(

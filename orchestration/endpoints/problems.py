@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -9,7 +10,7 @@ from typing import cast
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
@@ -97,8 +98,9 @@ async def _unexpected(_: Request, error: Exception) -> Response:
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of ours; the log tells more")
 
 
-def _answer(status: HTTPStatus, detail: str, problems: Sequence[FieldProblem] = ()) -> JSONResponse:
+def _answer(status: HTTPStatus, detail: str, problems: Sequence[FieldProblem] = ()) -> Response:
     content = problem(status, detail)
     if problems:
         content["problems"] = jsonable_encoder(list(problems))
-    return JSONResponse(content, status_code=status, media_type=PROBLEM)
+    body = json.dumps(content)  # ASCII: what a caller sent may hold halves of characters
+    return Response(body, status_code=status, media_type=PROBLEM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from ai_agents.base_agent import FieldProblem
 from orchestration.endpoints.bodies import PROBLEM
@@ -35,6 +35,31 @@ class Problem(BaseModel):
     status: int
     detail: str
     problems: list[FieldProblem] = Field(default=[], description="Wrong fields, by name.")
+
+
+def check_texts(value: Any) -> Any:
+    """Return a value whose texts every database can keep.
+
+    Args:
+        value: What JSON held.
+
+    Raises:
+        ValueError: A text holds NUL or half a character.
+    """
+    if isinstance(value, dict):
+        for name, one in value.items():
+            check_texts(name)
+            check_texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            check_texts(one)
+    elif isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("a text holds NUL or half a character (a lone surrogate)")
+    return value
+
+
+Settings = Annotated[dict[str, Any], AfterValidator(check_texts)]
+"""An object of fields that are checked elsewhere."""
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:

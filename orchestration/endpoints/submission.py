@@ -15,7 +15,15 @@ from ai_agents.base_agent import FieldProblem, RequestError
 from orchestration.endpoints.job_views import JobRequest
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.security import Caller
-from orchestration.jobs import Job, JobTransitionError, Limits, Need, NewJob, Resources
+from orchestration.jobs import (
+    Condition,
+    Job,
+    JobTransitionError,
+    Limits,
+    Need,
+    NewJob,
+    Resources,
+)
 from orchestration.tasks import TRAIN, TrainSpec, find_start_point, make_train_spec
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
@@ -89,8 +97,11 @@ async def retry(job_id: str, parts: ApiParts, key: str | None) -> Job:
         limit_key=job.limit_key,
     )
     async with parts.database.write() as connection:
-        needs = [Need(**row) for row in await list_needs(connection, job.id)]
-        made = await parts.store.submit_in(connection, replace(new, needs=tuple(needs)))
+        needs = tuple(
+            Need(job_id=row["job_id"], name=row["name"], condition=Condition(row["condition"]))
+            for row in await list_needs(connection, job.id)
+        )
+        made = await parts.store.submit_in(connection, replace(new, needs=needs))
         if await find_retried(connection, made.id) is None:
             await parts.ledger.announce(connection, made.id, RETRIED, {"job_id": job.id})
     parts.wake()
