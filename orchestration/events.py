@@ -220,10 +220,11 @@ def _claim(job: Job, event: Claimed, now: datetime) -> Decision:
         expires_at=None,
         started_at=job.started_at or (now if event.runs else None),
     )
-    return claimed, (
+    told = (
         OpenAttempt(worker_id=event.worker_id),
         Announce(type="job_claimed", payload={"attempt": claimed.attempt, "fence": claimed.fence}),
     )
+    return claimed, (*told, Announce(type="job_started")) if event.runs else told
 
 
 def _start(job: Job, event: Started, now: datetime) -> Decision:

@@ -231,6 +231,7 @@ class Job:
     limit_key: str | None = None
     pipeline_id: str | None = None
     step: str | None = None
+    has_needs: bool = False
     progress_done: int | None = None
     progress_total: int | None = None
     progress_at: datetime | None = None
@@ -269,6 +270,7 @@ def make_job(new: NewJob, *, job_id: str, now: datetime) -> Job:
         limit_key=new.limit_key,
         pipeline_id=new.pipeline_id,
         step=new.step,
+        has_needs=bool(new.needs),
         created_at=now,
     )
     return job if new.needs else wait_from(job, run_at)

@@ -19,7 +19,7 @@ from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
 from orchestration.cli import access, adoption, experiments, reports, tables, training
-from orchestration.cli.parts import AsJson, Run
+from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
@@ -72,10 +72,19 @@ def set_up(
     var: Annotated[Path, typer.Option(help="Folder of database, artifacts and runs.")] = Path(
         "var"
     ),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="QUARTERMASTER_DATABASE",
+            help="URL, such as postgresql+psycopg://USER@HOST/NAME; a SQLite file in --var if "
+            "absent.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
     """Train allocation agents, follow the runs, promote and ask the agents."""
     context.obj = var
+    context.meta[DATABASE] = database
     configure_logs(level=log_level)
 
 
@@ -96,8 +105,13 @@ def serve(
     def announce(url: str) -> None:
         console.print(f"Serving on {url}  (API: /openapi.json, metrics: /metrics)", soft_wrap=True)
 
-    names = tuple(allow_host or ())
-    settings = Settings(var=context.obj, host=host, port=port, allowed_hosts=names)
+    settings = Settings(
+        var=context.obj,
+        database=context.meta[DATABASE],
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allow_host or ()),
+    )
     anyio.run(functools.partial(root.serve, settings, announce=announce))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -69,11 +69,11 @@ async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offe
     now = await ledger.now(connection)
     room = None if offer.capacity is None else await _find_room(connection, offer)
     shares = await _find_shares(connection)
-    query = _candidates(offer, [key for key, left in shares.items() if left < 1], now)
+    query = _candidates(offer, shares, now)
     chosen = []
     for row in (await connection.execute(query)).mappings():
         job = to_job(row)
-        if job.limit_key in shares:
+        if job.limit_key is not None and job.limit_key in shares:
             if shares[job.limit_key] < 1:
                 continue
             shares[job.limit_key] -= 1
@@ -100,13 +100,13 @@ async def find_rival(
         above: The priority.
     """
     shares = await _find_shares(connection)
-    full = [key for key, left in shares.items() if left < 1]
-    query = _candidates(offer, full, now).where(table.c.priority > above).limit(1)
+    query = _candidates(offer, shares, now).where(table.c.priority > above).limit(1)
     row = (await connection.execute(query)).mappings().first()
     return None if row is None else to_job(row)
 
 
-def _candidates(offer: Offer, full: list[str], now: datetime) -> Select[Any]:
+def _candidates(offer: Offer, shares: Mapping[str, int], now: datetime) -> Select[Any]:
+    full = [key for key, left in shares.items() if left < 1]
     query = (
         due_jobs(offer.kinds, now)
         .with_only_columns(table)
@@ -127,16 +127,15 @@ def _candidates(offer: Offer, full: list[str], now: datetime) -> Select[Any]:
 
 async def _find_room(connection: AsyncConnection, offer: Offer) -> Resources:
     """Return what is free: a sum over live leases, so that no counter can drift."""
-    sums = select(
-        *(func.coalesce(func.sum(table.c[name]), 0) for name in ("cpu_milli", "gpu_milli")),
-        func.coalesce(func.sum(table.c.memory_mb), 0),
-    ).where(table.c.state.in_(_LIVE), table.c.lease_owner == offer.worker_id)
-    cpu, gpu, memory = (await connection.execute(sums)).one()
-    used = Resources(cpu_milli=int(cpu), gpu_milli=int(gpu), memory_mb=int(memory))
+    names = ("cpu_milli", "gpu_milli", "memory_mb")
+    sums = select(*(func.coalesce(func.sum(table.c[name]), 0).label(name) for name in names))
+    mine = sums.where(table.c.state.in_(_LIVE), table.c.lease_owner == offer.worker_id)
+    row = (await connection.execute(mine)).mappings().one()
+    used = Resources(**{name: int(row[name]) for name in names})
     return (offer.capacity or Resources()).without(used)
 
 
-async def _find_shares(connection: AsyncConnection) -> dict[str | None, int]:
+async def _find_shares(connection: AsyncConnection) -> dict[str, int]:
     """Return how many more jobs each limited key allows.
 
     The rows of the limits are locked: peers that skip each other's jobs would otherwise all count
@@ -151,5 +150,5 @@ async def _find_shares(connection: AsyncConnection) -> dict[str | None, int]:
         .where(table.c.state.in_(_LIVE), table.c.limit_key.in_(list(most)))
         .group_by(table.c.limit_key)
     )
-    used = dict((await connection.execute(counted)).tuples().all())
+    used = {row[0]: int(row[1]) for row in await connection.execute(counted)}
     return {key: limit - used.get(key, 0) for key, limit in most.items()}

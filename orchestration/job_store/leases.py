@@ -172,12 +172,39 @@ class SqlLeases:
         """
         async with self._database.write() as connection:
             job = await self.ledger.load(connection, job_id, to_write=True)
-            now = await self.ledger.now(connection)
-            retry_at = self._retry.retry_at(error_class, job.attempt, now, salt=job_id)
-            event = Failed(
-                fence=fence, error_class=error_class.value, error=error, retry_at=retry_at
-            )
+            event = self.judge_failure(job, fence, error_class, error)
             return await self.ledger.apply(connection, job_id, event)
+
+    def judge_failure(self, job: Job, fence: int, error_class: ErrorClass, error: str) -> Failed:
+        """Say what a broken attempt means: whether and when the job is tried again.
+
+        Args:
+            job: The job, with the attempt counted.
+            fence: The attempt's fence.
+            error_class: Why.
+            error: For people.
+        """
+        now = self._clock.now()
+        retry_at = self._retry.retry_at(error_class, job.attempt, now, salt=job.id)
+        return Failed(fence=fence, error_class=error_class.value, error=error, retry_at=retry_at)
+
+    async def wishes(self, fences: Mapping[str, int]) -> dict[str, Desired | None]:
+        """Return what the owners of several jobs want, without writing.
+
+        Args:
+            fences: Of the attempts, by job.
+
+        Returns:
+            By job; None where the lease is lost.
+        """
+        table = tables.job
+        query = select(table.c.id, table.c.fence, table.c.desired).where(
+            table.c.id.in_(list(fences)), table.c.state.in_([state.value for state in LIVE])
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        found = {row.id: Desired(row.desired) for row in rows if row.fence == fences[row.id]}
+        return {job_id: found.get(job_id) for job_id in fences}
 
     async def release(self, job_id: str, fence: int) -> Job:
         """Give a stopped job back: cancelled, paused or queued, as its owner wants.

@@ -72,6 +72,7 @@ job = Table(
     Column("limit_key", String(100)),
     Column("pipeline_id", String(36), index=True),
     Column("step", String(100)),
+    Column("has_needs", Boolean, nullable=False, server_default=false()),
     Column("progress_done", BigInteger),
     Column("progress_total", BigInteger),
     Column("progress_at", UtcDateTime),

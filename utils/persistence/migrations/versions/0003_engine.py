@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -25,8 +27,8 @@ def upgrade() -> None:
     _create_tables()
 
 
-def _job_columns() -> list[sa.Column[object]]:
-    counts = [
+def _job_columns() -> list[sa.Column[Any]]:
+    counts: list[sa.Column[Any]] = [
         sa.Column(name, sa.Integer(), server_default="0", nullable=False)
         for name in ("cpu_milli", "gpu_milli", "memory_mb")
     ]
@@ -44,10 +46,14 @@ def _job_columns() -> list[sa.Column[object]]:
             ("step", 100),
         )
     ]
-    return [sa.Column("expires_at", sa.DateTime(), nullable=True), *counts, *seconds, *texts]
+    others = [
+        sa.Column("expires_at", sa.DateTime(), nullable=True),
+        sa.Column("has_needs", sa.Boolean(), server_default=sa.false(), nullable=False),
+    ]
+    return [*others, *counts, *seconds, *texts]
 
 
-def _worker_columns() -> list[sa.Column[object]]:
+def _worker_columns() -> list[sa.Column[Any]]:
     counts = [
         sa.Column(name, sa.Integer(), nullable=True)
         for name in ("cpu_milli", "gpu_milli", "memory_mb")
