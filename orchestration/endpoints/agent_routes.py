@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
 from ai_agents.cards import AgentCard
@@ -13,7 +13,15 @@ from ai_agents.registry import CHAMPION
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.endpoints.parts import Conductor, Parts
 from orchestration.endpoints.security import Admin, Anyone, Invoker, Unaudited
-from orchestration.endpoints.shapes import LARGEST_SEQ, TEXT_PATTERN, AgentName, Limit, may_fail
+from orchestration.endpoints.shapes import (
+    LARGEST_SEQ,
+    SCHEMAS,
+    TEXT_PATTERN,
+    AgentName,
+    Limit,
+    may_fail,
+    to_whole,
+)
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.engine_queries import AliasMove, list_alias_moves
 
@@ -27,7 +35,9 @@ Version = Annotated[
 INVOCATION: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": AllocationRequest.model_json_schema()}},
+        "content": {
+            "application/json": {"schema": {"$ref": f"{SCHEMAS}{AllocationRequest.__name__}"}}
+        },
     }
 }
 
@@ -37,8 +47,8 @@ class Promotion(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    version: int | None = Field(
-        default=None, ge=1, le=LARGEST_VERSION, description="The newest if absent."
+    version: Annotated[int, Field(ge=1, le=LARGEST_VERSION), BeforeValidator(to_whole)] | None = (
+        Field(default=None, description="The newest if absent.")
     )
     alias: str = Field(default=CHAMPION, pattern=ALIAS_PATTERN)
     reason: str = Field(

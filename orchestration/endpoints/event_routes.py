@@ -12,8 +12,8 @@ from starlette.responses import StreamingResponse
 
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.security import Trainer
-from orchestration.endpoints.shapes import LARGEST_SEQ, JobId, may_fail
-from orchestration.endpoints.streams import STREAM_ANSWER, Piece, read_position
+from orchestration.endpoints.shapes import LARGEST_OFFSET, LARGEST_SEQ, JobId, may_fail
+from orchestration.endpoints.streams import STREAM_ANSWER, Piece
 from orchestration.job_store.store import OutboxEvent
 
 PAGE = 1000
@@ -22,11 +22,12 @@ router = APIRouter(
 )
 Since = Annotated[int, Query(ge=0, le=LARGEST_SEQ, description="The last `seq` already seen.")]
 LastEventId = Annotated[
-    str | None,
+    int,
     Header(
         alias="Last-Event-ID",
-        pattern=r"^[0-9]{1,9}$",
-        description="Sent by readers that come back; stands above `since`.",
+        ge=0,
+        le=LARGEST_OFFSET,
+        description="Sent by readers that come back; stands above the address.",
     ),
 ]
 
@@ -56,14 +57,14 @@ async def list_events(parts: Parts, since: Since = 0) -> EventPage:
 
 @router.get("/events/stream", response_class=StreamingResponse, responses=STREAM_ANSWER)
 async def follow_events(
-    parts: Parts, since: Since = 0, last_event_id: LastEventId = None
+    parts: Parts, since: Since = 0, last_event_id: LastEventId = 0
 ) -> StreamingResponse:
     """Follow what happens. A stream ends after some minutes; come back with its last id."""
 
     async def source(after: int) -> tuple[Sequence[Piece], bool]:
         return [_piece(one) for one in await parts.outbox.after(after)], False
 
-    return parts.streams.answer(source, read_position(last_event_id, since))
+    return parts.streams.answer(source, last_event_id or since)
 
 
 @router.get("/jobs/{job_id}/events")
@@ -77,7 +78,7 @@ async def list_job_events(job_id: JobId, parts: Parts, since: Since = 0) -> Even
     "/jobs/{job_id}/events/stream", response_class=StreamingResponse, responses=STREAM_ANSWER
 )
 async def follow_job_events(
-    job_id: JobId, parts: Parts, since: Since = 0, last_event_id: LastEventId = None
+    job_id: JobId, parts: Parts, since: Since = 0, last_event_id: LastEventId = 0
 ) -> StreamingResponse:
     """Follow what happens to a job; `event: end` comes when nothing more can."""
     await parts.store.get(job_id)
@@ -85,7 +86,7 @@ async def follow_job_events(
     async def source(after: int) -> tuple[Sequence[Piece], bool]:
         return await _read_job_events(parts, job_id, after)
 
-    return parts.streams.answer(source, read_position(last_event_id, since))
+    return parts.streams.answer(source, last_event_id or since)
 
 
 async def _read_job_events(

@@ -16,10 +16,9 @@ from starlette.responses import StreamingResponse
 from orchestration.endpoints.event_routes import LastEventId
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.security import Trainer
-from orchestration.endpoints.shapes import JobId, may_fail
-from orchestration.endpoints.streams import STREAM_ANSWER, Piece, read_position
+from orchestration.endpoints.shapes import LARGEST_OFFSET, JobId, may_fail
+from orchestration.endpoints.streams import STREAM_ANSWER, Piece
 
-LARGEST_OFFSET = 2**40
 LARGEST_PIECE = 1 << 20
 USUAL_PIECE = 64 << 10
 router = APIRouter(
@@ -81,7 +80,7 @@ async def follow_logs(
     *,
     attempt: Fence = None,
     offset: Annotated[int, Query(ge=0, le=LARGEST_OFFSET)] = 0,
-    last_event_id: LastEventId = None,
+    last_event_id: LastEventId = 0,
 ) -> StreamingResponse:
     """Follow what an attempt writes; ids are offsets, and `event: end` comes after its end."""
     fence = await _find_attempt(parts, job_id, attempt)
@@ -97,7 +96,7 @@ async def follow_logs(
         data = {"attempt": fence, "text": piece.content.decode(errors="replace")}
         return [Piece(id=end, type="log", data=data)], is_over and end >= piece.size
 
-    return parts.streams.answer(source, read_position(last_event_id, offset))
+    return parts.streams.answer(source, last_event_id or offset)
 
 
 async def _find_attempt(parts: ApiParts, job_id: str, fence: int | None) -> int:

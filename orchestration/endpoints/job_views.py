@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestration.endpoints.shapes import TEXT_PATTERN, Settings
+from orchestration.endpoints.shapes import TEXT_PATTERN, Settings, Whole
 from orchestration.jobs import Desired, Job, JobState
 from orchestration.tasks import TRAIN
 
@@ -31,9 +31,11 @@ class JobResources(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    cpu_milli: int = Field(default=0, ge=0, le=10**6, description="Thousandths of a core.")
-    gpu_milli: int = Field(default=0, ge=0, le=10**6, description="Thousandths of an accelerator.")
-    memory_mb: int = Field(default=0, ge=0, le=10**8)
+    cpu_milli: Whole = Field(default=0, ge=0, le=10**6, description="Thousandths of a core.")
+    gpu_milli: Whole = Field(
+        default=0, ge=0, le=10**6, description="Thousandths of an accelerator."
+    )
+    memory_mb: Whole = Field(default=0, ge=0, le=10**8)
 
 
 class JobRequest(BaseModel):
@@ -56,8 +58,8 @@ class JobRequest(BaseModel):
         default=None,
         description="While a job with this key is unfinished, that job is returned instead.",
     )
-    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher ones go first.")
-    max_attempts: int = Field(default=3, ge=1, le=100, description="Failures it may take.")
+    priority: Whole = Field(default=0, ge=-1000, le=1000, description="Higher ones go first.")
+    max_attempts: Whole = Field(default=3, ge=1, le=100, description="Failures it may take.")
     delay_seconds: float = Field(
         default=0, ge=0, le=LONGEST_SECONDS, description="How long it waits before it is due."
     )

@@ -90,6 +90,10 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"nothing at {request.url.path}; /openapi.json lists what there is"
     answer = _answer(status, detail)
     answer.headers.update(http.headers or {})
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path)
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:  # the router knows those of one route
+        answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
     return answer
 
 

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
+from ai_agents.allocation_schema import AllocationRequest
 from orchestration.endpoints import (
     agent_routes,
     audit,
@@ -28,6 +29,7 @@ from orchestration.endpoints.bodies import BodyLimit
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.problems import explain_errors
 from orchestration.endpoints.security import Anyone
+from orchestration.endpoints.shapes import Problem, add_models, may_fail
 from utils.errors import ConfigError
 from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 
@@ -37,7 +39,7 @@ TOPICS = (
     *(training_routes, job_logs, event_routes, run_routes),
     *(agent_routes, session_routes, engine_routes, audit),
 )
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], responses=may_fail())
 
 
 @router.get("/health/live")
@@ -78,6 +80,8 @@ def make_api(parts: ApiParts) -> ASGIApp:
     for topic in TOPICS:
         api.include_router(topic.router)
     explain_errors(api)
+    bare = api.openapi
+    api.openapi = lambda: add_models(bare(), Problem, AllocationRequest)  # type: ignore[method-assign]
     return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestration.endpoints.parts import Parts
 from orchestration.endpoints.security import Trainer, Unaudited
-from orchestration.endpoints.shapes import ID_PATTERN, may_fail
+from orchestration.endpoints.shapes import ID_PATTERN, Whole, may_fail
 from orchestration.environment_sessions import SessionOrder
 
 MOST_STEPS = 10_000
@@ -25,6 +25,32 @@ Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Action = Annotated[list[Number], Field(max_length=4096)] | Annotated[int, Field(ge=0, le=10**6)]
 AgentName = Annotated[str, Field(min_length=1, max_length=100)]
 Numbers = list[float | None]
+World = Literal[
+    "capacity_planning",
+    "clark_scarf",
+    "cluster_scheduling",
+    "constrained_allocation",
+    "distributed_nodes",
+    "distributed_nodes_deadlines",
+    "execution",
+    "five_product",
+    "fixed_order_cost",
+    "job_scheduling",
+    "market_making",
+    "multi_echelon",
+    "newsvendor",
+    "portfolio",
+    "serial_inventory",
+    "serial_inventory_lost_sales",
+    "serial_supply",
+    "service_agents",
+    "service_market",
+    "shared_services",
+    "trading",
+    "traffic_shares",
+    "workforce",
+]
+"""The catalog of rl/environments, which needs torch: a test compares them."""
 
 
 class SessionSettings(BaseModel):
@@ -42,11 +68,9 @@ class SessionRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    environment: str = Field(
-        pattern=r"^[a-z0-9_]{1,60}$", description="A world of the catalog, such as newsvendor."
-    )
+    environment: World = Field(description="A world of the catalog.")
     settings: SessionSettings = SessionSettings()
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of its scenarios.")
+    seed: Whole = Field(default=0, ge=0, le=2**31 - 1, description="Of its scenarios.")
 
 
 class ActionView(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from ai_agents.base_agent import FieldProblem
 from orchestration.endpoints.bodies import PROBLEM
@@ -14,6 +14,8 @@ ID_PATTERN = r"^[A-Za-z0-9_-]{1,36}$"
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 LARGEST_SEQ = 2**31 - 1
+LARGEST_OFFSET = 2**40
+SCHEMAS = "#/components/schemas/"
 
 JobId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a job.")]
 RunId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a run.")]
@@ -35,6 +37,18 @@ class Problem(BaseModel):
     status: int
     detail: str
     problems: list[FieldProblem] = Field(default=[], description="Wrong fields, by name.")
+
+
+def to_whole(value: Any) -> Any:
+    """Return a number such as 2.0, which JSON does not tell from 2, as a whole one.
+
+    Args:
+        value: What JSON held; all else comes back as it is.
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(to_whole)]
 
 
 def check_texts(value: Any) -> Any:
@@ -80,10 +94,23 @@ def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
         429: "Too many at once.",
         503: "The database or a file is out of reach now; try again.",
     }
-    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {PROBLEM: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
     every = {400, 401, 403, 413, 422, 503}
     return {
         status: {"description": text, "content": content}
         for status, text in described.items()
         if status in every | set(statuses)
     }
+
+
+def add_models(document: dict[str, Any], *models: type[BaseModel]) -> dict[str, Any]:
+    """Return an OpenAPI document that describes models that no route names by itself.
+
+    Args:
+        document: Without them.
+        models: Such as those of bodies that routes read themselves.
+    """
+    for model in models:
+        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+        document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
+    return document

@@ -23,7 +23,19 @@ from utils.errors import ConfigError
 EVENT_STREAM = "text/event-stream"
 STREAM_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+        "content": {
+            EVENT_STREAM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string", "description": "Where to go on after it."},
+                        "event": {"type": "string"},
+                        "data": {"type": "string", "description": "JSON."},
+                    },
+                    "required": ["event", "data"],
+                }
+            }
+        },
         "description": "Server-sent events.",
     }
 }
@@ -151,13 +163,3 @@ class _CountedAnswer(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._streams.open -= 1
-
-
-def read_position(last_event_id: str | None, since: int) -> int:
-    """Return where a reader goes on.
-
-    Args:
-        last_event_id: The header that it sent, if any; it is newer than the address.
-        since: As the address says.
-    """
-    return int(last_event_id) if last_event_id is not None else since

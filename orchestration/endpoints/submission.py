@@ -47,6 +47,7 @@ async def submit(request: JobRequest, parts: ApiParts, caller: Caller, key: str 
         IdempotencyConflictError: The key was used for another request.
     """
     spec, version = await _make_spec(request, parts, caller)
+    delay = timedelta(seconds=request.delay_seconds)
     new = NewJob(
         kind=request.kind,
         spec=spec,
@@ -56,7 +57,7 @@ async def submit(request: JobRequest, parts: ApiParts, caller: Caller, key: str 
         request_sha256=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         priority=request.priority,
         max_attempts=request.max_attempts,
-        run_at=parts.clock.now() + timedelta(seconds=request.delay_seconds),
+        run_at=parts.clock.now() + delay if delay else None,
         limits=Limits(**request.limits.model_dump()),
         resources=Resources(**request.resources.model_dump()),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import get_args
 
 import anyio
 import pytest
 
+from orchestration.endpoints.session_routes import World
 from orchestration.environment_sessions import (
     EnvironmentSessions,
     SessionBusyError,
@@ -18,6 +20,7 @@ from orchestration.environment_sessions import (
     SessionOrder,
 )
 from orchestration.executors.process import ProcessExecutor
+from rl.environments.catalog import PRESETS
 from tests.orchestration.doors import open_doors
 from utils.clock import ManualClock
 from utils.errors import ConfigError
@@ -137,6 +140,10 @@ async def test_without_its_keeper_nothing_opens(tmp_path, clock):
 def test_bounds_are_positive(field, value):
     with pytest.raises(ConfigError, match=field):
         SessionConfig(**{field: value})
+
+
+def test_the_worlds_of_the_api_are_those_of_the_catalog():
+    assert sorted(get_args(World)) == sorted(PRESETS)
 
 
 async def test_an_episode_over_http(tmp_path):
