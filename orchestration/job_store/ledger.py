@@ -170,19 +170,26 @@ class JobLedger:
         return outcome
 
     async def apply_many(
-        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]]
+        self,
+        connection: AsyncConnection,
+        events: Sequence[tuple[str, JobEvent]],
+        *,
+        locked: Mapping[str, Job] | None = None,
     ) -> list[Job | Refusal]:
         """Let one event happen to each of several jobs; a refused one changes nothing.
 
         Args:
             connection: An open write transaction.
             events: Ids of different jobs, each with what happened to it.
+            locked: These jobs, where the transaction has read and locked them already.
 
         Returns:
             Each job afterwards, or why its event was refused.
         """
-        now = await self.now(connection)
-        before = await self.load_many(connection, [job_id for job_id, _ in events], to_write=True)
+        if not events:
+            return []
+        now, ids = await self.now(connection), [job_id for job_id, _ in events]
+        before = locked or await self.load_many(connection, ids, to_write=True)
         outcomes: list[Job | Refusal] = []
         changes: list[tuple[Job, tuple[Effect, ...]]] = []
         for job_id, event in events:

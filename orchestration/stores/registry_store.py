@@ -87,7 +87,7 @@ class SqlRegistryStore:
         """
         sha256 = await anyio.to_thread.run_sync(self._artifacts.put, content)  # before its row
         new = NewArtifact(sha256=sha256, size_bytes=len(content), card=card, run_id=run_id)
-        async with self._database.write() as connection:
+        async with self._database.write(durable=True) as connection:
             await _check_run(connection, run_id)
             version = await register_model(connection, agent, new, clock=self._clock)
             versions = await _versions(connection, agent)
@@ -109,7 +109,7 @@ class SqlRegistryStore:
             index_elements=["agent", "alias"], set_={"version": version, "changed_at": changed_at}
         )
         before = select(model_alias.c.version).filter_by(agent=agent, alias=alias)
-        async with self._database.write() as connection:
+        async with self._database.write(durable=True) as connection:
             previous = await connection.scalar(before)
             await connection.execute(moved)
             line = {**row, "previous_version": previous, "reason": reason}
