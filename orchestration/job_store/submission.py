@@ -44,6 +44,7 @@ async def submit_jobs(
         ConfigError: A needed job does not exist, or a spec is not plain JSON.
         IdempotencyConflictError: A key was used for something else before.
     """
+    await _lock_keys(ledger, connection, requests)
     now = await ledger.now(connection)
     jobs: list[Job] = []
     plain: list[Job] = []
@@ -80,11 +81,18 @@ async def _submit_one(
     return await ledger.load(connection, job.id)
 
 
+async def _lock_keys(
+    ledger: JobLedger, connection: AsyncConnection, requests: Sequence[NewJob]
+) -> None:
+    """Have whoever submits one of the same keys meanwhile wait; all in one order, so none for ever."""
+    if not ledger.database.is_server:
+        return
+    keys = {key for one in requests for key in (one.idempotency_key, one.dedupe_key) if key}
+    for key in sorted(keys):
+        await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(key))))
+
+
 async def _find(ledger: JobLedger, connection: AsyncConnection, request: NewJob) -> Job | None:
-    keys = [key for key in (request.idempotency_key, request.dedupe_key) if key is not None]
-    if ledger.database.is_server:  # whoever submits the same key meanwhile waits here
-        for key in sorted(keys):
-            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(key))))
     if request.idempotency_key is not None:
         query = select(table).where(table.c.idempotency_key == request.idempotency_key)
         row = (await connection.execute(query)).mappings().first()
