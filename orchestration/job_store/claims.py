@@ -50,7 +50,10 @@ def due_jobs(kinds: Collection[str], now: datetime) -> Select[Any]:
         now: By the clock that decides.
     """
     return select(table.c.id).where(
-        table.c.state.in_(_WAITING), table.c.run_at <= now, table.c.kind.in_(list(kinds))
+        table.c.state.in_(_WAITING),
+        table.c.run_at <= now,
+        table.c.kind.in_(list(kinds)),
+        or_(table.c.expires_at.is_(None), table.c.expires_at > now),
     )
 
 
