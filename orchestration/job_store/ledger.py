@@ -19,6 +19,7 @@ from orchestration.events import (
     decide,
 )
 from orchestration.job_store.needs import find_released
+from orchestration.job_store.outbox import announce_writer
 from orchestration.job_store.rows import JobNotFoundError, to_job, to_row
 from orchestration.jobs import TERMINAL, Job, JobTransitionError, LeaseLostError
 from utils.persistence import jobs as tables
@@ -182,6 +183,14 @@ class JobLedger:
             Each job afterwards, or why its event was refused.
         """
         now = await self.now(connection)
+        outcomes, ended = await self._apply_once(connection, events, now)
+        while released := await find_released(connection, ended):
+            _, ended = await self._apply_once(connection, released, now)
+        return outcomes
+
+    async def _apply_once(
+        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]], now: datetime
+    ) -> tuple[list[Job | Refusal], list[Job]]:
         before = await self.load_many(connection, [job_id for job_id, _ in events], to_write=True)
         outcomes: list[Job | Refusal] = []
         changes: list[tuple[Job, tuple[Effect, ...]]] = []
@@ -198,11 +207,7 @@ class JobLedger:
             if after != before[job_id]:
                 changes.append((after, effects))
         await self._write(connection, changes, now)
-        ended = [job for job, _ in changes if job.state.is_terminal]
-        released = await find_released(connection, ended)
-        if released:
-            await self.apply_many(connection, released)
-        return outcomes
+        return outcomes, [job for job, _ in changes if job.state.is_terminal]
 
     async def announce(
         self,
@@ -259,13 +264,16 @@ class JobLedger:
     async def _announce_all(
         self, connection: AsyncConnection, lines: Sequence[tuple[str | None, Announce]]
     ) -> None:
-        if lines:
-            at = self.clock.now()
-            rows = [
-                {"job_id": job_id, "type": line.type, "payload": dict(line.payload), "at": at}
-                for job_id, line in lines
-            ]
-            await connection.execute(insert(tables.event), rows)
+        if not lines:
+            return
+        if self.database.is_server:
+            await announce_writer(connection)
+        at = self.clock.now()
+        rows = [
+            {"job_id": job_id, "type": line.type, "payload": dict(line.payload), "at": at}
+            for job_id, line in lines
+        ]
+        await connection.execute(insert(tables.event), rows)
 
     async def _tell_observer(self, connection: AsyncConnection, job: Job) -> None:
         if self._observer is not None:
