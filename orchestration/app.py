@@ -23,7 +23,16 @@ from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Resources
 from orchestration.orchestrator import Orchestrator, Parts
+from orchestration.pipelines import promoting
+from orchestration.pipelines.automation import Automation
+from orchestration.pipelines.kinds import Surroundings
+from orchestration.pipelines.submission import PipelineDesk
+from orchestration.scheduler.scheduler import Scheduler
+from orchestration.scheduler.schedules import SqlSchedules
 from orchestration.stores.registry_store import SqlRegistryStore
+from orchestration.webhooks.courier import Courier
+from orchestration.webhooks.hosts import HostRules, hosts_of_environment
+from orchestration.webhooks.sending import Sender
 from orchestration.worker import Worker, WorkerConfig
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
@@ -58,6 +67,8 @@ class Settings:
     """How many jobs this process carries at once, if it carries any."""
     capacity: Resources | None = None
     """What this process has for jobs that say what they need; None counts nothing."""
+    webhook_hosts: tuple[str, ...] = field(default_factory=hosts_of_environment)
+    """Where webhooks may go; see `orchestration.webhooks.hosts`."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that others can reach.
@@ -93,6 +104,7 @@ class Application:
             group.start_soon(self.job_metrics.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.automation.run)
 
 
 @contextlib.asynccontextmanager
@@ -187,15 +199,17 @@ def _build(
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
     worker = _make_worker(settings, ledger, events) if with_worker else None
+    store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
     parts = Parts(
         database=database,
-        store=SqlJobStore(ledger),
+        store=store,
         registry=registry,
         registry_store=registry_store,
         serving_metrics=ServingMetrics(metrics),
         clock=clock,
         output_dir=settings.var,
-        wake=_do_nothing if worker is None else worker.wake,
+        wake=wake,
+        automation=_make_automation(settings, ledger, store, wake),
     )
     application = Application(
         settings=settings,
@@ -209,11 +223,25 @@ def _build(
     return application, registry
 
 
+def _make_automation(
+    settings: Settings, ledger: JobLedger, store: SqlJobStore, wake: Callable[[], None]
+) -> Automation:
+    database, clock = ledger.database, ledger.clock
+    surroundings = Surroundings(output_dir=settings.var, clock=clock)
+    pipelines = PipelineDesk(database, store, surroundings, wake=wake)
+    return Automation(
+        pipelines=pipelines,
+        schedules=SqlSchedules(database, clock),
+        scheduler=Scheduler(ledger, pipelines, wake=wake),
+        courier=Courier(database, Sender(HostRules(settings.webhook_hosts), clock), clock),
+    )
+
+
 def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) -> Worker:
     return Worker(
         ledger,
         ProcessExecutor(preload=["torch", "numpy"]),
-        tasks.make_registry(ledger.clock, events=events),
+        tasks.make_registry(ledger.clock, events=events) | promoting.make_registry(ledger.clock),
         work_root=settings.var / "work",
         config=WorkerConfig(
             parallel_jobs=settings.parallel_jobs,

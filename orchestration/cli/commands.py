@@ -18,7 +18,16 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
-from orchestration.cli import adoption, experiments, reports, tables, training
+from orchestration.cli import (
+    adoption,
+    experiments,
+    pipelines,
+    reports,
+    schedules,
+    tables,
+    training,
+    webhooks,
+)
 from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
@@ -63,6 +72,9 @@ cli = typer.Typer(
 )
 experiments.register(cli)
 adoption.register(cli)
+pipelines.register(cli)
+schedules.register(cli)
+webhooks.register(cli)
 
 
 @cli.callback()
