@@ -20,6 +20,7 @@ from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
+from orchestration.executors.binding import TaskBinding
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
@@ -221,7 +222,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         ledger=application.ledger,
         outbox=Outbox(parts.store, application.database, parts.clock),
         artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
-        kinds=tasks.make_registry(parts.clock),
+        kinds=_make_kinds(parts.clock),
         output_dir=parts.output_dir,
         sessions=application.sessions,
         streams=streams or Streams(parts.clock),
@@ -298,13 +299,17 @@ def _make_automation(
     )
 
 
+def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str, TaskBinding]:
+    return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
+
+
 def _make_worker(
     settings: Settings, ledger: JobLedger, events: TrainingEvents, executor: ProcessExecutor
 ) -> Worker:
     return Worker(
         ledger,
         executor,
-        tasks.make_registry(ledger.clock, events=events) | promoting.make_registry(ledger.clock),
+        _make_kinds(ledger.clock, events),
         work_root=settings.var / "work",
         config=WorkerConfig(
             parallel_jobs=settings.parallel_jobs,
