@@ -22,7 +22,7 @@ from orchestration.endpoints.schedule_shapes import (
     view_pipeline,
     view_schedule,
 )
-from orchestration.endpoints.security import Trainer
+from orchestration.endpoints.security import Caller, Trainer
 from orchestration.endpoints.shapes import may_fail
 from orchestration.scheduler.schedules import Fire
 
@@ -34,10 +34,13 @@ Count = Annotated[int, Query(ge=1, le=100, description="How many.")]
 
 @router.post("/schedules", status_code=HTTPStatus.CREATED)
 async def add_schedule(
-    request: ScheduleRequest, orchestrator: Conductor, response: Response
+    request: ScheduleRequest,
+    orchestrator: Conductor,
+    response: Response,
+    caller: Annotated[Caller, Trainer],
 ) -> ScheduleView:
-    """Keep a schedule; it fires from now on."""
-    automation, order = orchestrator.automation, read_order(request.plan)
+    """Keep a schedule; it fires from now on. Pipelines that promote want scope `admin`."""
+    automation, order = orchestrator.automation, read_order(request.plan, caller)
     automation.pipelines.check(order)
     schedule = await automation.schedules.add(read_schedule(request, order))
     response.headers["Location"] = f"/v1/schedules/{schedule.name}"
@@ -98,10 +101,13 @@ async def delete_schedule(name: ScheduleName, orchestrator: Conductor) -> None:
 
 @router.post("/pipelines", status_code=HTTPStatus.ACCEPTED)
 async def submit_pipeline(
-    request: PlanRequest, orchestrator: Conductor, response: Response
+    request: PlanRequest,
+    orchestrator: Conductor,
+    response: Response,
+    caller: Annotated[Caller, Trainer],
 ) -> PipelineView:
-    """Queue a pipeline: all of its jobs, or none."""
-    jobs = await orchestrator.automation.pipelines.submit(read_order(request))
+    """Queue a pipeline: all of its jobs, or none. One that promotes wants scope `admin`."""
+    jobs = await orchestrator.automation.pipelines.submit(read_order(request, caller))
     response.headers["Location"] = f"/v1/pipelines/{jobs[0].pipeline_id}"
     return view_pipeline(jobs)
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import Path
+from fastapi import HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ai_agents.base_agent import FieldProblem, RequestError
+from orchestration.endpoints.security import Caller
 from orchestration.endpoints.shapes import ID_PATTERN, TEXT_PATTERN, Settings, Whole
 from orchestration.endpoints.submission import read_config
 from orchestration.jobs import Job, JobState
+from orchestration.pipelines.declaration import Pipeline
+from orchestration.pipelines.kinds import PROMOTE
 from orchestration.pipelines.submission import Order, plan_from_json, plan_to_json
 from orchestration.scheduler.plan import Misfire, Overlap
 from orchestration.scheduler.schedules import EVENT, MOST_PENDING, NAME, NewSchedule, Schedule
 from orchestration.scheduler.timing import timing_from_json, timing_to_json
+from utils.persistence.access_tokens import Scope
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 NAME_PATTERN = f"^{NAME.pattern}$"
@@ -161,15 +166,17 @@ class PipelineView(BaseModel):
     steps: list[StepView]
 
 
-def read_order(request: PlanRequest) -> Order:
+def read_order(request: PlanRequest, caller: Caller) -> Order:
     """Return what is to be submitted; callers name no folders of this machine.
 
     Args:
         request: What a caller sent.
+        caller: Who; only an admin may promote, by a pipeline too.
 
     Raises:
         RequestError: A training's setting is wrong or names a folder.
         PipelineError: The steps are no pipeline.
+        HTTPException: It promotes, and the caller may not.
     """
     values = request.model_dump()
     if isinstance(request, RetrainRequest):
@@ -181,7 +188,12 @@ def read_order(request: PlanRequest) -> Order:
         configs = list(told)
     for config in configs:
         read_config(config)
-    return plan_from_json(values)
+    order = plan_from_json(values)
+    promotes = not isinstance(order, Pipeline) or PROMOTE.kind in {s.kind for s in order.steps}
+    if promotes and Scope.ADMIN not in caller.scopes:
+        detail = "this pipeline promotes: it needs a token of scope `admin`"
+        raise HTTPException(HTTPStatus.FORBIDDEN, detail)
+    return order
 
 
 def read_schedule(request: ScheduleRequest, order: Order) -> NewSchedule:

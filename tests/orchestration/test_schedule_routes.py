@@ -159,6 +159,18 @@ async def test_only_those_who_may_train_may_schedule(client):
         assert (await asker.post("/v1/schedules", json=NIGHTLY)).status_code == 403
 
 
+@pytest.mark.anyio
+async def test_only_an_admin_promotes_by_a_pipeline_too(client):
+    token = await client.doors.make_token("trainer", "train")
+    harmless = {"name": "p", "steps": LINE["steps"][:2]}
+    async with client.doors.caller(token) as trainer:
+        for plan in (LINE, {"retrain": {"agent": "a"}}):
+            assert (await trainer.post("/v1/pipelines", json=plan)).status_code == 403
+            schedule = {**NIGHTLY, "plan": plan}
+            assert (await trainer.post("/v1/schedules", json=schedule)).status_code == 403
+        assert (await trainer.post("/v1/pipelines", json=harmless)).status_code == 202
+
+
 # The command line
 
 
