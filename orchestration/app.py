@@ -20,13 +20,23 @@ from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
+from orchestration.executors.binding import TaskBinding
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Resources
 from orchestration.orchestrator import Orchestrator, Parts
+from orchestration.pipelines import promoting
+from orchestration.pipelines.automation import Automation
+from orchestration.pipelines.kinds import Surroundings
+from orchestration.pipelines.submission import PipelineDesk
+from orchestration.scheduler.scheduler import Scheduler
+from orchestration.scheduler.schedules import SqlSchedules
 from orchestration.stores.registry_store import SqlRegistryStore
+from orchestration.webhooks.courier import Courier
+from orchestration.webhooks.hosts import HostRules, hosts_of_environment
+from orchestration.webhooks.sending import Sender
 from orchestration.worker import Worker, WorkerConfig
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
@@ -64,6 +74,8 @@ class Settings:
     """How many jobs this process carries at once, if it carries any."""
     capacity: Resources | None = None
     """What this process has for jobs that say what they need; None counts nothing."""
+    webhook_hosts: tuple[str, ...] = field(default_factory=hosts_of_environment)
+    """Where webhooks may go; see `orchestration.webhooks.hosts`."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be listened on.
@@ -112,6 +124,7 @@ class Application:
             group.start_soon(self.sessions.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.automation.run)
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +222,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         ledger=application.ledger,
         outbox=Outbox(parts.store, application.database, parts.clock),
         artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
-        kinds=tasks.make_registry(parts.clock),
+        kinds=_make_kinds(parts.clock),
         output_dir=parts.output_dir,
         sessions=application.sessions,
         streams=streams or Streams(parts.clock),
@@ -245,15 +258,17 @@ def _build(
     registry = AgentRegistry(registry_store, clock=clock)
     executor = ProcessExecutor(preload=["torch", "numpy"])
     worker = _make_worker(settings, ledger, events, executor) if with_worker else None
+    store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
     parts = Parts(
         database=database,
-        store=SqlJobStore(ledger),
+        store=store,
         registry=registry,
         registry_store=registry_store,
         serving_metrics=ServingMetrics(metrics),
         clock=clock,
         output_dir=settings.var,
-        wake=_do_nothing if worker is None else worker.wake,
+        wake=wake,
+        automation=_make_automation(settings, ledger, store, wake),
     )
     application = Application(
         settings=settings,
@@ -270,13 +285,31 @@ def _build(
     return application, registry
 
 
+def _make_automation(
+    settings: Settings, ledger: JobLedger, store: SqlJobStore, wake: Callable[[], None]
+) -> Automation:
+    database, clock = ledger.database, ledger.clock
+    surroundings = Surroundings(output_dir=settings.var, clock=clock)
+    pipelines = PipelineDesk(database, store, surroundings, wake=wake)
+    return Automation(
+        pipelines=pipelines,
+        schedules=SqlSchedules(database, clock),
+        scheduler=Scheduler(ledger, pipelines, wake=wake),
+        courier=Courier(database, Sender(HostRules(settings.webhook_hosts), clock), clock),
+    )
+
+
+def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str, TaskBinding]:
+    return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
+
+
 def _make_worker(
     settings: Settings, ledger: JobLedger, events: TrainingEvents, executor: ProcessExecutor
 ) -> Worker:
     return Worker(
         ledger,
         executor,
-        tasks.make_registry(ledger.clock, events=events),
+        _make_kinds(ledger.clock, events),
         work_root=settings.var / "work",
         config=WorkerConfig(
             parallel_jobs=settings.parallel_jobs,

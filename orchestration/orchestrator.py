@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
     from ai_agents.registry_store import RegistryStore
     from orchestration.job_store.store import SqlJobStore
+    from orchestration.pipelines.automation import Automation
     from rl.monitoring.serving_metrics import ServingMetrics
     from rl.training.training_config import TrainingConfig
     from utils.clock import Clock
@@ -61,6 +62,8 @@ class Parts:
     """Where runs leave their files."""
     wake: Callable[[], None]
     """Tells a worker of this process, if there is one, that a job waits."""
+    automation: Automation
+    """Schedules, pipelines and webhooks."""
 
 
 class Orchestrator:
@@ -69,6 +72,7 @@ class Orchestrator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store, self.registry = parts.store, parts.registry
+        self.automation = parts.automation
         self._desk = DecisionDesk(parts.registry, parts.serving_metrics, parts.clock)
 
     async def submit_training(

@@ -23,9 +23,12 @@ from orchestration.cli import (
     adoption,
     experiments,
     operations,
+    pipelines,
     reports,
+    schedules,
     tables,
     training,
+    webhooks,
 )
 from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
@@ -71,8 +74,11 @@ cli = typer.Typer(
 )
 experiments.register(cli)
 adoption.register(cli)
-operations.register(cli)
 access.register(cli)
+operations.register(cli)
+pipelines.register(cli)
+schedules.register(cli)
+webhooks.register(cli)
 
 
 @cli.callback()
