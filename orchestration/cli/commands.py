@@ -18,7 +18,15 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
-from orchestration.cli import access, adoption, experiments, reports, tables, training
+from orchestration.cli import (
+    access,
+    adoption,
+    experiments,
+    operations,
+    reports,
+    tables,
+    training,
+)
 from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
@@ -63,6 +71,7 @@ cli = typer.Typer(
 )
 experiments.register(cli)
 adoption.register(cli)
+operations.register(cli)
 access.register(cli)
 
 
