@@ -13,6 +13,7 @@ from orchestration.executors.binding import TaskBinding, TaskDefinition
 from orchestration.jobs import Condition, Need, NewJob
 from tests.orchestration.doors import Doors, open_doors
 from tests.orchestration.house import AGENT, Hand
+from tests.postgres import run_server
 from utils.persistence.jobs import event, job
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +155,23 @@ async def test_only_admins_submit_raw_specs(doors):
         assert (await submit(client, kind="sums", spec={"n": 1})).status_code == 403
         assert (await submit(client, config={"seed": 1})).status_code == 202
     assert await count(doors, job) == 1
+
+
+@pytest.mark.parametrize(
+    "config", [{"seed": 2**70}, {"total_episodes": 10**30}, {"total_episodes": 2**53 + 1}]
+)
+async def test_numbers_that_no_database_keeps_are_refused(client, doors, config):
+    assert (await submit(client, config=config)).status_code == 422
+    assert await count(doors, job) == 0
+
+
+async def test_values_that_only_the_database_refuses_change_nothing(client, doors, monkeypatch):
+    async def refuse(*_):
+        raise OverflowError("Python int too large to convert to SQLite INTEGER")
+
+    monkeypatch.setattr(doors.parts.store, "submit_all", refuse)
+    answer = await submit(client, config={})
+    assert (answer.status_code, "too large" in answer.text) == (422, True)
 
 
 SQL = "x' OR '1'='1'; DROP TABLE job; --"
@@ -300,3 +318,30 @@ async def test_bodies_that_cannot_be_text(client):
         answer = await client.post("/v1/jobs", content=body, headers=headers)
         assert answer.status_code in {400, 422}, (body[:20], answer.status_code)
         json.loads(answer.content)
+
+
+async def test_the_api_on_postgresql(tmp_path):
+    with run_server() as url:
+        async with (
+            open_doors(tmp_path, database=url, versions=1) as doors,
+            doors.caller() as client,
+        ):
+            long = await submit(client, config={"experiment_name": "x" * 300})
+            assert (long.status_code, "too long" in long.text) == (422, True)
+            assert await count(doors, job) == 0
+            first = (await submit(client, key="k", config={"seed": 1})).json()
+            assert (await submit(client, key="k", config={"seed": 1})).json() == first
+            assert (await submit(client, key="k", config={"seed": 2})).status_code == 409
+            await Hand(doors.application).claim()
+            assert len(await get(client, f"/v1/jobs/{first['id']}/attempts")) == 1
+            assert (await get(client, "/v1/engine"))["jobs"]["running"] == 1
+            second = (await submit(client, config={"seed": 2})).json()
+            await client.post(f"/v1/jobs/{second['id']}/cancel")
+            again = (await client.post(f"/v1/jobs/{second['id']}/retry")).json()
+            assert again["retried_from"] == second["id"]
+            page = await get(client, "/v1/jobs", limit=1, state=["cancelled", "queued"])
+            assert [one["id"] for one in page["items"]] == [page["next"]] == [again["id"]]
+            assert len(await doors.parts.outbox.after(0)) > 3
+            assert (await get(client, f"/v1/agents/{AGENT}/history"))[0]["version"] == 1
+            assert (await get(client, "/v1/audit"))["lines"][0]["outcome"] == "202"
+            assert (await get(client, "/v1/audit/check"))["is_whole"]
