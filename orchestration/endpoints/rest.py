@@ -19,7 +19,7 @@ from orchestration.endpoints import (
     audit,
     engine_routes,
     event_routes,
-    job_logs,
+    log_routes,
     run_routes,
     schedule_routes,
     session_routes,
@@ -37,7 +37,7 @@ from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
-    *(training_routes, job_logs, event_routes, run_routes, schedule_routes),
+    *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
     *(agent_routes, session_routes, engine_routes, audit),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
