@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -72,6 +73,7 @@ class TaskContext:
         self._seen_stop: str | None = None
         self._changed = threading.Condition()
         self._acknowledged = 0
+        self._questions: deque[dict[str, Any]] = deque()
         self._closing = threading.Event()
 
     @property
@@ -135,6 +137,15 @@ class TaskContext:
         self._seen_stop = self._stop
         return self._stop
 
+    def next_question(self) -> dict[str, Any] | None:
+        """Wait for what the supervisor asks next; None once it wants the target to stop.
+
+        Targets that serve answer each question with `emit`, in order.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._questions or self._stop)
+            return None if self.should_stop() else self._questions.popleft()
+
     def flush(self) -> None:
         """Send what was coalesced."""
         with self._writing:
@@ -194,6 +205,8 @@ class TaskContext:
                 self._acknowledged = frame["of"]
             elif frame["type"] == "stop":
                 self._stop = frame["reason"]
+            elif frame["type"] == "question":
+                self._questions.append(frame["question"])
             self._changed.notify_all()
 
     def _orphan(self) -> None:

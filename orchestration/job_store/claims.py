@@ -105,8 +105,12 @@ async def find_rival(
 
 
 def _are_due(kinds: Collection[str], now: datetime) -> tuple[ColumnElement[bool], ...]:
-    kind = table.c.kind.in_(list(kinds))
-    return table.c.state.in_(_WAITING), table.c.run_at <= now, kind
+    return (
+        table.c.state.in_(_WAITING),
+        table.c.run_at <= now,
+        table.c.kind.in_(list(kinds)),
+        or_(table.c.expires_at.is_(None), table.c.expires_at > now),
+    )
 
 
 def _candidates(offer: Offer, shares: Mapping[str, int], now: datetime) -> Select[Any]:

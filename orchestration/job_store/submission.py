@@ -45,6 +45,7 @@ async def submit_jobs(
         ConfigError: A needed job does not exist, or a spec is not plain JSON.
         IdempotencyConflictError: A key was used for something else before.
     """
+    await _lock_keys(connection, requests)
     now = await ledger.now(connection)
     jobs: list[Job] = []
     plain: list[Job] = []
@@ -81,10 +82,14 @@ async def _submit_one(
     return await ledger.load(connection, job.id)
 
 
-async def _find(ledger: JobLedger, connection: AsyncConnection, request: NewJob) -> Job | None:
-    keys = [key for key in (request.idempotency_key, request.dedupe_key) if key is not None]
-    for key in sorted(keys):  # whoever submits the same key meanwhile waits here
+async def _lock_keys(connection: AsyncConnection, requests: Sequence[NewJob]) -> None:
+    """Have whoever submits one of the same keys wait; in one order, so none for ever."""
+    keys = {key for one in requests for key in (one.idempotency_key, one.dedupe_key) if key}
+    for key in sorted(keys):
         await lock_name(connection, f"job {key}")
+
+
+async def _find(ledger: JobLedger, connection: AsyncConnection, request: NewJob) -> Job | None:
     if request.idempotency_key is not None:
         query = select(table).where(table.c.idempotency_key == request.idempotency_key)
         row = (await connection.execute(query)).mappings().first()

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from sqlalchemy import insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert  # compiles for SQLite as well
+from sqlalchemy import select
 
 from ai_agents.registry_store import ArtifactRecord
 from rl.training.run_removal import keep_promoted
 from utils.errors import ConfigError
+from utils.persistence.alias_log import move_alias
 from utils.persistence.experiments import run
 from utils.persistence.model_log import NewArtifact, register_model
-from utils.persistence.registry import alias_history, model_alias, model_version
+from utils.persistence.registry import model_alias, model_version
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -102,18 +102,8 @@ class SqlRegistryStore:
             version: An existing version.
             reason: For the history.
         """
-        changed_at = self._clock.now()
-        row = {"agent": agent, "alias": alias, "version": version, "changed_at": changed_at}
-        moved = upsert(model_alias).values(**row)
-        moved = moved.on_conflict_do_update(
-            index_elements=["agent", "alias"], set_={"version": version, "changed_at": changed_at}
-        )
-        before = select(model_alias.c.version).filter_by(agent=agent, alias=alias)
         async with self._database.write(durable=True) as connection:
-            previous = await connection.scalar(before)
-            await connection.execute(moved)
-            line = {**row, "previous_version": previous, "reason": reason}
-            await connection.execute(insert(alias_history), line)
+            await move_alias(connection, agent, alias, version, reason=reason, clock=self._clock)
         await keep_promoted(self._database, agent, version)
 
 
