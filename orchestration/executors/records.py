@@ -72,7 +72,7 @@ class AttemptRecords:
         Args:
             rows: Steps and their values.
         """
-        self._rows.extend(rows)
+        self._rows.extend((step, values) for step, values in rows)
         return len(self._rows)
 
     async def flush(self) -> None:
@@ -157,8 +157,8 @@ class AttemptRecords:
     async def _write_rows(self, connection: AsyncConnection) -> None:
         rows, self._rows = self._rows, []
         try:
-            for step, values in rows:
-                await self._sink.metrics(connection, self.job, step, values)
+            if rows:
+                await self._sink.metrics(connection, self.job, rows)
         except BaseException:
             self._rows = rows + self._rows
             raise
