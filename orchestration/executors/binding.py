@@ -139,5 +139,5 @@ class TaskBinding:
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether nobody keeps what the task reports."""
-        return isinstance(self.sink, NullSink)
+        """Whether nobody keeps what the task reports; what builds on `NullSink` keeps something."""
+        return type(self.sink) is NullSink

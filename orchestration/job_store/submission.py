@@ -84,7 +84,7 @@ async def _submit_one(
 async def _lock_keys(
     ledger: JobLedger, connection: AsyncConnection, requests: Sequence[NewJob]
 ) -> None:
-    """Have whoever submits one of the same keys meanwhile wait; all in one order, so none for ever."""
+    """Have whoever submits the same keys meanwhile wait: in one order, so that none blocks all."""
     if not ledger.database.is_server:
         return
     keys = {key for one in requests for key in (one.idempotency_key, one.dedupe_key) if key}
