@@ -15,12 +15,16 @@ import anyio
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
 from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
+from orchestration.endpoints.streams import Streams
+from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
+from orchestration.jobs import Resources
 from orchestration.orchestrator import Orchestrator, Parts
 from orchestration.stores.registry_store import SqlRegistryStore
 from orchestration.worker import Worker, WorkerConfig
@@ -30,6 +34,7 @@ from rl.training.training_events import MetricsExporter, TrainingEvents
 from utils.clock import Clock, SystemClock
 from utils.errors import ConfigError
 from utils.observability import make_registry
+from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
 
@@ -46,27 +51,42 @@ class Settings:
 
     var: Path = Path("var")
     """Folder of everything that is generated: database, artifacts, runs."""
+    database: str | None = None
+    """URL of the database; a SQLite file in `var` if absent."""
     host: str = "127.0.0.1"
     port: int = 8321
     """0 takes any free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that callers use for this server, beside `host` and those of this machine."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
     """How training children are watched."""
     parallel_jobs: int = 1
     """How many jobs this process carries at once, if it carries any."""
+    capacity: Resources | None = None
+    """What this process has for jobs that say what they need; None counts nothing."""
 
     def __post_init__(self) -> None:
-        """Refuse addresses that others can reach.
+        """Refuse what cannot be listened on.
 
         Raises:
-            ConfigError: The host is not loopback, or the port is none.
+            ConfigError: The host is no address, nobody could name the server, or the port is none.
         """
-        if not _is_loopback(self.host):
+        address = _address_of(self.host)
+        if address is None:
+            raise ConfigError(f"host={self.host}: write an IP address, or localhost")
+        if address.is_unspecified and not self.allowed_hosts:
             raise ConfigError(
-                f"host={self.host}: only loopback addresses such as 127.0.0.1 are served, because "
-                "the API has no access tokens yet; reach it from elsewhere through an SSH tunnel"
+                f"host={self.host} listens on every address: say by which names callers reach it "
+                "(allowed_hosts, --allow-host NAME)"
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        address = _address_of(self.host)
+        return address is not None and address.is_loopback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +101,15 @@ class Application:
     database: Database
     job_metrics: JobMetrics
     worker: Worker | None
+    sessions: EnvironmentSessions
+    parts: Parts
+    ledger: JobLedger
 
     async def run(self) -> None:
         """Do the work in the background until cancelled; running jobs are then saved and queued."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
+            group.start_soon(self.sessions.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
 
@@ -105,7 +129,7 @@ async def open_application(
     Raises:
         DatabaseError: The database cannot be used as it is.
     """
-    database = await open_database(settings.var / "quartermaster.sqlite")
+    database = await open_database(settings.database or settings.var / "quartermaster.sqlite")
     try:
         application, registry = _build(
             settings, database, clock or SystemClock(), with_worker=with_worker
@@ -160,14 +184,52 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         DatabaseError: The database cannot be used as it is.
     """
     async with open_application(settings, with_worker=True) as application:
-        parts = ApiParts(
-            orchestrator=application.orchestrator,
-            metrics=application.metrics,
-            database=application.database,
+        await _check_access(application)
+        parts = make_api_parts(application)
+        server = ApiServer(
+            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.streams.stop
         )
-        server = ApiServer(make_api(parts), host=settings.host, port=settings.port)
         announce(server.url)
         await run_with(application, server.run)
+
+
+def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
+    """Return what the HTTP API needs of an application.
+
+    Args:
+        application: Behind its doors.
+        streams: How it streams events.
+    """
+    parts, settings = application.parts, application.settings
+    return ApiParts(
+        orchestrator=application.orchestrator,
+        metrics=application.metrics,
+        database=application.database,
+        store=parts.store,
+        ledger=application.ledger,
+        outbox=Outbox(parts.store, application.database, parts.clock),
+        artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
+        kinds=tasks.make_registry(parts.clock),
+        output_dir=parts.output_dir,
+        sessions=application.sessions,
+        streams=streams or Streams(parts.clock),
+        clock=parts.clock,
+        wake=parts.wake,
+        allowed_hosts=(*settings.allowed_hosts, settings.host),
+        is_open=settings.is_local,
+    )
+
+
+async def _check_access(application: Application) -> None:
+    if application.settings.is_local:
+        return
+    async with application.database.read() as connection:
+        if not await has_tokens(connection):
+            raise ConfigError(
+                f"host={application.settings.host}: others can reach it, and there is no token: "
+                "make one first (`python -m orchestration tokens create NAME --scope admin`), or "
+                "listen on 127.0.0.1"
+            )
 
 
 def _build(
@@ -176,11 +238,13 @@ def _build(
     metrics = make_registry()
     events = TrainingEvents()
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
-    ledger = JobLedger(database, clock, observer=tasks.RunStateObserver(clock, events=events))
+    observer = tasks.RunStateObserver(clock, events=events)
+    ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
     artifacts = DirectoryArtifactStore(settings.var / "artifacts")
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
-    worker = _make_worker(settings, ledger, events) if with_worker else None
+    executor = ProcessExecutor(preload=["torch", "numpy"])
+    worker = _make_worker(settings, ledger, events, executor) if with_worker else None
     parts = Parts(
         database=database,
         store=SqlJobStore(ledger),
@@ -199,27 +263,34 @@ def _build(
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
         worker=worker,
+        sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
+        parts=parts,
+        ledger=ledger,
     )
     return application, registry
 
 
-def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) -> Worker:
+def _make_worker(
+    settings: Settings, ledger: JobLedger, events: TrainingEvents, executor: ProcessExecutor
+) -> Worker:
     return Worker(
         ledger,
-        ProcessExecutor(preload=["torch", "numpy"]),
+        executor,
         tasks.make_registry(ledger.clock, events=events),
         work_root=settings.var / "work",
-        config=WorkerConfig(parallel_jobs=settings.parallel_jobs, attempt=settings.attempt),
+        config=WorkerConfig(
+            parallel_jobs=settings.parallel_jobs,
+            capacity=settings.capacity,
+            attempt=settings.attempt,
+        ),
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        return False
+        return None
 
 
 def _do_nothing() -> None:

@@ -139,5 +139,5 @@ class TaskBinding:
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether nobody keeps what the task reports; what builds on `NullSink` keeps something."""
-        return type(self.sink) is NullSink
+        """Whether nobody keeps what the task reports."""
+        return type(self.sink) is NullSink  # a subclass keeps something

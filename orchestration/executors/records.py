@@ -166,7 +166,7 @@ class AttemptRecords:
         """
 
         async def write() -> Job:
-            async with self._fenced() as connection:
+            async with self._fenced(durable=True) as connection:
                 await self._sink.finished(connection, self.job, result)
                 done = Completed(fence=self.job.fence, result=result)
                 return await self._ledger.apply(connection, self.job.id, done)

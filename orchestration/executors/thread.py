@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio.from_thread
 import anyio.to_thread
 
-from orchestration.events import Completed, Failed, JobEvent, Stopped
+from orchestration.events import Completed, Failed, JobEvent, Renewed, Stopped
 from orchestration.executors.child import describe, resolve
 from orchestration.executors.records import RETRY_SECONDS, AttemptRecords
 from orchestration.job_store.checkpoints import Checkpoint
@@ -29,6 +29,7 @@ from utils.persistence.errors import DatabaseError
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from orchestration.executors.binding import TaskBinding
     from orchestration.executors.child import TaskContext
@@ -237,19 +238,29 @@ class ThreadAttempt:
         return self._leases.judge_failure(self.job, self.job.fence, error_class, message)
 
     async def _conclude(self, writer: GroupWriter, event: JobEvent) -> None:
-        finish = None
-        if isinstance(event, Completed) and not self._binding.keeps_nothing:
-            finish = partial(self._binding.sink.finished, job=self.job, result=event.result)
+        has_result = isinstance(event, Completed) and not self._binding.keeps_nothing
+        is_simple = not has_result and self._records.progress is None
+        before = None if is_simple else partial(self._write_last, event=event)
         try:
-            await writer.apply(self.job.id, event, first=finish)
+            await writer.apply(self.job.id, event, first=before)
         except (LeaseLostError, DatabaseError):
             raise
         except Exception as error:
-            if finish is None:
+            if not has_result:
                 raise
             logger.exception("sink_failed")
             message = f"{type(error).__name__} while its result was kept: {error}"
             await writer.apply(self.job.id, self._failed(ErrorClass.INTERNAL, message))
+
+    async def _write_last(self, connection: AsyncConnection, event: JobEvent) -> None:
+        """Write what belongs into the transaction of the end: last progress, and the result."""
+        job, ledger = self.job, self._leases.ledger
+        if self._records.progress is not None and job.lease_until is not None:
+            progress, until = self._records.progress, job.lease_until
+            renewed = Renewed(fence=job.fence, lease_until=until, progress=progress)
+            await ledger.apply(connection, job.id, renewed)
+        if isinstance(event, Completed):
+            await self._binding.sink.finished(connection, job, event.result)
 
 
 def _call(target: str, spec: dict[str, Any], context: ThreadContext) -> Mapping[str, Any]:

@@ -171,27 +171,44 @@ class JobLedger:
         return outcome
 
     async def apply_many(
-        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]]
+        self,
+        connection: AsyncConnection,
+        events: Sequence[tuple[str, JobEvent]],
+        *,
+        locked: Mapping[str, Job] | None = None,
     ) -> list[Job | Refusal]:
         """Let one event happen to each of several jobs; a refused one changes nothing.
 
         Args:
             connection: An open write transaction.
             events: Ids of different jobs, each with what happened to it.
+            locked: These jobs, where the transaction has read and locked them already.
 
         Returns:
             Each job afterwards, or why its event was refused.
         """
+        if not events:
+            return []
         now = await self.now(connection)
-        outcomes, ended = await self._apply_once(connection, events, now)
+        before = locked or await self._lock(connection, events)
+        outcomes, ended = await self._apply_once(connection, events, before, now)
         while released := await find_released(connection, ended):
-            _, ended = await self._apply_once(connection, released, now)
+            before = await self._lock(connection, released)
+            _, ended = await self._apply_once(connection, released, before, now)
         return outcomes
 
+    async def _lock(
+        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]]
+    ) -> Mapping[str, Job]:
+        return await self.load_many(connection, [job_id for job_id, _ in events], to_write=True)
+
     async def _apply_once(
-        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]], now: datetime
+        self,
+        connection: AsyncConnection,
+        events: Sequence[tuple[str, JobEvent]],
+        before: Mapping[str, Job],
+        now: datetime,
     ) -> tuple[list[Job | Refusal], list[Job]]:
-        before = await self.load_many(connection, [job_id for job_id, _ in events], to_write=True)
         outcomes: list[Job | Refusal] = []
         changes: list[tuple[Job, tuple[Effect, ...]]] = []
         for job_id, event in events:

@@ -47,10 +47,10 @@ class Hand:
         self.number = number
         self._order = order
         self._log = folder / f"worker-{number}.log"
+        self._ready = folder / "ready"
         self._lives = 0
         self.process = None
         self.is_frozen = False
-        self.is_hurt = False
         self.was_killed = False
 
     def start(self):
@@ -65,6 +65,12 @@ class Hand:
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def works(self):
+        """Whether it has come so far as to work, and is not frozen."""
+        is_there = (self._ready / str(self.process.pid)).exists()
+        return is_there and not self.is_frozen and self.process.poll() is None
 
     def kill(self):
         self.was_killed = True
@@ -185,7 +191,7 @@ class Conductor:
 
     def _hit_worker(self, blow, group):
         """Hit one, unless nobody would be left to pick its work up."""
-        fit = [hand for hand in self._hands if not hand.is_frozen and hand.process.poll() is None]
+        fit = [hand for hand in self._hands if hand.works]
         if len(fit) < 2:
             self.done["spared"] += 1
             return

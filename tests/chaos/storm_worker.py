@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import sys
 from dataclasses import dataclass
@@ -108,8 +109,14 @@ async def open_when_there(location):
             await anyio.sleep(0.1)
 
 
+async def tell_ready(folder):
+    await folder.mkdir(parents=True, exist_ok=True)
+    await (folder / str(os.getpid())).touch()
+
+
 async def main(order):
     database = await open_when_there(order.database)
+    await tell_ready(anyio.Path(order.work_root).parent / "ready")
     inject_faults(random.Random(order.seed), order.fault_rate)
     config = AttemptConfig(
         lease_seconds=LEASE_SECONDS,
