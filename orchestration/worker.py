@@ -103,7 +103,7 @@ class Worker:
             config=self._config.attempt,
         )
         self._carried: dict[str, AttemptSupervisor] = {}
-        self._next_round = self._next_look = self._clock.monotonic()
+        self._next_round = self._next_look = self._next_reap = self._clock.monotonic()
         self._seen: tuple[int, ...] | None = None
         self._woken = anyio.Event()
 
@@ -137,8 +137,10 @@ class Worker:
                     parallel_jobs=self._config.parallel_jobs,
                     capacity=self._config.capacity,
                 )
-                await self._take_over()
                 self._next_round = now + self._config.attempt.lease_seconds / 3
+            if now >= self._next_reap:
+                await self._take_over()
+                self._next_reap = now + self._config.idle_seconds
             self._next_look = now + self._config.idle_seconds
             self._seen = self._database.fingerprint()
             found = await self._leases.find_due([self._kinds[place] for place in Place])
@@ -155,6 +157,7 @@ class Worker:
                 await self._make_room(identity)
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
+            await self._clock.sleep(self._config.idle_seconds)
             return False
         return bool(jobs or claimed)
 

@@ -113,7 +113,9 @@ class AttemptSupervisor:
         self._job = job
         self._definition = binding.definition
         self._leases = leases
-        self._records = AttemptRecords(job, binding.sink, leases)
+        self._records = AttemptRecords(
+            job, binding.sink, leases, lease_seconds=config.lease_seconds
+        )
         self._clock = leases.ledger.clock
         self._executor = executor
         self._work_folder = work_folder
@@ -250,15 +252,13 @@ class AttemptSupervisor:
         config = self._config
         now = self._clock.monotonic()
         next_flush, next_beat = now + config.flush_seconds, now
-        trusted_until = now + config.lease_seconds
         while True:
             now = self._clock.monotonic()
             try:
                 is_flush_due = now >= next_flush
                 if now >= next_beat or (is_flush_due and self._records.has_news):
-                    desired = await self._records.beat(config.lease_seconds)
+                    desired = await self._records.beat()
                     next_beat = now + config.lease_seconds / 3
-                    trusted_until = now + config.lease_seconds
                 else:
                     desired = await self._leases.check(self._job.id, self._job.fence)
                 if is_flush_due:
@@ -266,7 +266,7 @@ class AttemptSupervisor:
                     next_flush = now + config.flush_seconds
             except DatabaseError as error:
                 logger.warning("database_out_of_reach", reason=str(error))
-                if self._clock.monotonic() > trusted_until:
+                if not self._records.is_trusted:
                     return Disowned()
             else:
                 await self._follow(desired)
@@ -322,11 +322,11 @@ class AttemptSupervisor:
             await self._judged(partial(self._leave, verdict))
 
     async def _succeed(self, verdict: Finished) -> Verdict:
-        await self._records.succeed(verdict.result, self._config.lease_seconds)
+        await self._records.succeed(verdict.result)
         return verdict
 
     async def _flush_last(self, verdict: Verdict) -> Verdict:
-        await self._records.beat(self._config.lease_seconds)
+        await self._records.beat()
         await self._records.flush()
         return verdict
 
