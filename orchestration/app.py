@@ -164,6 +164,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             orchestrator=application.orchestrator,
             metrics=application.metrics,
             database=application.database,
+            artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
         )
         server = ApiServer(make_api(parts), host=settings.host, port=settings.port)
         announce(server.url)

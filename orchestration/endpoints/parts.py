@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from orchestration.orchestrator import Orchestrator
+from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database
 
 
@@ -19,6 +20,7 @@ class ApiParts:
     orchestrator: Orchestrator
     metrics: CollectorRegistry
     database: Database
+    artifacts: DirectoryArtifactStore
 
 
 def get_parts(request: Request) -> ApiParts:
@@ -39,5 +41,15 @@ def get_orchestrator(request: Request) -> Orchestrator:
     return get_parts(request).orchestrator
 
 
+def get_artifacts(request: Request) -> DirectoryArtifactStore:
+    """Return the artifacts that the app was made with.
+
+    Args:
+        request: Any of the app's.
+    """
+    return get_parts(request).artifacts
+
+
 Parts = Annotated[ApiParts, Depends(get_parts)]
 Conductor = Annotated[Orchestrator, Depends(get_orchestrator)]
+Artifacts = Annotated[DirectoryArtifactStore, Depends(get_artifacts)]

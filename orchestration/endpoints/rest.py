@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
-from orchestration.endpoints import agent_routes, training_routes
+from orchestration.endpoints import agent_routes, artifact_routes, training_routes
 from orchestration.endpoints.bodies import BodyLimit
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.problems import explain_errors
@@ -59,7 +59,7 @@ def make_api(parts: ApiParts) -> ASGIApp:
         redoc_url=None,
     )
     api.state.parts = parts
-    for one in (router, training_routes.router, agent_routes.router):
+    for one in (router, training_routes.router, agent_routes.router, artifact_routes.router):
         api.include_router(one)
     explain_errors(api)
     return BodyLimit(api)

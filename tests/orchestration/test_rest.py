@@ -17,6 +17,7 @@ from orchestration.endpoints.bodies import LARGEST_BODY_BYTES, BodyLimit
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import make_api
 from tests.orchestration.house import AGENT, REQUEST, Hand, open_house
+from utils.persistence.artifact_store import DirectoryArtifactStore
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,7 @@ async def house(tmp_path):
             orchestrator=application.orchestrator,
             metrics=application.metrics,
             database=application.database,
+            artifacts=DirectoryArtifactStore(tmp_path / "artifacts"),
         )
         transport = httpx.ASGITransport(make_api(parts), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
