@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,13 @@ class ChildOrder:
     work_folder: str
     resume: Mapping[str, Any] | None
     orphan_grace_seconds: float = 20.0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    """What the job asks for: `cpu_milli`, `gpu_milli`, `memory_mb`."""
+    var: str | None = None
+    """Folder for generated state where the child runs; None: as the spec says."""
+    artifacts: str | None = None
+    """Where everybody finds artifacts and checkpoints, a URL or a folder; None: as the spec says,
+    and checkpoints stay in their folder."""
 
     def to_json(self) -> str:
         """Return the order as JSON."""
@@ -56,6 +63,8 @@ class TaskContext:
         self.attempt = order.attempt
         self.work_folder = Path(order.work_folder)
         self.resume = None if order.resume is None else dict(order.resume)
+        self.var = None if order.var is None else Path(order.var)
+        self.artifacts = order.artifacts
         self._orphan_grace_seconds = order.orphan_grace_seconds
         self._channel = channel
         self._encoder = FrameEncoder()
@@ -233,9 +242,18 @@ def run_child(channel: socket.socket, argument: str) -> None:
     """
     os.setsid()
     order = ChildOrder(**json.loads(argument))
-    _write_output_to(Path(order.work_folder) / f"attempt-{order.fence}.log")
+    write_output_to(order)
     faulthandler.enable()
-    context = TaskContext(order, channel)
+    carry_out(order, TaskContext(order, channel))
+
+
+def carry_out(order: ChildOrder, context: TaskContext) -> None:
+    """Run the target and say how it ended.
+
+    Args:
+        order: What to do.
+        context: Not yet started.
+    """
     context.start()
     try:
         result = dict(resolve(order.target)(dict(order.spec), context))
@@ -261,7 +279,13 @@ def describe(error: Exception) -> dict[str, str]:
     return {"class": error_class, "message": f"{headline}\n{tail}"}
 
 
-def _write_output_to(log: Path) -> None:
+def write_output_to(order: ChildOrder) -> None:
+    """Have all that this process prints go to the attempt's log.
+
+    Args:
+        order: Names the folder.
+    """
+    log = Path(order.work_folder) / f"attempt-{order.fence}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab", buffering=0) as file:
         for stream in (sys.stdout, sys.stderr):
