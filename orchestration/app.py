@@ -21,6 +21,7 @@ from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
+from orchestration.jobs import Resources
 from orchestration.orchestrator import Orchestrator, Parts
 from orchestration.stores.registry_store import SqlRegistryStore
 from orchestration.worker import Worker, WorkerConfig
@@ -46,6 +47,8 @@ class Settings:
 
     var: Path = Path("var")
     """Folder of everything that is generated: database, artifacts, runs."""
+    database: str | None = None
+    """URL of the database; a SQLite file in `var` if absent."""
     host: str = "127.0.0.1"
     port: int = 8321
     """0 takes any free one."""
@@ -53,6 +56,8 @@ class Settings:
     """How training children are watched."""
     parallel_jobs: int = 1
     """How many jobs this process carries at once, if it carries any."""
+    capacity: Resources | None = None
+    """What this process has for jobs that say what they need; None counts nothing."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that others can reach.
@@ -105,7 +110,7 @@ async def open_application(
     Raises:
         DatabaseError: The database cannot be used as it is.
     """
-    database = await open_database(settings.var / "quartermaster.sqlite")
+    database = await open_database(settings.database or settings.var / "quartermaster.sqlite")
     try:
         application, registry = _build(
             settings, database, clock or SystemClock(), with_worker=with_worker
@@ -177,7 +182,8 @@ def _build(
     metrics = make_registry()
     events = TrainingEvents()
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
-    ledger = JobLedger(database, clock, observer=tasks.RunStateObserver(clock, events=events))
+    observer = tasks.RunStateObserver(clock, events=events)
+    ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
     artifacts = DirectoryArtifactStore(settings.var / "artifacts")
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
@@ -210,7 +216,11 @@ def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) 
         ProcessExecutor(preload=["torch", "numpy"]),
         tasks.make_registry(ledger.clock, events=events),
         work_root=settings.var / "work",
-        config=WorkerConfig(parallel_jobs=settings.parallel_jobs, attempt=settings.attempt),
+        config=WorkerConfig(
+            parallel_jobs=settings.parallel_jobs,
+            capacity=settings.capacity,
+            attempt=settings.attempt,
+        ),
     )
 
 

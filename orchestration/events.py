@@ -12,13 +12,17 @@ from datetime import datetime
 from typing import Any
 
 from orchestration.jobs import (
+    TIMEOUT,
     WAITING,
     Desired,
     Job,
     JobState,
     JobTransitionError,
     prove_lease,
+    wait_from,
 )
+
+_WITH_ERROR = frozenset({JobState.FAILED, JobState.TIMED_OUT, JobState.DEAD})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,8 @@ class Claimed:
 
     worker_id: str
     lease_until: datetime
+    runs: bool = False
+    """Whether it runs from now on, with no process to wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,37 @@ class Requested:
     desired: Desired
 
 
-JobEvent = Claimed | Started | Renewed | Completed | Stopped | Failed | Lost | Requested
+@dataclass(frozen=True, kw_only=True)
+class NeedsMet:
+    """All jobs that it waited for have ended as it asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeedFailed:
+    """A job that it waited for ended otherwise, so it can never start."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expired:
+    """It has waited for a worker for too long."""
+
+
+JobEvent = (
+    Claimed
+    | Started
+    | Renewed
+    | Completed
+    | Stopped
+    | Failed
+    | Lost
+    | Requested
+    | NeedsMet
+    | NeedFailed
+    | Expired
+)
+_FROM_ATTEMPTS = (Started, Renewed, Completed, Stopped, Failed, Lost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,26 +173,38 @@ def decide(job: Job, event: JobEvent, now: datetime) -> Decision:
         LeaseLostError: The event comes from an attempt that no longer owns the job.
         JobTransitionError: The event cannot happen in this state.
     """
-    if not isinstance(event, Requested | Claimed):
+    if isinstance(event, _FROM_ATTEMPTS):
         prove_lease(job, event.fence)
+        return _decide_attempt(job, event, now)
     match event:
         case Requested():
-            decision = _request(job, event.desired, now)
+            return _request(job, event.desired, now)
         case Claimed():
-            decision = _claim(job, event, now)
+            return _claim(job, event, now)
+        case NeedsMet():
+            return _queue(job, now)
+        case NeedFailed():
+            return _give_up(job, event, now)
+        case Expired():
+            return _expire(job, now)
+
+
+def _decide_attempt(
+    job: Job, event: Started | Renewed | Completed | Stopped | Failed | Lost, now: datetime
+) -> Decision:
+    match event:
         case Started():
-            decision = _start(job, event, now)
+            return _start(job, event, now)
         case Renewed():
-            decision = _renew(job, event, now), ()
+            return _renew(job, event, now), ()
         case Completed():
-            decision = _end(job, JobState.SUCCEEDED, now, result=event.result)
+            return _end(job, JobState.SUCCEEDED, now, result=event.result)
         case Stopped():
-            decision = _stop(job, now)
+            return _stop(job, now)
         case Failed():
-            decision = _fail(job, event, now)
+            return _fail(job, event, now)
         case Lost():
-            decision = _lose(job, event, now)
-    return decision
+            return _lose(job, event, now)
 
 
 def _claim(job: Job, event: Claimed, now: datetime) -> Decision:
@@ -164,16 +212,19 @@ def _claim(job: Job, event: Claimed, now: datetime) -> Decision:
         raise JobTransitionError(f"job {job.id} is {job.state.value} and not due: not claimed")
     claimed = replace(
         job,
-        state=JobState.LEASED,
+        state=JobState.RUNNING if event.runs else JobState.LEASED,
         attempt=job.attempt + 1,
         fence=job.fence + 1,
         lease_owner=event.worker_id,
         lease_until=event.lease_until,
+        expires_at=None,
+        started_at=job.started_at or (now if event.runs else None),
     )
-    return claimed, (
+    told = (
         OpenAttempt(worker_id=event.worker_id),
         Announce(type="job_claimed", payload={"attempt": claimed.attempt, "fence": claimed.fence}),
     )
+    return claimed, (*told, Announce(type="job_started")) if event.runs else told
 
 
 def _start(job: Job, event: Started, now: datetime) -> Decision:
@@ -200,7 +251,7 @@ def _stop(job: Job, now: datetime) -> Decision:
         case Desired.PAUSE:
             return _leave(kept, JobState.PAUSED, "paused")
         case Desired.RUN:
-            return _leave(replace(kept, run_at=now), JobState.QUEUED, "preempted")
+            return _leave(wait_from(kept, now), JobState.QUEUED, "preempted")
 
 
 def _fail(job: Job, event: Failed, now: datetime) -> Decision:
@@ -208,7 +259,8 @@ def _fail(job: Job, event: Failed, now: datetime) -> Decision:
     if job.desired is Desired.CANCEL:
         return _end(told, JobState.CANCELLED, now)
     if event.retry_at is None:
-        return _end(told, JobState.FAILED, now)
+        timed_out = event.error_class == TIMEOUT
+        return _end(told, JobState.TIMED_OUT if timed_out else JobState.FAILED, now)
     if job.attempt >= job.max_attempts:
         return _end(told, JobState.DEAD, now)
     return _wait_again(told, event.retry_at, "failed")
@@ -228,7 +280,7 @@ def _lose(job: Job, event: Lost, now: datetime) -> Decision:
 def _wait_again(job: Job, retry_at: datetime, outcome: str) -> Decision:
     if job.desired is Desired.PAUSE:
         return _leave(job, JobState.PAUSED, outcome)
-    return _leave(replace(job, run_at=retry_at), JobState.RETRY_WAIT, outcome)
+    return _leave(wait_from(job, retry_at), JobState.RETRY_WAIT, outcome)
 
 
 def _leave(job: Job, state: JobState, outcome: str) -> Decision:
@@ -245,16 +297,44 @@ def _end(
 ) -> Decision:
     closing: tuple[Effect, ...] = ()
     if job.state.is_live:
-        why = job.error_class if state in {JobState.FAILED, JobState.DEAD} else None
+        why = job.error_class if state in _WITH_ERROR else None
         closing = (
             CloseAttempt(outcome=state.value, error_class=why, error=job.error if why else None),
         )
     ended = replace(
-        job, state=state, lease_owner=None, lease_until=None, finished_at=now, result=result
+        job,
+        state=state,
+        lease_owner=None,
+        lease_until=None,
+        expires_at=None,
+        finished_at=now,
+        result=result,
     )
     if state is JobState.SUCCEEDED:
         ended = replace(ended, error_class=None, error=None)
     return ended, (*closing, Announce(type=f"job_{state.value}", payload={"error": ended.error}))
+
+
+def _queue(job: Job, now: datetime) -> Decision:
+    if job.state is not JobState.PENDING:
+        return job, ()
+    if job.desired is Desired.PAUSE:
+        return replace(job, state=JobState.PAUSED), (Announce(type="job_paused"),)
+    queued = replace(wait_from(job, max(job.run_at, now)), state=JobState.QUEUED)
+    return queued, (Announce(type="job_queued"),)
+
+
+def _give_up(job: Job, event: NeedFailed, now: datetime) -> Decision:
+    if job.state.is_terminal:
+        return job, ()
+    return _end(replace(job, error_class="need", error=event.reason), JobState.CANCELLED, now)
+
+
+def _expire(job: Job, now: datetime) -> Decision:
+    if job.state not in WAITING or job.expires_at is None or job.expires_at > now:
+        return job, ()
+    error = f"no worker took it within {job.limits.queue_seconds:g} s"
+    return _end(replace(job, error_class=TIMEOUT, error=error), JobState.TIMED_OUT, now)
 
 
 def _request(job: Job, desired: Desired, now: datetime) -> Decision:
@@ -269,6 +349,10 @@ def _request(job: Job, desired: Desired, now: datetime) -> Decision:
         case Desired.CANCEL:
             return _end(asked, JobState.CANCELLED, now)
         case Desired.PAUSE:
-            return replace(asked, state=JobState.PAUSED), (announce,)
+            pending = job.state is JobState.PENDING  # it waits anyway, and pauses when it need not
+            state = job.state if pending else JobState.PAUSED
+            return replace(asked, state=state, expires_at=None), (announce,)
         case Desired.RUN:
-            return replace(asked, state=JobState.QUEUED, run_at=now), (announce,)
+            if job.state is JobState.PENDING:
+                return asked, (announce,)
+            return replace(wait_from(asked, now), state=JobState.QUEUED), (announce,)

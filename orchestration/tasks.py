@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 TRAIN = TaskDefinition(kind="train", version=1, target="rl.training.job:train")
 RUN_STATES = {
+    JobState.PENDING: RunState.QUEUED,
     JobState.QUEUED: RunState.QUEUED,
     JobState.RETRY_WAIT: RunState.QUEUED,
     JobState.LEASED: RunState.QUEUED,
@@ -70,12 +71,13 @@ RUN_STATES = {
     JobState.PAUSED: RunState.PAUSED,
     JobState.SUCCEEDED: RunState.SUCCEEDED,
     JobState.FAILED: RunState.FAILED,
+    JobState.TIMED_OUT: RunState.FAILED,
     JobState.DEAD: RunState.FAILED,
     JobState.CANCELLED: RunState.CANCELLED,
 }
 """What each state of a job means for its run."""
 
-_WITH_ERROR = {JobState.RETRY_WAIT, JobState.FAILED, JobState.DEAD}
+_WITH_ERROR = {JobState.RETRY_WAIT, JobState.FAILED, JobState.TIMED_OUT, JobState.DEAD}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from orchestration.executors.binding import Place
 from orchestration.executors.supervisor import AttemptConfig, AttemptSupervisor
+from orchestration.executors.thread_lane import ThreadLane
+from orchestration.job_store.claims import Offer
 from orchestration.job_store.leases import SqlLeases
+from orchestration.job_store.notices import listen
 from orchestration.job_store.workers import SqlWorkers, WorkerIdentity
+from orchestration.jobs import Resources
+from orchestration.preemption import Carried, choose_victims
 from utils.errors import ConfigError
 from utils.logs import get_logger, log_context
 from utils.persistence.errors import DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from anyio.abc import TaskGroup
 
     from orchestration.executors.binding import TaskBinding
     from orchestration.executors.process import Executor
@@ -32,13 +40,24 @@ class WorkerConfig:
     """How a worker works."""
 
     parallel_jobs: int = 1
-    """How many jobs it carries at once."""
+    """How many jobs it carries at once in processes of their own."""
+    parallel_threads: int = 16
+    """How many short jobs it carries at once in threads."""
+    capacity: Resources | None = None
+    """What it has for jobs that say what they need; None counts nothing."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
-    """How each of them is watched; its poll interval is also the one for new jobs."""
+    """How each of them is watched; its poll interval is also the one for signs of new jobs."""
+    idle_seconds: float = 1.0
+    """How often it looks for due jobs without a sign of news."""
 
     def __post_init__(self) -> None:
-        if self.parallel_jobs < 1:
-            raise ConfigError(f"parallel_jobs={self.parallel_jobs}: at least one")
+        if self.parallel_jobs < 1 or self.parallel_threads < 1:
+            raise ConfigError(
+                f"parallel_jobs={self.parallel_jobs}, parallel_threads={self.parallel_threads}: "
+                "at least one"
+            )
+        if self.idle_seconds <= 0:
+            raise ConfigError(f"idle_seconds={self.idle_seconds}: write a positive number")
 
 
 class Worker:
@@ -58,7 +77,7 @@ class Worker:
 
         Args:
             ledger: The jobs.
-            executor: Starts the attempts.
+            executor: Starts the attempts of jobs that are not thread jobs.
             registry: By kind, the tasks this worker can run.
             work_root: Each job gets a folder in it.
             config: How to work.
@@ -66,13 +85,22 @@ class Worker:
         """
         self._leases = SqlLeases(ledger, retry=retry)
         self._workers = SqlWorkers(ledger)
+        self._database = ledger.database
         self._clock = ledger.clock
         self._executor = executor
         self._registry = registry
         self._work_root = work_root
         self._config = config or WorkerConfig()
-        self._carried = 0
-        self._next_round = self._clock.monotonic()
+        self._threads = ThreadLane(
+            self._leases,
+            registry,
+            work_root=work_root,
+            most=self._config.parallel_threads,
+            config=self._config.attempt,
+        )
+        self._carried: dict[str, AttemptSupervisor] = {}
+        self._next_round = self._next_look = self._clock.monotonic()
+        self._seen: tuple[int, ...] | None = None
         self._woken = anyio.Event()
 
     def wake(self) -> None:
@@ -88,39 +116,93 @@ class Worker:
         identity = self._workers.identify()
         with log_context(worker=identity.id):
             async with anyio.create_task_group() as group:
+                group.start_soon(self._threads.watch)
+                if self._database.is_server:
+                    group.start_soon(listen, self._database, self.wake, self._clock)
                 while True:
-                    job = await self._next_job(identity)
-                    if job is None:
+                    if not await self._take(identity, group):
                         await self._rest()
-                    else:
-                        self._carried += 1
-                        group.start_soon(self._carry, job)
 
-    async def _next_job(self, identity: WorkerIdentity) -> Job | None:
+    async def _take(self, identity: WorkerIdentity, group: TaskGroup) -> bool:
+        """Start what is due, and say whether there may be more."""
         now = self._clock.monotonic()
         try:
             if now >= self._next_round:
-                await self._workers.seen(identity)
+                await self._workers.seen(
+                    identity,
+                    parallel_jobs=self._config.parallel_jobs,
+                    capacity=self._config.capacity,
+                )
                 await self._take_over()
                 self._next_round = now + self._config.attempt.lease_seconds / 3
-            if self._carried < self._config.parallel_jobs:
-                seconds = self._config.attempt.lease_seconds
-                return await self._leases.claim(identity.id, self._registry, lease_seconds=seconds)
+            self._next_look = now + self._config.idle_seconds
+            self._seen = self._database.fingerprint()
+            jobs = await self._claim(identity, Place.THREAD, self._threads.room)
+            for job in jobs:
+                group.start_soon(self._carry_thread, job)
+            room = self._config.parallel_jobs - len(self._carried)
+            claimed = await self._claim(identity, Place.PROCESS, room)
+            for job in claimed:
+                self._carried[job.id] = self._supervise(job)
+                group.start_soon(self._carry, self._carried[job.id])
+            if self._carried and not claimed:
+                await self._make_room(identity)
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
-        return None
+            return False
+        return bool(jobs or claimed)
+
+    async def _claim(self, identity: WorkerIdentity, place: Place, most: int) -> list[Job]:
+        offer = self._offer(identity, place, most)
+        return await self._leases.claim_many(offer) if most > 0 and offer.kinds else []
+
+    def _offer(self, identity: WorkerIdentity, place: Place, most: int) -> Offer:
+        is_thread = place is Place.THREAD
+        kinds = [
+            kind
+            for kind, binding in self._registry.items()
+            if (binding.definition.executor is Place.THREAD) == is_thread
+        ]
+        return Offer(
+            worker_id=identity.id,
+            kinds=kinds,
+            lease_seconds=self._config.attempt.lease_seconds,
+            most=most,
+            capacity=self._config.capacity,
+            runs=is_thread,
+        )
 
     async def _take_over(self) -> None:
         for job in await self._leases.reap(await self._workers.find_dead()):
             logger.warning("job_lost", job=job.id, state=job.state.value, reason=job.error)
 
+    async def _make_room(self, identity: WorkerIdentity) -> None:
+        """Have less urgent jobs stop where a more urgent one waits for their place."""
+        carried = [Carried(job=one.job, leaves=one.is_preempted) for one in self._carried.values()]
+        lowest = min(one.job.priority for one in carried)
+        rival = await self._leases.find_rival(self._offer(identity, Place.PROCESS, 1), above=lowest)
+        if rival is None:
+            return
+        config = self._config
+        for job in choose_victims(
+            carried, rival, parallel_jobs=config.parallel_jobs, capacity=config.capacity
+        ):
+            logger.info("job_preempted", job=job.id, rival=rival.id)
+            self._carried[job.id].preempt()
+
     async def _rest(self) -> None:
-        with anyio.move_on_after(self._config.attempt.poll_seconds):
-            await self._woken.wait()
+        """Wait for a sign of news, or until it is time to look anyway."""
+        while not self._woken.is_set():
+            now = self._clock.monotonic()
+            is_due = now >= min(self._next_look, self._next_round)
+            if is_due or self._database.fingerprint() != self._seen:
+                break
+            with anyio.move_on_after(self._config.attempt.poll_seconds):
+                await self._woken.wait()
         self._woken = anyio.Event()
 
-    async def _carry(self, job: Job) -> None:
-        supervisor = AttemptSupervisor(
+    def _supervise(self, job: Job) -> AttemptSupervisor:
+        return AttemptSupervisor(
             job,
             self._registry[job.kind],
             self._leases,
@@ -128,6 +210,13 @@ class Worker:
             work_folder=self._work_root / job.id,
             config=self._config.attempt,
         )
+
+    async def _carry_thread(self, job: Job) -> None:
+        await self._threads.carry(job)
+        self.wake()
+
+    async def _carry(self, supervisor: AttemptSupervisor) -> None:
+        job = supervisor.job
         ended = anyio.Event()
         run = job.spec.get("run_id")  # jobs that belong to a run name it in their spec
         with log_context(job=job.id, attempt=job.attempt, run=run):
@@ -138,7 +227,7 @@ class Worker:
                 except anyio.get_cancelled_exc_class():
                     supervisor.preempt()
                     raise
-        self._carried -= 1
+        del self._carried[job.id]
         self.wake()
 
 

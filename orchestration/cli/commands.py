@@ -19,7 +19,7 @@ from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
 from orchestration.cli import adoption, experiments, reports, tables, training
-from orchestration.cli.parts import AsJson, Run
+from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
@@ -71,10 +71,19 @@ def set_up(
     var: Annotated[Path, typer.Option(help="Folder of database, artifacts and runs.")] = Path(
         "var"
     ),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="QUARTERMASTER_DATABASE",
+            help="URL, such as postgresql+psycopg://USER@HOST/NAME; a SQLite file in --var if "
+            "absent.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
     """Train allocation agents, follow the runs, promote and ask the agents."""
     context.obj = var
+    context.meta[DATABASE] = database
     configure_logs(level=log_level)
 
 
@@ -92,7 +101,8 @@ def serve(
     def announce(url: str) -> None:
         console.print(f"Serving on {url}  (API: /openapi.json, metrics: /metrics)", soft_wrap=True)
 
-    settings = Settings(var=context.obj, host=host, port=port)
+    database = context.meta[DATABASE]
+    settings = Settings(var=context.obj, database=database, host=host, port=port)
     anyio.run(functools.partial(root.serve, settings, announce=announce))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 

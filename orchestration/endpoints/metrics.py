@@ -15,7 +15,7 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, case, extract, func, select
 
 from orchestration.jobs import LIVE, WAITING, JobState
 from utils.logs import get_logger
@@ -94,14 +94,14 @@ class JobMetrics(Collector):
             DatabaseError: It cannot be read; the former snapshot stays.
         """
         async with self._database.read() as connection:
-            now = self._clock.now()
+            now, server = self._clock.now(), self._database.is_server
             oldest = await connection.scalar(_OLDEST_WAITING)
             lease = await connection.scalar(_FIRST_LEASE_END)
             self._snapshot = JobSnapshot(
                 taken_at=now.timestamp(),
                 jobs=await _rows(connection, _JOBS),
-                outcomes=await _rows(connection, _OUTCOMES),
-                waits=await _rows(connection, _WAITS),
+                outcomes=await _rows(connection, _outcomes(is_server=server)),
+                waits=await _rows(connection, _waits(is_server=server)),
                 repeats=await _rows(connection, _REPEATS),
                 oldest_waiting_seconds=0.0 if oldest is None else (now - oldest).total_seconds(),
                 lease_remaining_seconds=None if lease is None else (lease - now).total_seconds(),
@@ -170,29 +170,36 @@ def _ages(snapshot: JobSnapshot | None) -> Iterator[Metric]:
     yield from (oldest, lease, taken)
 
 
-def _elapsed(start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[float]:
+def _elapsed(start: ColumnElement[Any], end: ColumnElement[Any], *, is_server: bool) -> Any:
+    if is_server:
+        return func.sum(extract("epoch", end - start))
     return func.sum((func.julianday(end) - func.julianday(start)) * SECONDS_PER_DAY)
 
 
-_JOBS: Select[Any] = select(job.c.kind, job.c.state, func.count()).group_by(job.c.kind, job.c.state)
-_OUTCOMES: Select[Any] = (
-    select(
-        job.c.kind,
-        attempt.c.outcome,
-        func.count(),
-        _elapsed(attempt.c.started_at, attempt.c.ended_at),
+def _outcomes(*, is_server: bool) -> Select[Any]:
+    seconds = _elapsed(attempt.c.started_at, attempt.c.ended_at, is_server=is_server)
+    return (
+        select(job.c.kind, attempt.c.outcome, func.count(), seconds)
+        .join(job, job.c.id == attempt.c.job_id)
+        .where(attempt.c.ended_at.is_not(None), attempt.c.outcome.is_not(None))
+        .group_by(job.c.kind, attempt.c.outcome)
     )
-    .join(job, job.c.id == attempt.c.job_id)
-    .where(attempt.c.ended_at.is_not(None), attempt.c.outcome.is_not(None))
-    .group_by(job.c.kind, attempt.c.outcome)
-)
-_WAITS: Select[Any] = (
-    select(job.c.kind, func.count(), _elapsed(job.c.created_at, job.c.started_at))
-    .where(job.c.started_at.is_not(None))
-    .group_by(job.c.kind)
-)
+
+
+def _waits(*, is_server: bool) -> Select[Any]:
+    seconds = _elapsed(job.c.created_at, job.c.started_at, is_server=is_server)
+    return (
+        select(job.c.kind, func.count(), seconds)
+        .where(job.c.started_at.is_not(None))
+        .group_by(job.c.kind)
+    )
+
+
+_JOBS: Select[Any] = select(job.c.kind, job.c.state, func.count()).group_by(job.c.kind, job.c.state)
 _REPEATS: Select[Any] = select(
-    job.c.kind, func.sum(func.max(job.c.attempt - 1, 0)), func.sum(job.c.lost)
+    job.c.kind,
+    func.sum(case((job.c.attempt > 1, job.c.attempt - 1), else_=0)),
+    func.sum(job.c.lost),
 ).group_by(job.c.kind)
 _OLDEST_WAITING: Select[Any] = select(func.min(job.c.run_at)).where(
     job.c.state.in_([state.value for state in WAITING])

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
 from orchestration.endpoints.bodies import PROBLEM, problem
-from orchestration.job_store.ledger import JobNotFoundError
+from orchestration.job_store.rows import JobNotFoundError
 from orchestration.jobs import JobTransitionError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from utils.errors import ConfigError
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from orchestration.jobs import Job
 
 
+class Place(StrEnum):
+    """Where attempts run."""
+
+    PROCESS = "process"  # a process of its own: can be killed, cannot harm
+    THREAD = "thread"  # a thread of the worker: short work that keeps to itself
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskDefinition:
     """A kind of work."""
@@ -22,7 +30,9 @@ class TaskDefinition:
     kind: str
     version: int = 1
     target: str
-    """`module:function`, resolved in the child only: `target(spec, context) -> result`."""
+    """`module:function`, resolved where it runs: `target(spec, context) -> result`."""
+    executor: Place = Place.PROCESS
+    """Where it runs."""
 
     def __post_init__(self) -> None:
         module, colon, function = self.target.partition(":")
@@ -126,3 +136,8 @@ class TaskBinding:
 
     definition: TaskDefinition
     sink: FrameSink = field(default_factory=NullSink)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether nobody keeps what the task reports."""
+        return type(self.sink) is NullSink  # a subclass keeps something

@@ -40,6 +40,8 @@ class ChildOrder:
     spec: Mapping[str, Any]
     work_folder: str
     resume: Mapping[str, Any] | None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Results of the jobs that this one needed, by its names for them."""
     orphan_grace_seconds: float = 20.0
     resources: Mapping[str, int] = field(default_factory=dict)
     """What the job asks for: `cpu_milli`, `gpu_milli`, `memory_mb`."""
@@ -63,6 +65,7 @@ class TaskContext:
         self.attempt = order.attempt
         self.work_folder = Path(order.work_folder)
         self.resume = None if order.resume is None else dict(order.resume)
+        self.inputs = dict(order.inputs)
         self.var = None if order.var is None else Path(order.var)
         self.artifacts = order.artifacts
         self._orphan_grace_seconds = order.orphan_grace_seconds
@@ -272,6 +275,8 @@ def describe(error: Exception) -> dict[str, str]:
     error_class, advice = "user", ""
     if isinstance(error, ConfigError):
         error_class = "config"
+    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        error_class = "resource"
     elif isinstance(error, OSError) and error.errno in _FULL:
         error_class, advice = "storage", " Free some space, then submit the job again."
     headline = f"{type(error).__name__}: {error}.{advice}"

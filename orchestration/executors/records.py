@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.events import Completed, Started
 from orchestration.job_store.checkpoints import Checkpoint, SqlCheckpoints
+from orchestration.job_store.needs import load_inputs
 from utils.logs import get_logger
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class AttemptRecords:
     async def find_resume(self) -> Checkpoint | None:
         """Return where the attempt starts; None at the very beginning."""
         return await self._checkpoints.newest(self.job.id)
+
+    async def find_inputs(self) -> dict[str, Any]:
+        """Return the results of the jobs that this one needed, by its names for them."""
+        async with self._ledger.database.read() as connection:
+            return await load_inputs(connection, self.job.id)
 
     async def begin(self, pid: int, resume: Checkpoint | None) -> None:
         """Record that the process runs.
@@ -85,7 +91,8 @@ class AttemptRecords:
         Args:
             record: The file.
         """
-        async with self._leases.fenced(self.job.id, self.job.fence) as connection:
+        key = self.job.id, self.job.fence
+        async with self._leases.fenced(*key, durable=True) as connection:
             await self._write_rows(connection)
             await self._checkpoints.commit(connection, self.job, record)
             await self._sink.checkpoint(connection, self.job, record)

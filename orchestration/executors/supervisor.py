@@ -116,11 +116,21 @@ class AttemptSupervisor:
         self._config = config
         self._child: Child | None = None
         self._verdict: Verdict | None = None
-        self._progressed_at = self._clock.monotonic()
+        self._began_at = self._progressed_at = self._clock.monotonic()
         self._is_preempted = False
         self._told: str | None = None
         self._told_at = 0.0
         self._killed_as: Verdict | None = None
+
+    @property
+    def job(self) -> Job:
+        """The job, as it was claimed."""
+        return self._job
+
+    @property
+    def is_preempted(self) -> bool:
+        """Whether the child is to make room."""
+        return self._is_preempted
 
     def preempt(self) -> None:
         """Have the child save its work and stop; the job goes back to the queue."""
@@ -178,6 +188,7 @@ class AttemptSupervisor:
             spec=self._job.spec,
             work_folder=str(self._work_folder),
             resume=None if resume is None else asdict(resume),
+            inputs=await self._records.find_inputs() if self._job.has_needs else {},
             orphan_grace_seconds=self._config.stop_grace_seconds,
         )
         child = self._child = await self._executor.start(order)
@@ -275,16 +286,24 @@ class AttemptSupervisor:
     def _enforce(self) -> None:
         if self._child is None or self._killed_as is not None:
             return
-        now, config = self._clock.monotonic(), self._config
-        timeout = config.progress_timeout_seconds
         if self._told is not None:
-            if now - self._told_at > config.stop_grace_seconds:
+            if self._clock.monotonic() - self._told_at > self._config.stop_grace_seconds:
                 self._killed_as = Halted()
-        elif timeout is not None and now - self._progressed_at > timeout:
-            message = f"no progress for {timeout:g} s. {self._last_words()}"
-            self._killed_as = Broken(error_class=ErrorClass.HUNG, message=message)
+        else:
+            self._killed_as = self._find_overrun(self._clock.monotonic())
         if self._killed_as is not None:
             self._child.kill()
+
+    def _find_overrun(self, now: float) -> Broken | None:
+        limits = self._job.limits
+        if limits.run_seconds is not None and now - self._began_at > limits.run_seconds:
+            message = f"it ran for more than {limits.run_seconds:g} s. {self._last_words()}"
+            return Broken(error_class=ErrorClass.TIMEOUT, message=message)
+        timeout = limits.progress_seconds or self._config.progress_timeout_seconds
+        if timeout is not None and now - self._progressed_at > timeout:
+            message = f"no progress for {timeout:g} s. {self._last_words()}"
+            return Broken(error_class=ErrorClass.HUNG, message=message)
+        return None
 
     # The end
 

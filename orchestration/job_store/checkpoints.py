@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from sqlalchemy import select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from utils.persistence.files import hash_file
 from utils.persistence.jobs import attempt, checkpoint
@@ -46,8 +46,8 @@ class SqlCheckpoints:
         """
         now = self._ledger.clock.now()
         row = {**asdict(record), "job_id": job.id, "fence": job.fence, "created_at": now}
-        values = insert(checkpoint).values(**row, state="ready")
-        if (await connection.execute(values.on_conflict_do_nothing())).rowcount:
+        values = insert(checkpoint).values(**row, state="ready").on_conflict_do_nothing()
+        if (await connection.execute(values.returning(checkpoint.c.id))).first() is not None:
             payload = {"step": record.step, "sha256": record.sha256}
             await self._ledger.announce(connection, job.id, "checkpoint_committed", payload)
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
-from orchestration.events import Claimed, Failed, Lost, Renewed, Stopped
-from orchestration.job_store.ledger import JobLedger, to_job
+from orchestration.events import Expired, Failed, Lost, Renewed, Stopped
+from orchestration.job_store.claims import Offer, claim_jobs, due_jobs, find_rival
+from orchestration.job_store.ledger import JobLedger
+from orchestration.job_store.rows import to_job
 from orchestration.jobs import LIVE, WAITING, Desired, Job, prove_lease
 from orchestration.retry import ErrorClass, RetryPolicy
 from utils.persistence import jobs as tables
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A right to work on a job, and how far the work is."""
+
+    fence: int
+    progress: tuple[int, int] | None = None
 
 
 class SqlLeases:
@@ -38,26 +49,32 @@ class SqlLeases:
             kinds: What the worker can run.
             lease_seconds: How long the job is ours unless renewed.
         """
-        now = self._clock.now()
-        table = tables.job
-        due = (
-            select(table.c.id)
-            .where(table.c.state.in_([state.value for state in WAITING]))
-            .where(table.c.run_at <= now, table.c.kind.in_(list(kinds)))
-            .order_by(table.c.priority.desc(), table.c.run_at, table.c.id)
-            .limit(1)
-        )
+        offer = Offer(worker_id=worker_id, kinds=kinds, lease_seconds=lease_seconds)
+        return next(iter(await self.claim_many(offer)), None)
+
+    async def claim_many(self, offer: Offer) -> list[Job]:
+        """Take the most urgent due jobs that fit an offer.
+
+        Args:
+            offer: What the worker can take.
+        """
         async with self._database.read() as connection:
+            due = due_jobs(offer.kinds, await self.ledger.now(connection)).limit(1)
             if await connection.scalar(due) is None:  # the usual case costs no write lock
-                return None
+                return []
         async with self._database.write() as connection:
-            job_id = await connection.scalar(due)
-            if job_id is None:
-                return None
-            until = now + timedelta(seconds=lease_seconds)
-            return await self.ledger.apply(
-                connection, job_id, Claimed(worker_id=worker_id, lease_until=until)
-            )
+            return await claim_jobs(self.ledger, connection, offer)
+
+    async def find_rival(self, offer: Offer, *, above: int) -> Job | None:
+        """Return the most urgent due job that a worker could run, if it outranks a priority.
+
+        Args:
+            offer: What the worker can take.
+            above: The priority.
+        """
+        async with self._database.read() as connection:
+            now = await self.ledger.now(connection)
+            return await find_rival(connection, offer, now, above=above)
 
     async def heartbeat(
         self,
@@ -78,11 +95,35 @@ class SqlLeases:
         Raises:
             LeaseLostError: The attempt no longer owns the job.
         """
-        until = self._clock.now() + timedelta(seconds=lease_seconds)
         async with self._database.write() as connection:
+            until = await self.ledger.now(connection) + timedelta(seconds=lease_seconds)
             return await self.ledger.apply(
                 connection, job_id, Renewed(fence=fence, lease_until=until, progress=progress)
             )
+
+    async def renew_all(
+        self, leases: Mapping[str, Lease], *, lease_seconds: float
+    ) -> dict[str, Desired | None]:
+        """Renew several leases in one transaction.
+
+        Args:
+            leases: By job.
+            lease_seconds: How long from now.
+
+        Returns:
+            What the owner of each job wants; None where the lease is lost.
+        """
+        async with self._database.write() as connection:
+            until = await self.ledger.now(connection) + timedelta(seconds=lease_seconds)
+            events = [
+                (id_, Renewed(fence=lease.fence, lease_until=until, progress=lease.progress))
+                for id_, lease in leases.items()
+            ]
+            outcomes = await self.ledger.apply_many(connection, events)
+        return {
+            job_id: outcome.desired if isinstance(outcome, Job) else None
+            for job_id, outcome in zip(leases, outcomes, strict=True)
+        }
 
     async def check(self, job_id: str, fence: int) -> Desired:
         """Return what the owner wants, without writing.
@@ -100,18 +141,21 @@ class SqlLeases:
         return job.desired
 
     @contextlib.asynccontextmanager
-    async def fenced(self, job_id: str, fence: int) -> AsyncIterator[AsyncConnection]:
+    async def fenced(
+        self, job_id: str, fence: int, *, durable: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """Open a transaction for an attempt; it first proves that the attempt owns the job.
 
         Args:
             job_id: Which job.
             fence: The attempt's fence.
+            durable: Whether it must survive a power cut too.
 
         Raises:
             LeaseLostError: The attempt no longer owns the job; nothing can be written.
         """
-        async with self._database.write() as connection:
-            prove_lease(await self.ledger.load(connection, job_id), fence)
+        async with self._database.write(durable=durable) as connection:
+            prove_lease(await self.ledger.load(connection, job_id, to_write=True), fence)
             yield connection
 
     async def fail(self, job_id: str, fence: int, error_class: ErrorClass, error: str) -> Job:
@@ -127,12 +171,40 @@ class SqlLeases:
             LeaseLostError: The attempt no longer owns the job.
         """
         async with self._database.write() as connection:
-            job = await self.ledger.load(connection, job_id)
-            retry_at = self._retry.retry_at(error_class, job.attempt, self._clock.now())
-            event = Failed(
-                fence=fence, error_class=error_class.value, error=error, retry_at=retry_at
-            )
+            job = await self.ledger.load(connection, job_id, to_write=True)
+            event = self.judge_failure(job, fence, error_class, error)
             return await self.ledger.apply(connection, job_id, event)
+
+    def judge_failure(self, job: Job, fence: int, error_class: ErrorClass, error: str) -> Failed:
+        """Say what a broken attempt means: whether and when the job is tried again.
+
+        Args:
+            job: The job, with the attempt counted.
+            fence: The attempt's fence.
+            error_class: Why.
+            error: For people.
+        """
+        now = self._clock.now()
+        retry_at = self._retry.retry_at(error_class, job.attempt, now, salt=job.id)
+        return Failed(fence=fence, error_class=error_class.value, error=error, retry_at=retry_at)
+
+    async def wishes(self, fences: Mapping[str, int]) -> dict[str, Desired | None]:
+        """Return what the owners of several jobs want, without writing.
+
+        Args:
+            fences: Of the attempts, by job.
+
+        Returns:
+            By job; None where the lease is lost.
+        """
+        table = tables.job
+        query = select(table.c.id, table.c.fence, table.c.desired).where(
+            table.c.id.in_(list(fences)), table.c.state.in_([state.value for state in LIVE])
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        found = {row.id: Desired(row.desired) for row in rows if row.fence == fences[row.id]}
+        return {job_id: found.get(job_id) for job_id in fences}
 
     async def release(self, job_id: str, fence: int) -> Job:
         """Give a stopped job back: cancelled, paused or queued, as its owner wants.
@@ -148,29 +220,43 @@ class SqlLeases:
             return await self.ledger.apply(connection, job_id, Stopped(fence=fence))
 
     async def reap(self, dead_workers: Collection[str] = ()) -> list[Job]:
-        """Take jobs from workers whose lease ran out or who are known to be dead.
+        """Take jobs from lost workers, and end those that have waited for too long.
 
         Args:
             dead_workers: Ids of workers whose process is gone.
+
+        Returns:
+            The jobs that this changed.
         """
-        now = self._clock.now()
-        table = tables.job
-        gone = (table.c.lease_until < now) | table.c.lease_owner.in_(list(dead_workers))
-        query = select(table).where(table.c.state.in_([state.value for state in LIVE]), gone)
         async with self._database.read() as connection:
-            if (await connection.execute(query)).first() is None:
+            now = await self.ledger.now(connection)
+            if (await connection.execute(_overdue(now, dead_workers).limit(1))).first() is None:
                 return []
         async with self._database.write() as connection:
-            lost = [to_job(row) for row in (await connection.execute(query)).mappings()]
-            return [await self._lose(connection, job, now) for job in lost]
+            now = await self.ledger.now(connection)
+            query = _overdue(now, dead_workers).order_by(tables.job.c.id)
+            found = await connection.execute(query.with_for_update(skip_locked=True))
+            jobs = [to_job(row) for row in found.mappings()]
+            events = [(job.id, self._ending(job, now)) for job in jobs]
+            outcomes = await self.ledger.apply_many(connection, events)
+        return [job for job in outcomes if isinstance(job, Job)]
 
-    async def _lose(self, connection: AsyncConnection, job: Job, now: datetime) -> Job:
+    def _ending(self, job: Job, now: datetime) -> Lost | Expired:
+        if not job.state.is_live:
+            return Expired()
         expired = job.lease_until is not None and job.lease_until < now
         reason = "its lease ran out" if expired else "its process is gone"
-        retry_at = self._retry.retry_at(ErrorClass.LOST, job.lost + 1, now) or now
-        event = Lost(
+        retry_at = self._retry.retry_at(ErrorClass.LOST, job.lost + 1, now, salt=job.id) or now
+        return Lost(
             fence=job.fence,
             reason=f"worker {job.lease_owner} was lost: {reason}",
             retry_at=retry_at,
         )
-        return await self.ledger.apply(connection, job.id, event)
+
+
+def _overdue(now: datetime, dead_workers: Collection[str]) -> Select[Any]:
+    table = tables.job
+    gone = (table.c.lease_until < now) | table.c.lease_owner.in_(list(dead_workers))
+    lost = table.c.state.in_([state.value for state in LIVE]) & gone
+    expired = table.c.state.in_([state.value for state in WAITING]) & (table.c.expires_at <= now)
+    return select(table).where(lost | expired)

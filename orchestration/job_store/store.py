@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 
 from orchestration.events import Requested
-from orchestration.job_store.ledger import JobLedger, to_job
-from orchestration.jobs import Desired, Job, JobState
-from utils.clock import new_id
+from orchestration.job_store.ledger import JobLedger
+from orchestration.job_store.rows import to_job
+from orchestration.job_store.submission import submit_jobs
+from orchestration.jobs import Desired, Job, JobState, NewJob
+from utils.errors import ConfigError
 from utils.persistence import jobs as tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,7 @@ class OutboxEvent:
     """One line of the outbox."""
 
     seq: int
-    job_id: str
+    job_id: str | None
     type: str
     payload: Mapping[str, Any]
     at: datetime
@@ -56,25 +61,46 @@ class SqlJobStore:
             max_attempts: Failures it may take.
             max_lost: Losses of its worker it may take.
         """
+        new = NewJob(
+            kind=kind,
+            spec=spec,
+            version=version,
+            dedupe_key=dedupe_key,
+            priority=priority,
+            max_attempts=max_attempts,
+            max_lost=max_lost,
+        )
+        (job,) = await self.submit_all([new])
+        return job
+
+    async def submit_all(self, requests: Sequence[NewJob]) -> list[Job]:
+        """Queue jobs, all or none.
+
+        Args:
+            requests: What is wanted.
+
+        Returns:
+            A job for each: a new one, or the one that its key stands for.
+
+        Raises:
+            ConfigError: A needed job does not exist.
+            IdempotencyConflictError: A key was used for something else before.
+        """
         async with self._database.write() as connection:
-            if dedupe_key is not None:
-                unfinished = await self._ledger.find_unfinished(connection, dedupe_key)
-                if unfinished is not None:
-                    return unfinished
-            now = self._ledger.clock.now()
-            job = Job(
-                id=new_id(self._ledger.clock),
-                kind=kind,
-                version=version,
-                spec=dict(spec),
-                dedupe_key=dedupe_key,
-                priority=priority,
-                max_attempts=max_attempts,
-                max_lost=max_lost,
-                run_at=now,
-                created_at=now,
-            )
-            await self._ledger.add(connection, job)
+            return await submit_jobs(self._ledger, connection, requests)
+
+    async def submit_in(self, connection: AsyncConnection, request: NewJob) -> Job:
+        """Queue a job in a transaction of the caller, with which it stands or falls.
+
+        Args:
+            connection: An open write transaction.
+            request: What is wanted.
+
+        Raises:
+            ConfigError: A needed job does not exist.
+            IdempotencyConflictError: Its key was used for something else before.
+        """
+        (job,) = await submit_jobs(self._ledger, connection, [request])
         return job
 
     async def get(self, job_id: str) -> Job:
@@ -99,13 +125,21 @@ class SqlJobStore:
             return await self._ledger.find_unfinished(connection, dedupe_key)
 
     async def list_jobs(
-        self, *, states: Collection[JobState] = (), kind: str | None = None, limit: int = 100
+        self,
+        *,
+        states: Collection[JobState] = (),
+        kind: str | None = None,
+        pipeline_id: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
     ) -> list[Job]:
         """List jobs, newest first.
 
         Args:
             states: Only these; all if empty.
             kind: Only this kind.
+            pipeline_id: Only of this pipeline.
+            before: Only those submitted before the job with this id: for the next page.
             limit: At most so many.
         """
         query = select(tables.job).order_by(tables.job.c.id.desc()).limit(limit)
@@ -113,6 +147,10 @@ class SqlJobStore:
             query = query.where(tables.job.c.state.in_([state.value for state in states]))
         if kind is not None:
             query = query.where(tables.job.c.kind == kind)
+        if pipeline_id is not None:
+            query = query.where(tables.job.c.pipeline_id == pipeline_id)
+        if before is not None:
+            query = query.where(tables.job.c.id < before)
         async with self._database.read() as connection:
             return [to_job(row) for row in (await connection.execute(query)).mappings()]
 
@@ -142,4 +180,25 @@ class SqlJobStore:
             JobNotFoundError: There is none.
         """
         async with self._database.write() as connection:
-            return await self._ledger.apply(connection, job_id, Requested(desired=desired))
+            job = await self._ledger.apply(connection, job_id, Requested(desired=desired))
+            await self._ledger.notify(connection)
+            return job
+
+    async def set_limit(self, key: str, most: int | None) -> None:
+        """Say how many jobs with a key may hold leases at once, wherever they run.
+
+        Args:
+            key: As in `NewJob.limit_key`.
+            most: So many; None lifts the limit.
+
+        Raises:
+            ConfigError: `most` is negative.
+        """
+        if most is not None and most < 0:
+            raise ConfigError(f"most={most}: write 0 or more")
+        table = tables.job_limit
+        async with self._database.write() as connection:
+            await connection.execute(delete(table).where(table.c.key == key))
+            if most is not None:
+                await connection.execute(insert(table), {"key": key, "most": most})
+            await self._ledger.notify(connection)

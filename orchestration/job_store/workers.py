@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
-from orchestration.jobs import LIVE
+from orchestration.jobs import LIVE, Resources
 from utils.clock import new_id
+from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import job, worker
 
+SEEN_SECONDS = 60
+"""A worker that was heard of more recently is taken to be alive."""
+
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from orchestration.job_store.ledger import JobLedger
 
 
@@ -46,19 +53,34 @@ class SqlWorkers:
             pid_started=process_start(os.getpid()) or 0,
         )
 
-    async def seen(self, identity: WorkerIdentity) -> None:
+    async def seen(
+        self,
+        identity: WorkerIdentity,
+        *,
+        parallel_jobs: int = 1,
+        capacity: Resources | None = None,
+    ) -> None:
         """Record that a worker lives.
 
         Args:
             identity: Its own.
+            parallel_jobs: How many jobs it carries at once.
+            capacity: What it has for them; None counts nothing.
+
+        Raises:
+            DatabaseError: The database is a file, and a worker of another machine uses it now.
         """
-        row = {**asdict(identity), "last_seen": self._ledger.clock.now()}
-        statement = insert(worker).values(**row)
-        statement = statement.on_conflict_do_update(
-            index_elements=["id"], set_={"last_seen": row["last_seen"]}
-        )
-        async with self._ledger.database.write() as connection:
-            await connection.execute(statement)
+        has = {} if capacity is None else asdict(capacity)
+        database = self._ledger.database
+        async with database.write() as connection:
+            now = await self._ledger.now(connection)
+            if not database.is_server:
+                await _refuse_other_machines(connection, identity, now)
+            row = {**asdict(identity), **has, "last_seen": now, "parallel_jobs": parallel_jobs}
+            statement = insert(worker).values(**row)
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["id"], set_={"last_seen": now})
+            )
 
     async def find_dead(self) -> list[str]:
         """Return the owners of live jobs that ran on this machine and are surely gone."""
@@ -77,6 +99,24 @@ class SqlWorkers:
             for row in rows
             if row.boot_id != boot_id or process_start(row.pid) != row.pid_started
         ]
+
+
+async def _refuse_other_machines(
+    connection: AsyncConnection, identity: WorkerIdentity, now: datetime
+) -> None:
+    """SQLite's locks do not hold between machines, whatever the file system promises."""
+    name = identity.host.partition("/")[0]
+    query = select(worker.c.host).where(
+        worker.c.boot_id != identity.boot_id,  # containers of one machine share it
+        worker.c.host.not_like(f"{name}/%"),  # this machine may have been restarted since
+        worker.c.last_seen > now - timedelta(seconds=SEEN_SECONDS),
+    )
+    other = await connection.scalar(query.limit(1))
+    if other is not None:
+        raise DatabaseError(
+            f"a worker of another machine ({other}) uses this SQLite file: share a PostgreSQL "
+            f"database instead, or wait {SEEN_SECONDS} s if that worker has just been stopped"
+        )
 
 
 def process_start(pid: int) -> int | None:

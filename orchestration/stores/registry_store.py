@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from sqlalchemy import insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert  # compiles for SQLite as well
 
 from ai_agents.registry_store import ArtifactRecord
 from rl.training.run_removal import keep_promoted

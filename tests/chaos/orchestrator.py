@@ -16,8 +16,8 @@ from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store import leases
 from orchestration.job_store.ledger import JobLedger
-from orchestration.retry import RetryPolicy
 from orchestration.worker import Worker, WorkerConfig
+from tests.orchestration.policies import AT_ONCE
 from utils.clock import SystemClock
 from utils.logs import configure_logs
 from utils.persistence.engine import open_database
@@ -42,7 +42,7 @@ async def main(database_path, work_root, lease_seconds):
         registry,
         work_root=Path(work_root),
         config=WorkerConfig(attempt=config),
-        retry=RetryPolicy(first_delay_seconds=0),
+        retry=AT_ONCE,
     )
     await worker.run()
 

@@ -17,7 +17,6 @@ from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
-from orchestration.retry import RetryPolicy
 from orchestration.tasks import TRAIN, RunStateObserver, make_registry, make_train_spec
 from orchestration.worker import Worker, WorkerConfig
 from rl.artifacts import PolicyArtifact
@@ -27,6 +26,7 @@ from rl.training.recorder import NullRecorder
 from rl.training.training_config import EPISODE_STEPS, TrainingConfig
 from rl.training.training_events import CheckpointWritten, RunEnded, TrainingEvents
 from rl.training.training_run import train_problem
+from tests.orchestration.policies import AT_ONCE
 from utils.clock import SystemClock
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
@@ -100,7 +100,7 @@ async def test_a_killed_training_job_finishes_once(tmp_path):
         make_registry(clock, events=events),
         work_root=tmp_path / "work",
         config=QUICK,
-        retry=RetryPolicy(first_delay_seconds=0),
+        retry=AT_ONCE,
     )
     deep_enough, ended = anyio.Event(), anyio.Event()
 

@@ -1,7 +1,8 @@
-"""A real database in a folder of its own, and a clock that stands still."""
+"""Real databases, a file in a folder of its own, and a clock that stands still."""
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ from orchestration.job_store.leases import SqlLeases
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.job_store.workers import SqlWorkers
+from tests.postgres import open_server_database, run_server
 from utils.clock import ManualClock
-from utils.persistence.engine import open_database
+from utils.persistence.engine import open_database, open_memory_database
 
 
 @pytest.fixture
@@ -29,14 +31,36 @@ class Observer:
         self.states.append(job.state.value)
 
 
-@pytest.fixture
-async def engine(tmp_path):
-    """Everything of the store on one ledger."""
-    database = await open_database(tmp_path / "q.sqlite")
+@pytest.fixture(scope="session")
+def server_url():
+    """A PostgreSQL server for all tests of the session."""
+    with run_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "file", "server"])
+async def engine(request, tmp_path):
+    """Everything of the store on one ledger, on each kind of database."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await _open(request, stack, tmp_path)
+        yield make_engine(database)
+
+
+async def _open(request, stack, tmp_path):
+    if request.param == "server":
+        url = request.getfixturevalue("server_url")
+        return await stack.enter_async_context(open_server_database(url, tmp_path))
+    opening = open_database(tmp_path / "q.sqlite") if request.param == "file" else None
+    database = await (opening or open_memory_database())
+    stack.push_async_callback(database.aclose)
+    return database
+
+
+def make_engine(database):
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     observer = Observer()
     ledger = JobLedger(database, clock, observer=observer)
-    yield SimpleNamespace(
+    return SimpleNamespace(
         database=database,
         clock=clock,
         observer=observer,
@@ -46,4 +70,3 @@ async def engine(tmp_path):
         checkpoints=SqlCheckpoints(ledger),
         workers=SqlWorkers(ledger),
     )
-    await database.aclose()

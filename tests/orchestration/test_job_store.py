@@ -13,10 +13,11 @@ from sqlalchemy import select
 
 from orchestration.events import Completed, Started
 from orchestration.job_store.checkpoints import Checkpoint
-from orchestration.job_store.ledger import JobNotFoundError
+from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.workers import process_start
 from orchestration.jobs import Desired, JobState, LeaseLostError
 from orchestration.retry import ErrorClass
+from utils.persistence.errors import DatabaseError
 from utils.persistence.files import write_atomically
 from utils.persistence.jobs import attempt
 
@@ -127,7 +128,7 @@ async def test_failed_attempt_waits_and_ends_dead(engine):
     waiting = await engine.leases.fail(job.id, job.fence, ErrorClass.CRASHED, "signal 9")
     assert (waiting.state, waiting.run_at > engine.clock.now()) == (JobState.RETRY_WAIT, True)
     assert await claim(engine) is None
-    engine.clock.advance(1)
+    engine.clock.advance(1.1)  # with the jitter
     job = await claim(engine)
     dead = await engine.leases.fail(job.id, job.fence, ErrorClass.CRASHED, "signal 9")
     assert (dead.state, dead.error) == (JobState.DEAD, "signal 9")
@@ -213,3 +214,17 @@ async def test_unknown_job_is_named(engine):
     await engine.store.submit("train", {})
     assert [job.kind for job in await engine.store.list_jobs(states=[JobState.QUEUED])] == ["train"]
     assert await engine.store.list_jobs(states=[JobState.DEAD]) == []
+
+
+async def test_file_is_refused_to_a_second_machine(engine):
+    here = engine.workers.identify()
+    await engine.workers.seen(here)
+    there = replace(here, id="other", host="elsewhere/pid:[1]", boot_id="b" * 36)
+    if engine.database.is_server:
+        await engine.workers.seen(there)
+        return
+    with pytest.raises(DatabaseError, match=r"another machine .* PostgreSQL"):
+        await engine.workers.seen(there)
+    await engine.workers.seen(replace(here, id="restarted", boot_id="b" * 36))
+    engine.clock.advance(61)
+    await engine.workers.seen(there)

@@ -9,7 +9,7 @@ import pytest
 
 from ai_agents.base_agent import RequestError
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
-from orchestration.job_store.ledger import JobNotFoundError
+from orchestration.job_store.rows import JobNotFoundError
 from orchestration.jobs import Desired, JobState
 from rl.training.training_config import TrainingConfig
 from tests.orchestration.house import AGENT, REQUEST, Hand, open_house

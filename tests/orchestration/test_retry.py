@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration.retry import ErrorClass, RetryPolicy
+from orchestration.retry import Backoff, ErrorClass, RetryPolicy
 from utils.errors import ConfigError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-POLICY = RetryPolicy(first_delay_seconds=2, factor=3, max_delay_seconds=10)
+BACKOFF = Backoff(first_delay_seconds=2, factor=3, max_delay_seconds=10, jitter_fraction=0)
+POLICY = RetryPolicy(crashed=BACKOFF, hung=BACKOFF, lost=BACKOFF)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,14 @@ def test_waiting_grows_up_to_a_limit(error_class, number, seconds):
 
 
 @pytest.mark.parametrize(
-    "error_class", [ErrorClass.CONFIG, ErrorClass.USER, ErrorClass.STORAGE, ErrorClass.INTERNAL]
+    "error_class",
+    [
+        ErrorClass.CONFIG,
+        ErrorClass.USER,
+        ErrorClass.STORAGE,
+        ErrorClass.INTERNAL,
+        ErrorClass.TIMEOUT,
+    ],
 )
 def test_errors_that_would_repeat_are_not_tried_again(error_class):
     assert POLICY.retry_at(error_class, 1, NOW) is None
@@ -38,6 +47,20 @@ def test_errors_that_would_repeat_are_not_tried_again(error_class):
 
 def test_impossible_policies_are_refused():
     with pytest.raises(ConfigError, match="max_delay_seconds"):
-        RetryPolicy(first_delay_seconds=5, max_delay_seconds=1)
+        Backoff(first_delay_seconds=5, max_delay_seconds=1)
     with pytest.raises(ConfigError, match="factor"):
-        RetryPolicy(factor=0.5)
+        Backoff(factor=0.5)
+    with pytest.raises(ConfigError, match="jitter_fraction"):
+        Backoff(jitter_fraction=2)
+
+
+def test_each_class_of_error_has_a_field_of_its_own():
+    assert {field.name for field in dataclasses.fields(RetryPolicy)} == set(ErrorClass)
+
+
+def test_jobs_that_fail_together_come_back_apart_and_the_same_each_time():
+    backoff = Backoff(first_delay_seconds=100, max_delay_seconds=100, jitter_fraction=0.2)
+    delays = [backoff.delay_seconds(1, f"job {number}") for number in range(200)]
+    assert delays == [backoff.delay_seconds(1, f"job {number}") for number in range(200)]
+    assert 90 <= min(delays) < 92
+    assert 108 < max(delays) <= 110

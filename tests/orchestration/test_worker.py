@@ -18,8 +18,8 @@ from orchestration.job_store.leases import SqlLeases
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Desired, JobState
-from orchestration.retry import RetryPolicy
 from orchestration.worker import Worker, WorkerConfig
+from tests.orchestration.policies import AT_ONCE
 from utils.clock import SystemClock
 from utils.errors import ConfigError
 from utils.logs import configure_logs
@@ -77,7 +77,7 @@ class House:
             registry,
             work_root=self.work_root,
             config=WorkerConfig(parallel_jobs=parallel, attempt=config),
-            retry=RetryPolicy(first_delay_seconds=0),
+            retry=AT_ONCE,
         )
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run)

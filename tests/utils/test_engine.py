@@ -180,5 +180,7 @@ async def test_urls(tmp_path):
     database = await open_database(f"sqlite:///{tmp_path}/q.sqlite")
     assert database.path == tmp_path / "q.sqlite"
     await database.aclose()
-    with pytest.raises(DatabaseError, match="only SQLite"):
-        await open_database("postgresql:///x")
+    with pytest.raises(DatabaseError, match=r"mysql: write a path, sqlite:///PATH or postgresql"):
+        await open_database("mysql:///x")
+    with pytest.raises(DatabaseError, match="Check that the server runs"):
+        await open_database("postgresql://nobody@127.0.0.1:1/x")

@@ -1,8 +1,9 @@
-"""The database: one SQLite file, short shielded transactions, errors that say what to do.
+"""The database: SQLite in a file or a PostgreSQL server, short shielded transactions.
 
-Writers of one process queue on a lock and begin at once (`BEGIN IMMEDIATE`), so that none of them
-meets a reader's snapshot halfway. A transaction is never cancelled in its middle: it is short, and
-a cancelled commit would leave unknown what happened. So await only the connection inside.
+Writers of one process on a SQLite file queue on a lock and begin at once (`BEGIN IMMEDIATE`), so
+that none of them meets a reader's snapshot halfway. A transaction is never cancelled in its middle:
+it is short, and a cancelled commit would leave unknown what happened. So await only the connection
+inside.
 """
 
 from __future__ import annotations
@@ -10,44 +11,68 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import URL, Connection, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
 
 from utils.persistence.errors import DatabaseError
-from utils.persistence.upgrade import upgrade
+from utils.persistence.tables import metadata
+from utils.persistence.upgrade import SERVER_DRIVER, upgrade, upgrade_server
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_SECONDS = 10
+SERVER_CONNECT_SECONDS = 10
 
 
 class Database:
     """Transactions on one database."""
 
-    def __init__(self, engine: AsyncEngine, path: Path) -> None:
+    def __init__(
+        self, engine: AsyncEngine, path: Path, *, durable_engine: AsyncEngine | None = None
+    ) -> None:
+        """Take what `open_database` has made.
+
+        Args:
+            engine: Connects to it.
+            path: The SQLite file, or what stands for it in messages.
+            durable_engine: Connects so that a commit survives a power cut; absent where all do.
+        """
         self._engine = engine
-        self._writers = anyio.Lock()
+        self._durable_engine = durable_engine or engine
         self.path = path
+        self.is_server = engine.dialect.name == "postgresql"
+        """Whether it is PostgreSQL, which several machines can share."""
+        self.url = engine.url
+        shares_one = isinstance(engine.pool, StaticPool)
+        self._writers = None if self.is_server else anyio.Lock()
+        self._readers = self._writers if shares_one else None
 
     @contextlib.asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, durable: bool = False) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that may write; it commits unless the body raises.
 
+        Args:
+            durable: Whether it must survive a power cut too; kill -9 it survives anyway.
+
         Raises:
-            DatabaseError: The file is locked, full or damaged.
+            DatabaseError: The file is locked, full or damaged, or the server is away.
         """
-        async with self._writers:
+        engine = self._durable_engine if durable else self._engine
+        async with self._writers or contextlib.nullcontext():
             with anyio.CancelScope(shield=True), explained(self.path):
-                async with self._engine.connect() as connection:
-                    await connection.execution_options(begin="BEGIN IMMEDIATE")
+                async with engine.connect() as connection:
+                    if not self.is_server:
+                        await connection.execution_options(begin="BEGIN IMMEDIATE")
                     async with connection.begin():
                         yield connection
 
@@ -56,56 +81,114 @@ class Database:
         """Open a transaction that sees one state of the database and changes nothing.
 
         Raises:
-            DatabaseError: The file is locked or damaged.
+            DatabaseError: The file is locked or damaged, or the server is away.
         """
-        with anyio.CancelScope(shield=True), explained(self.path):
-            async with self._engine.connect() as connection, connection.begin():
-                yield connection
+        async with self._readers or contextlib.nullcontext():
+            with anyio.CancelScope(shield=True), explained(self.path):
+                async with self._engine.connect() as connection, connection.begin():
+                    yield connection
+
+    def fingerprint(self) -> tuple[int, ...] | None:
+        """Return what changes whenever anybody writes to the file; None where nothing tells."""
+        if self.is_server or self._readers is not None:
+            return None
+        try:
+            stat = self.path.with_name(f"{self.path.name}-wal").stat()
+        except OSError:
+            return None
+        return stat.st_size, stat.st_mtime_ns
 
     async def aclose(self) -> None:
         """Close every connection; needed before the event loop ends."""
         with anyio.CancelScope(shield=True):
+            await self._durable_engine.dispose()
             await self._engine.dispose()
 
 
 async def open_database(location: Path | str) -> Database:
-    """Open a database file, made if absent, and bring its tables up to date.
+    """Open a database, a file being made if absent, and bring its tables up to date.
 
     Args:
-        location: Path of the SQLite file, or its URL (`sqlite:///path`).
+        location: Path of the SQLite file, its URL (`sqlite:///path`), or that of a PostgreSQL
+            database (`postgresql+psycopg://user@host/name`).
 
     Raises:
-        DatabaseError: It is not a database, is newer than this program, or stays locked.
+        DatabaseError: It is not a database, is newer than this program, stays locked, or the
+            server cannot be reached.
     """
+    text = str(location)
+    if text.startswith("postgres"):
+        return await _open_server(text)
     path = _file_path(location)
     await anyio.to_thread.run_sync(_prepare, path)
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    return Database(_file_engine(url, "NORMAL"), path, durable_engine=_file_engine(url, "FULL"))
+
+
+async def open_memory_database() -> Database:
+    """Open a database of this process only, in memory, for tests."""
+    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+    _listen(engine, "OFF")
+    database = Database(engine, Path(":memory:"))
+    async with database.write() as connection:
+        await connection.run_sync(metadata.create_all)
+    return database
+
+
+async def _open_server(text: str) -> Database:
+    try:
+        url = make_url(text).set(drivername=SERVER_DRIVER)
+    except ArgumentError as error:
+        raise DatabaseError(f"database URL: {error}") from error
+    name = Path(url.render_as_string(hide_password=True))
+    with explained(name):
+        await anyio.to_thread.run_sync(upgrade_server, url)
     engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        url,
+        pool_size=10,
+        pool_pre_ping=True,  # the server may have been restarted since
+        connect_args={
+            "connect_timeout": SERVER_CONNECT_SECONDS,
+            "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+        },
     )
-    event.listen(engine.sync_engine, "connect", _set_up_connection)
+    return Database(engine, name)
+
+
+def _file_engine(url: URL, synchronous: str) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    _listen(engine, synchronous)
+    return engine
+
+
+def _listen(engine: AsyncEngine, synchronous: str) -> None:
+    set_up = partial(_set_up_connection, synchronous=synchronous)
+    event.listen(engine.sync_engine, "connect", set_up)
     event.listen(engine.sync_engine, "begin", _begin)
-    return Database(engine, path)
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the driver's complaints about the file into ours; leave those about rows alone.
+    """Turn the driver's complaints about the database into ours; leave those about rows alone.
 
     Args:
-        path: The database file, named in the message.
+        path: The database file or what stands for it, named in the message.
 
     Raises:
-        DatabaseError: The file is locked, full, read-only or damaged.
+        DatabaseError: The file is locked, full, read-only or damaged, or the server is away.
     """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         complaint = str(error.orig if isinstance(error, DBAPIError) else error)
-        advice = _advice(complaint.lower())
+        is_away = isinstance(error, DBAPIError) and error.connection_invalidated
+        advice = _advice(complaint.lower()) or (_SERVER_AWAY if is_away else None)
         if advice is None:
             raise
         raise DatabaseError(f"{path}: {complaint}. {advice}") from error
+
+
+_SERVER_AWAY = "Check that the server runs and can be reached; nothing of this was kept for sure."
 
 
 def _advice(complaint: str) -> str | None:
@@ -118,6 +201,18 @@ def _advice(complaint: str) -> str | None:
         "readonly": "Make the file and its folder writable for this user.",
         "unable to open": "Check that the folder exists and is writable.",
         "disk i/o error": "Check the disk; nothing of this transaction was kept.",
+        "no space left": "Free some space on the server; nothing of this transaction was kept.",
+        "connection failed": _SERVER_AWAY,
+        "connection refused": _SERVER_AWAY,
+        "server closed the connection": _SERVER_AWAY,
+        "terminating connection": _SERVER_AWAY,
+        "connection is lost": _SERVER_AWAY,
+        "connection timeout": _SERVER_AWAY,
+        "consuming input failed": _SERVER_AWAY,
+        "the connection is closed": _SERVER_AWAY,
+        "database system is": _SERVER_AWAY,
+        "deadlock detected": "Two programs waited for each other; try again.",
+        "lock timeout": "Another program holds the row; try again.",
     }
     return next((advice for word, advice in advices.items() if word in complaint), None)
 
@@ -134,14 +229,18 @@ def _file_path(location: Path | str) -> Path:
     if not separator:
         return Path(text).absolute()
     if scheme not in {"sqlite", "sqlite+aiosqlite"}:
-        raise DatabaseError(f"{scheme}: only SQLite is supported; write sqlite:///PATH or a path")
+        raise DatabaseError(
+            f"{scheme}: write a path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+        )
     return Path(rest).absolute()
 
 
-def _set_up_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+def _set_up_connection(
+    connection: DBAPIConnection, _entry: ConnectionPoolEntry, *, synchronous: str
+) -> None:
     connection.isolation_level = None  # the driver must not begin by itself
     cursor = connection.cursor()
-    for setting in ("foreign_keys=ON", "synchronous=NORMAL"):
+    for setting in ("foreign_keys=ON", f"synchronous={synchronous}"):
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()
 

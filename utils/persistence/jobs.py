@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from utils.persistence.schema import UtcDateTime, metadata
 
-TERMINAL = "state IN ('succeeded', 'failed', 'cancelled', 'dead')"
+TERMINAL = "state IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'dead')"
 WAITING = "state IN ('queued', 'retry_wait')"
 LIVE = "state IN ('leased', 'running', 'cancelling')"
 
@@ -35,6 +35,10 @@ worker = Table(
     Column("pid", Integer, nullable=False),
     Column("pid_started", BigInteger, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
+    Column("parallel_jobs", Integer, nullable=False, server_default="1"),
+    Column("cpu_milli", Integer),  # none: not counted
+    Column("gpu_milli", Integer),
+    Column("memory_mb", Integer),
 )
 
 job = Table(
@@ -45,6 +49,8 @@ job = Table(
     Column("version", Integer, nullable=False),
     Column("spec", JSON, nullable=False),
     Column("dedupe_key", String(255)),
+    Column("idempotency_key", String(255)),
+    Column("request_sha256", String(64)),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("state", String(20), nullable=False),
     Column("desired", String(20), nullable=False),
@@ -56,6 +62,17 @@ job = Table(
     Column("lease_owner", String(36)),
     Column("lease_until", UtcDateTime),
     Column("run_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("queue_seconds", Float),
+    Column("run_seconds", Float),
+    Column("progress_seconds", Float),
+    Column("cpu_milli", Integer, nullable=False, server_default="0"),
+    Column("gpu_milli", Integer, nullable=False, server_default="0"),
+    Column("memory_mb", Integer, nullable=False, server_default="0"),
+    Column("limit_key", String(100)),
+    Column("pipeline_id", String(36), index=True),
+    Column("step", String(100)),
+    Column("has_needs", Boolean, nullable=False, server_default=false()),
     Column("progress_done", BigInteger),
     Column("progress_total", BigInteger),
     Column("progress_at", UtcDateTime),
@@ -74,6 +91,7 @@ Index(
     sqlite_where=text(f"NOT ({TERMINAL})"),
     postgresql_where=text(f"NOT ({TERMINAL})"),
 )
+Index("uq_job_idempotency_key", job.c.idempotency_key, unique=True)
 Index(
     "ix_job_ready",
     job.c.priority.desc(),
@@ -87,6 +105,25 @@ Index(
     job.c.lease_until,
     sqlite_where=text(LIVE),
     postgresql_where=text(LIVE),
+)
+
+# What a job waits for; the result of the needed one comes to it under `name`.
+job_need = Table(
+    "job_need",
+    metadata,
+    Column("job_id", ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("needs_job_id", ForeignKey("job.id"), nullable=False, index=True),
+    Column("condition", String(20), nullable=False),
+)
+
+# How many jobs with a key may hold leases at once, wherever they run.
+job_limit = Table(
+    "job_limit",
+    metadata,
+    Column("key", String(100), primary_key=True),
+    Column("most", Integer, nullable=False),
+    CheckConstraint("most >= 0", name="most_counts"),
 )
 
 attempt = Table(
@@ -103,6 +140,7 @@ attempt = Table(
     Column("error_class", String(40)),
     Column("error", Text),
     Column("resume_checkpoint", Text),
+    Column("handle", JSON(none_as_null=True)),  # finds a process that outlives its supervisor
 )
 
 # Rows are added in the transaction of the change they tell of; `seq` only grows.
@@ -110,7 +148,7 @@ event = Table(
     "event",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("job_id", String(36), nullable=False, index=True),
+    Column("job_id", String(36), index=True),  # none: it concerns no job
     Column("type", String(60), nullable=False),
     Column("payload", JSON, nullable=False),
     Column("at", UtcDateTime, nullable=False),

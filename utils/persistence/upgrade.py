@@ -1,4 +1,4 @@
-"""Bring a database file to the newest revision, one process at a time."""
+"""Bring a database to the newest revision, one process at a time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, event, pool
+from sqlalchemy import URL, Connection, create_engine, event, pool, text
 
 from utils.persistence.errors import DatabaseError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "quartermaster_revision"
+SERVER_DRIVER = "postgresql+psycopg"
+_UPGRADE_LOCK = 0x5153_4D52
+"""Advisory lock on a server: one program upgrades at a time."""
 
 
 def upgrade(path: Path, timeout_seconds: float) -> None:
@@ -42,6 +45,24 @@ def upgrade(path: Path, timeout_seconds: float) -> None:
                     upgrade_connection(connection, str(path))
         finally:
             engine.dispose()
+
+
+def upgrade_server(url: URL) -> None:
+    """Run the missing migrations of a PostgreSQL database, all in one transaction.
+
+    Args:
+        url: Of the database, for psycopg.
+
+    Raises:
+        DatabaseError: The database was written by a newer program.
+    """
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args={"connect_timeout": 10})
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            upgrade_connection(connection, url.render_as_string(hide_password=True))
+    finally:
+        engine.dispose()
 
 
 def upgrade_connection(connection: Connection, name: str, revision: str = "head") -> None:

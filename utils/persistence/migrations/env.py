@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from utils.persistence import experiments, jobs, registry  # noqa: F401  (they fill the metadata)
-from utils.persistence.schema import metadata
+from utils.persistence.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

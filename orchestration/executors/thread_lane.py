@@ -1,0 +1,130 @@
+"""All thread attempts of a worker: their room, one renewal for all, their owners' wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from orchestration.executors.thread import LOST, ThreadAttempt
+from orchestration.job_store.group_writer import GroupWriter
+from utils.logs import get_logger, log_context
+from utils.persistence.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from orchestration.executors.binding import TaskBinding
+    from orchestration.executors.supervisor import AttemptConfig
+    from orchestration.job_store.leases import SqlLeases
+    from orchestration.jobs import Job
+
+logger = get_logger(__name__)
+
+
+class ThreadLane:
+    """Carries jobs of thread kinds, up to so many at once."""
+
+    def __init__(
+        self,
+        leases: SqlLeases,
+        registry: Mapping[str, TaskBinding],
+        *,
+        work_root: Path,
+        most: int,
+        config: AttemptConfig,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            leases: Prove the right to write.
+            registry: The kinds of jobs, by name.
+            work_root: Each job may make a folder in it.
+            most: How many jobs at once.
+            config: How attempts are watched.
+        """
+        self._leases = leases
+        self._registry = registry
+        self._work_root = work_root
+        self._most = most
+        self._config = config
+        self._clock = leases.ledger.clock
+        self._writer = GroupWriter(leases.ledger)
+        self._limiter = anyio.CapacityLimiter(most)
+        self._attempts: dict[str, ThreadAttempt] = {}
+
+    @property
+    def room(self) -> int:
+        """How many more jobs it can take."""
+        return self._most - len(self._attempts)
+
+    async def carry(self, job: Job) -> None:
+        """Carry a job to its outcome; when cancelled, let the target save its work first.
+
+        Args:
+            job: As claimed.
+        """
+        binding = self._registry[job.kind]
+        folder = self._work_root / job.id
+        attempt = ThreadAttempt(job, binding, self._leases, work_folder=folder)
+        self._attempts[job.id] = attempt
+        ended = anyio.Event()
+        scope = anyio.CancelScope(shield=True)
+
+        async def see_through() -> None:
+            with scope, log_context(job=job.id, attempt=job.attempt):
+                await attempt.run(self._writer, self._limiter)
+            ended.set()
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(see_through)
+                try:
+                    await ended.wait()
+                except anyio.get_cancelled_exc_class():
+                    attempt.tell("preempt")
+                    scope.deadline = anyio.current_time() + self._config.stop_grace_seconds
+                    raise
+        finally:
+            del self._attempts[job.id]
+
+    async def watch(self) -> None:
+        """Renew leases and pass owners' wishes on, until cancelled."""
+        config, clock = self._config, self._clock
+        trusted_until = next_beat = clock.monotonic() + config.lease_seconds / 3
+        while True:
+            await clock.sleep(config.poll_seconds)
+            now = clock.monotonic()
+            attempts = dict(self._attempts)
+            if not attempts:
+                trusted_until = now + config.lease_seconds
+                continue
+            try:
+                if now >= next_beat:
+                    await self._renew(attempts)
+                    next_beat = now + config.lease_seconds / 3
+                else:
+                    await self._ask(attempts)
+                    continue
+            except DatabaseError as error:
+                logger.warning("database_out_of_reach", reason=str(error))
+                if clock.monotonic() > trusted_until:
+                    for attempt in attempts.values():
+                        attempt.tell(LOST)
+            else:
+                trusted_until = now + config.lease_seconds
+
+    async def _renew(self, attempts: Mapping[str, ThreadAttempt]) -> None:
+        leases = {job_id: attempt.lease for job_id, attempt in attempts.items()}
+        seconds = self._config.lease_seconds
+        for job_id, desired in (
+            await self._leases.renew_all(leases, lease_seconds=seconds)
+        ).items():
+            if job_id in self._attempts:
+                attempts[job_id].hear(desired)
+
+    async def _ask(self, attempts: Mapping[str, ThreadAttempt]) -> None:
+        fences = {job_id: attempt.job.fence for job_id, attempt in attempts.items()}
+        for job_id, desired in (await self._leases.wishes(fences)).items():
+            if job_id in self._attempts:
+                attempts[job_id].hear(desired)
