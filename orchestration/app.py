@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 
@@ -17,7 +17,9 @@ from orchestration import tasks
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
+from orchestration.executors.places import SharedPlaces
 from orchestration.executors.process import ProcessExecutor
+from orchestration.executors.ray_executor import RayConfig, RayExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
@@ -33,6 +35,7 @@ from utils.errors import ConfigError
 from utils.observability import make_registry
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
+from utils.persistence.http_artifact_store import open_artifact_store
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -58,6 +61,15 @@ class Settings:
     """How many jobs this process carries at once, if it carries any."""
     capacity: Resources | None = None
     """What this process has for jobs that say what they need; None counts nothing."""
+    artifacts: str | None = None
+    """Where machines that share a database find artifacts and checkpoints: the URL of an API, or a
+    folder that all of them reach; those in `var` if absent."""
+    executor: Literal["process", "ray"] = "process"
+    """Where attempts run."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The cluster, for the executor of that name."""
+    ray_var: Path | None = None
+    """Folder for generated state on the cluster's nodes; the path of `var` if absent."""
 
     def __post_init__(self) -> None:
         """Refuse addresses that others can reach.
@@ -72,6 +84,11 @@ class Settings:
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
+        if self.executor == "ray" and self.ray.address is not None and self.artifacts is None:
+            raise ConfigError(
+                "artifacts: nodes of a Ray cluster must find them, too; name the URL of an API "
+                "that they reach, or a folder that all machines share"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +201,12 @@ def _build(
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
     observer = tasks.RunStateObserver(clock, events=events)
     ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
-    artifacts = DirectoryArtifactStore(settings.var / "artifacts")
+    shared = _find_shared(settings, database)
+    local = DirectoryArtifactStore(settings.var / "artifacts")
+    artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
-    worker = _make_worker(settings, ledger, events) if with_worker else None
+    worker = _make_worker(settings, ledger, events, shared) if with_worker else None
     parts = Parts(
         database=database,
         store=SqlJobStore(ledger),
@@ -210,10 +229,26 @@ def _build(
     return application, registry
 
 
-def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) -> Worker:
+def _find_shared(settings: Settings, database: Database) -> SharedPlaces | None:
+    """Return where files lie for all machines; None while this one is alone."""
+    is_ray = settings.executor == "ray"
+    if settings.artifacts is None and not database.is_server and not is_ray:
+        return None
+    kept = settings.var.absolute() / "artifacts"
+    location = settings.artifacts or str(kept)
+    var = settings.ray_var if is_ray and settings.ray_var is not None else settings.var
+    store = open_artifact_store(location, kept)
+    return SharedPlaces(var=str(var.absolute()), artifacts=location, store=store)
+
+
+def _make_worker(
+    settings: Settings, ledger: JobLedger, events: TrainingEvents, shared: SharedPlaces | None
+) -> Worker:
+    is_ray = settings.executor == "ray"
+    executor = RayExecutor(settings.ray) if is_ray else ProcessExecutor(preload=["torch", "numpy"])
     return Worker(
         ledger,
-        ProcessExecutor(preload=["torch", "numpy"]),
+        executor,
         tasks.make_registry(ledger.clock, events=events),
         work_root=settings.var / "work",
         config=WorkerConfig(
@@ -221,6 +256,7 @@ def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) 
             capacity=settings.capacity,
             attempt=settings.attempt,
         ),
+        shared=shared,
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from orchestration.executors.frames import FrameDecoder, FrameEncoder, FrameError
 from utils.errors import ConfigError
+from utils.persistence.errors import ArtifactsUnreachableError
 
 FLUSH_SECONDS = 0.2
 MAX_ROWS_PER_FRAME = 200
@@ -277,6 +278,8 @@ def describe(error: Exception) -> dict[str, str]:
         error_class = "config"
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         error_class = "resource"
+    elif isinstance(error, ArtifactsUnreachableError):
+        error_class = "unreachable"
     elif isinstance(error, OSError) and error.errno in _FULL:
         error_class, advice = "storage", " Free some space, then submit the job again."
     headline = f"{type(error).__name__}: {error}.{advice}"

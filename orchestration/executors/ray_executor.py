@@ -11,7 +11,7 @@ import json
 import socket
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -104,6 +104,8 @@ class RayExecutor:
 
     async def _start_new(self, order: ChildOrder) -> RayChild:
         name = _name(order)
+        if order.var is not None:  # the nodes have their own folders
+            order = replace(order, work_folder=f"{order.var}/work/{order.job_id}")
         resources = order.resources
         options = {
             "name": name,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestration.job_store.leases import SqlLeases
     from orchestration.jobs import Desired, Job
     from orchestration.retry import ErrorClass
+    from utils.persistence.artifact_store import ArtifactStore
 
 logger = get_logger(__name__)
 
@@ -27,7 +28,9 @@ class AttemptRecords:
     Each method raises `LeaseLostError` and writes nothing once the job has another owner.
     """
 
-    def __init__(self, job: Job, sink: FrameSink, leases: SqlLeases) -> None:
+    def __init__(
+        self, job: Job, sink: FrameSink, leases: SqlLeases, *, store: ArtifactStore | None = None
+    ) -> None:
         self.job = job
         self.progress: tuple[int, int] | None = None
         self._told_progress: tuple[int | None, int | None] | None = None
@@ -35,6 +38,7 @@ class AttemptRecords:
         self._leases = leases
         self._ledger = leases.ledger
         self._checkpoints = SqlCheckpoints(leases.ledger)
+        self._store = store
         self._rows: list[tuple[int, dict[str, float]]] = []
 
     @property
@@ -44,7 +48,7 @@ class AttemptRecords:
 
     async def find_resume(self) -> Checkpoint | None:
         """Return where the attempt starts; None at the very beginning."""
-        return await self._checkpoints.newest(self.job.id)
+        return await self._checkpoints.newest(self.job.id, store=self._store)
 
     async def find_inputs(self) -> dict[str, Any]:
         """Return the results of the jobs that this one needed, by its names for them."""

@@ -23,12 +23,13 @@ from orchestration.jobs import Desired, Job, LeaseLostError
 from orchestration.retry import ErrorClass
 from utils.errors import ConfigError
 from utils.logs import get_logger
-from utils.persistence.errors import DatabaseError
+from utils.persistence.errors import ArtifactsUnreachableError, DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.executors.binding import TaskBinding
+    from orchestration.executors.places import SharedPlaces
     from orchestration.executors.process import Child, Executor
     from orchestration.job_store.leases import SqlLeases
 
@@ -105,11 +106,14 @@ class AttemptSupervisor:
         executor: Executor,
         work_folder: Path,
         config: AttemptConfig,
+        shared: SharedPlaces | None = None,
     ) -> None:
         self._job = job
         self._definition = binding.definition
         self._leases = leases
-        self._records = AttemptRecords(job, binding.sink, leases)
+        store = None if shared is None else shared.store
+        self._records = AttemptRecords(job, binding.sink, leases, store=store)
+        self._shared = shared
         self._clock = leases.ledger.clock
         self._executor = executor
         self._work_folder = work_folder
@@ -165,6 +169,8 @@ class AttemptSupervisor:
             return Broken(error_class=ErrorClass.CRASHED, message=f"the child spoke badly: {error}")
         except DatabaseError as error:
             return Broken(error_class=ErrorClass.DATABASE, message=str(error))
+        except ArtifactsUnreachableError as error:
+            return Broken(error_class=ErrorClass.UNREACHABLE, message=str(error))
         except Exception as error:
             logger.exception("attempt_supervision_failed")
             message = f"{type(error).__name__} while supervising: {error}"
@@ -190,6 +196,9 @@ class AttemptSupervisor:
             resume=None if resume is None else asdict(resume),
             inputs=await self._records.find_inputs() if self._job.has_needs else {},
             orphan_grace_seconds=self._config.stop_grace_seconds,
+            resources=asdict(self._job.resources),
+            var=None if self._shared is None else self._shared.var,
+            artifacts=None if self._shared is None else self._shared.artifacts,
         )
         child = self._child = await self._executor.start(order)
         while (frame := await child.receive()) is not None:
@@ -232,12 +241,7 @@ class AttemptSupervisor:
         return Broken(error_class=ErrorClass.CRASHED, message=message)
 
     def _last_words(self) -> str:
-        log = self._work_folder / f"attempt-{self._job.fence}.log"
-        try:
-            tail = log.read_bytes()[-2000:].decode(errors="replace").strip()
-        except OSError:
-            tail = ""
-        return f"Its last output:\n{tail}" if tail else f"It wrote nothing to {log}."
+        return _read_tail(self._work_folder / f"attempt-{self._job.fence}.log")
 
     # The watch
 
@@ -339,6 +343,14 @@ class AttemptSupervisor:
             with anyio.move_on_after(EXIT_SECONDS):
                 await self._child.wait()
         await self._child.aclose()
+
+
+def _read_tail(log: Path) -> str:
+    try:
+        tail = log.read_bytes()[-2000:].decode(errors="replace").strip()
+    except OSError:
+        tail = ""
+    return f"Its last output:\n{tail}" if tail else f"It wrote nothing to {log}."
 
 
 def _to_checkpoint(frame: Mapping[str, Any]) -> Checkpoint:
