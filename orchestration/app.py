@@ -15,8 +15,11 @@ import anyio
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
 from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
+from orchestration.endpoints.streams import Streams
+from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.places import SharedPlaces
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.ray_executor import RayConfig, RayExecutor
@@ -33,6 +36,7 @@ from rl.training.training_events import MetricsExporter, TrainingEvents
 from utils.clock import Clock, SystemClock
 from utils.errors import ConfigError
 from utils.observability import make_registry
+from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
 from utils.persistence.http_artifact_store import open_artifact_store
@@ -55,6 +59,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8321
     """0 takes any free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that callers use for this server, beside `host` and those of this machine."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
     """How training children are watched."""
     parallel_jobs: int = 1
@@ -72,15 +78,18 @@ class Settings:
     """Folder for generated state on the cluster's nodes; the path of `var` if absent."""
 
     def __post_init__(self) -> None:
-        """Refuse addresses that others can reach.
+        """Refuse what cannot be listened on.
 
         Raises:
-            ConfigError: The host is not loopback, or the port is none.
+            ConfigError: The host is no address, nobody could name the server, or the port is none.
         """
-        if not _is_loopback(self.host):
+        address = _address_of(self.host)
+        if address is None:
+            raise ConfigError(f"host={self.host}: write an IP address, or localhost")
+        if address.is_unspecified and not self.allowed_hosts:
             raise ConfigError(
-                f"host={self.host}: only loopback addresses such as 127.0.0.1 are served, because "
-                "the API has no access tokens yet; reach it from elsewhere through an SSH tunnel"
+                f"host={self.host} listens on every address: say by which names callers reach it "
+                "(allowed_hosts, --allow-host NAME)"
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
@@ -89,6 +98,12 @@ class Settings:
                 "artifacts: nodes of a Ray cluster must find them, too; name the URL of an API "
                 "that they reach, or a folder that all machines share"
             )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        address = _address_of(self.host)
+        return address is not None and address.is_loopback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +118,15 @@ class Application:
     database: Database
     job_metrics: JobMetrics
     worker: Worker | None
+    sessions: EnvironmentSessions
+    parts: Parts
+    ledger: JobLedger
 
     async def run(self) -> None:
         """Do the work in the background until cancelled; running jobs are then saved and queued."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
+            group.start_soon(self.sessions.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
 
@@ -182,15 +201,52 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         DatabaseError: The database cannot be used as it is.
     """
     async with open_application(settings, with_worker=True) as application:
-        parts = ApiParts(
-            orchestrator=application.orchestrator,
-            metrics=application.metrics,
-            database=application.database,
-            artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
+        await _check_access(application)
+        parts = make_api_parts(application)
+        server = ApiServer(
+            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.streams.stop
         )
-        server = ApiServer(make_api(parts), host=settings.host, port=settings.port)
         announce(server.url)
         await run_with(application, server.run)
+
+
+def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
+    """Return what the HTTP API needs of an application.
+
+    Args:
+        application: Behind its doors.
+        streams: How it streams events.
+    """
+    parts, settings = application.parts, application.settings
+    return ApiParts(
+        orchestrator=application.orchestrator,
+        metrics=application.metrics,
+        database=application.database,
+        store=parts.store,
+        ledger=application.ledger,
+        outbox=Outbox(parts.store, application.database, parts.clock),
+        artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
+        kinds=tasks.make_registry(parts.clock),
+        output_dir=parts.output_dir,
+        sessions=application.sessions,
+        streams=streams or Streams(parts.clock),
+        clock=parts.clock,
+        wake=parts.wake,
+        allowed_hosts=(*settings.allowed_hosts, settings.host),
+        is_open=settings.is_local,
+    )
+
+
+async def _check_access(application: Application) -> None:
+    if application.settings.is_local:
+        return
+    async with application.database.read() as connection:
+        if not await has_tokens(connection):
+            raise ConfigError(
+                f"host={application.settings.host}: others can reach it, and there is no token: "
+                "make one first (`python -m orchestration tokens create NAME --scope admin`), or "
+                "listen on 127.0.0.1"
+            )
 
 
 def _build(
@@ -206,7 +262,12 @@ def _build(
     artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
-    worker = _make_worker(settings, ledger, events, shared) if with_worker else None
+    executor = ProcessExecutor(preload=["torch", "numpy"])
+    worker = (
+        _make_worker(settings, ledger, events, executor=executor, shared=shared)
+        if with_worker
+        else None
+    )
     parts = Parts(
         database=database,
         store=SqlJobStore(ledger),
@@ -225,6 +286,9 @@ def _build(
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
         worker=worker,
+        sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
+        parts=parts,
+        ledger=ledger,
     )
     return application, registry
 
@@ -242,13 +306,16 @@ def _find_shared(settings: Settings, database: Database) -> SharedPlaces | None:
 
 
 def _make_worker(
-    settings: Settings, ledger: JobLedger, events: TrainingEvents, shared: SharedPlaces | None
+    settings: Settings,
+    ledger: JobLedger,
+    events: TrainingEvents,
+    *,
+    executor: ProcessExecutor,
+    shared: SharedPlaces | None,
 ) -> Worker:
-    is_ray = settings.executor == "ray"
-    executor = RayExecutor(settings.ray) if is_ray else ProcessExecutor(preload=["torch", "numpy"])
     return Worker(
         ledger,
-        executor,
+        RayExecutor(settings.ray) if settings.executor == "ray" else executor,
         tasks.make_registry(ledger.clock, events=events),
         work_root=settings.var / "work",
         config=WorkerConfig(
@@ -260,13 +327,11 @@ def _make_worker(
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        return False
+        return None
 
 
 def _do_nothing() -> None:

@@ -355,4 +355,5 @@ def _request(job: Job, desired: Desired, now: datetime) -> Decision:
         case Desired.RUN:
             if job.state is JobState.PENDING:
                 return asked, (announce,)
-            return replace(wait_from(asked, now), state=JobState.QUEUED), (announce,)
+            queued = wait_from(asked, max(job.run_at, now))
+            return replace(queued, state=JobState.QUEUED), (announce,)

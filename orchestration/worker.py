@@ -92,6 +92,10 @@ class Worker:
         self._clock = ledger.clock
         self._executor = executor
         self._registry = registry
+        self._kinds = {
+            place: [kind for kind, one in registry.items() if one.definition.executor is place]
+            for place in Place
+        }
         self._work_root = work_root
         self._shared = shared
         self._config = config or WorkerConfig()
@@ -141,39 +145,38 @@ class Worker:
                 self._next_round = now + self._config.attempt.lease_seconds / 3
             self._next_look = now + self._config.idle_seconds
             self._seen = self._database.fingerprint()
-            jobs = await self._claim(identity, Place.THREAD, self._threads.room)
+            found = await self._leases.find_due([self._kinds[place] for place in Place])
+            due = {place for place, is_due in zip(Place, found, strict=True) if is_due}
+            jobs = await self._claim(identity, due, Place.THREAD, self._threads.room)
             for job in jobs:
                 group.start_soon(self._carry_thread, job)
             room = self._config.parallel_jobs - len(self._carried)
-            claimed = await self._claim(identity, Place.PROCESS, room)
+            claimed = await self._claim(identity, due, Place.PROCESS, room)
             for job in claimed:
                 self._carried[job.id] = self._supervise(job)
                 group.start_soon(self._carry, self._carried[job.id])
-            if self._carried and not claimed:
+            if Place.PROCESS in due and self._carried and not claimed:
                 await self._make_room(identity)
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
             return False
         return bool(jobs or claimed)
 
-    async def _claim(self, identity: WorkerIdentity, place: Place, most: int) -> list[Job]:
-        offer = self._offer(identity, place, most)
-        return await self._leases.claim_many(offer) if most > 0 and offer.kinds else []
+    async def _claim(
+        self, identity: WorkerIdentity, due: set[Place], place: Place, most: int
+    ) -> list[Job]:
+        if most < 1 or place not in due:
+            return []
+        return await self._leases.take(self._offer(identity, place, most))
 
     def _offer(self, identity: WorkerIdentity, place: Place, most: int) -> Offer:
-        is_thread = place is Place.THREAD
-        kinds = [
-            kind
-            for kind, binding in self._registry.items()
-            if (binding.definition.executor is Place.THREAD) == is_thread
-        ]
         return Offer(
             worker_id=identity.id,
-            kinds=kinds,
+            kinds=self._kinds[place],
             lease_seconds=self._config.attempt.lease_seconds,
             most=most,
             capacity=self._config.capacity,
-            runs=is_thread,
+            runs=place is Place.THREAD,
         )
 
     async def _take_over(self) -> None:

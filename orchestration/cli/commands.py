@@ -18,7 +18,15 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
-from orchestration.cli import adoption, experiments, reports, tables, training
+from orchestration.cli import (
+    access,
+    adoption,
+    experiments,
+    operations,
+    reports,
+    tables,
+    training,
+)
 from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
@@ -63,6 +71,8 @@ cli = typer.Typer(
 )
 experiments.register(cli)
 adoption.register(cli)
+operations.register(cli)
+access.register(cli)
 
 
 @cli.callback()
@@ -90,10 +100,13 @@ def set_up(
 @cli.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Loopback only; there are no tokens yet.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="Others than loopback want a token first: see `tokens`.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8321,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that callers use for this server.")
+    ] = None,
 ) -> None:
     """Serve the API and /metrics, and carry jobs, until Ctrl-C."""
     console = Console()
@@ -101,8 +114,13 @@ def serve(
     def announce(url: str) -> None:
         console.print(f"Serving on {url}  (API: /openapi.json, metrics: /metrics)", soft_wrap=True)
 
-    database = context.meta[DATABASE]
-    settings = Settings(var=context.obj, database=database, host=host, port=port)
+    settings = Settings(
+        var=context.obj,
+        database=context.meta[DATABASE],
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allow_host or ()),
+    )
     anyio.run(functools.partial(root.serve, settings, announce=announce))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 

@@ -12,14 +12,18 @@ from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
 from orchestration.endpoints.parts import Artifacts
+from orchestration.endpoints.security import Trainer, Unaudited
+from orchestration.endpoints.shapes import SHA256_PATTERN, may_fail
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
 from utils.persistence.http_artifact_store import LARGEST_ARTIFACT_BYTES
 
-router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
+router = APIRouter(
+    prefix="/v1/artifacts", tags=["artifacts"], dependencies=[Trainer], responses=may_fail(404)
+)
 BYTES = "application/octet-stream"
 _SPOOLED_BYTES = 1 << 20
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="Of the whole content.")]
+Sha256 = Annotated[str, Path(pattern=SHA256_PATTERN, description="Of the whole content.")]
 _CONTENT = {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -34,17 +38,21 @@ async def has_artifact(sha256: Sha256, artifacts: Artifacts) -> Response:
 
 @router.get("/{sha256}", response_class=FileResponse, responses={200: _CONTENT})
 async def get_artifact(sha256: Sha256, artifacts: Artifacts) -> FileResponse:
-    """Return an artifact's bytes; whoever reads proves the hash."""
+    """Download a file by its hash; whoever gets it can prove that it is whole."""
     try:
-        return FileResponse(artifacts.path(sha256), media_type=BYTES)
+        path = await anyio.to_thread.run_sync(artifacts.path, sha256)
     except ArtifactMissingError as error:
-        raise HTTPException(HTTPStatus.NOT_FOUND) from error
+        detail = f"no artifact {sha256}; a run's artifacts are listed with it"
+        raise HTTPException(HTTPStatus.NOT_FOUND, detail) from error
+    headers = {"ETag": f'"{sha256}"', "X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type=BYTES, headers=headers)
 
 
 @router.put(
     "/{sha256}",
     status_code=HTTPStatus.CREATED,
-    responses={413: {"description": "Too large."}, 422: {"description": "Another hash."}},
+    dependencies=[Unaudited],
+    responses=may_fail(400, 413, 507),
     openapi_extra={"requestBody": {"required": True, **_CONTENT}},
 )
 async def put_artifact(sha256: Sha256, request: Request, artifacts: Artifacts) -> dict[str, str]:

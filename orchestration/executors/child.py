@@ -7,20 +7,21 @@ socket: when that ends, the supervisor is gone, and the child saves its work and
 from __future__ import annotations
 
 import errno
-import faulthandler
 import importlib
 import json
 import os
 import socket
-import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from orchestration.executors.child_output import capture_output
 from orchestration.executors.frames import FrameDecoder, FrameEncoder, FrameError
+from orchestration.job_logs import LogLimits
 from utils.errors import ConfigError
 from utils.persistence.errors import ArtifactsUnreachableError
 
@@ -51,6 +52,8 @@ class ChildOrder:
     artifacts: str | None = None
     """Where everybody finds artifacts and checkpoints, a URL or a folder; None: as the spec says,
     and checkpoints stay in their folder."""
+    logs: Mapping[str, int] = field(default_factory=dict)
+    """`LogLimits` for what it prints."""
 
     def to_json(self) -> str:
         """Return the order as JSON."""
@@ -80,6 +83,7 @@ class TaskContext:
         self._seen_stop: str | None = None
         self._changed = threading.Condition()
         self._acknowledged = 0
+        self._questions: deque[dict[str, Any]] = deque()
         self._closing = threading.Event()
 
     @property
@@ -143,6 +147,15 @@ class TaskContext:
         self._seen_stop = self._stop
         return self._stop
 
+    def next_question(self) -> dict[str, Any] | None:
+        """Wait for what the supervisor asks next; None once it wants the target to stop.
+
+        Targets that serve answer each question with `emit`, in order.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._questions or self._stop)
+            return None if self.should_stop() else self._questions.popleft()
+
     def flush(self) -> None:
         """Send what was coalesced."""
         with self._writing:
@@ -202,6 +215,8 @@ class TaskContext:
                 self._acknowledged = frame["of"]
             elif frame["type"] == "stop":
                 self._stop = frame["reason"]
+            elif frame["type"] == "question":
+                self._questions.append(frame["question"])
             self._changed.notify_all()
 
     def _orphan(self) -> None:
@@ -246,9 +261,24 @@ def run_child(channel: socket.socket, argument: str) -> None:
     """
     os.setsid()
     order = ChildOrder(**json.loads(argument))
-    write_output_to(order)
-    faulthandler.enable()
+    capture_words(order)
     carry_out(order, TaskContext(order, channel))
+
+
+def capture_words(order: ChildOrder) -> None:
+    """Send all that this process prints to the attempt's log.
+
+    Args:
+        order: Names the attempt.
+    """
+    capture_output(
+        Path(order.work_folder),
+        order.fence,
+        job=order.job_id,
+        attempt=order.attempt,
+        run=order.spec.get("run_id"),  # jobs that belong to a run name it in their spec
+        limits=LogLimits(**order.logs),
+    )
 
 
 def carry_out(order: ChildOrder, context: TaskContext) -> None:
@@ -285,16 +315,3 @@ def describe(error: Exception) -> dict[str, str]:
     headline = f"{type(error).__name__}: {error}.{advice}"
     tail = "".join(traceback.format_exception(error))[-4000:]
     return {"class": error_class, "message": f"{headline}\n{tail}"}
-
-
-def write_output_to(order: ChildOrder) -> None:
-    """Have all that this process prints go to the attempt's log.
-
-    Args:
-        order: Names the folder.
-    """
-    log = Path(order.work_folder) / f"attempt-{order.fence}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab", buffering=0) as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())

@@ -22,8 +22,8 @@ from orchestration.executors.child import (
     ORPHANED_EXIT_CODE,
     ChildOrder,
     TaskContext,
+    capture_words,
     carry_out,
-    write_output_to,
 )
 from orchestration.executors.frames import FrameEncoder, FrameError
 from orchestration.executors.ray_log import FrameLog
@@ -53,7 +53,7 @@ class AttemptActor:
         self._is_over = False
         self._is_orphan = False
         self._socket, self._theirs = socket.socketpair()
-        write_output_to(self._order)
+        capture_words(self._order)
         for work in (self._work, self._fill_log, self._watch_owner):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 

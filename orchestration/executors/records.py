@@ -133,7 +133,8 @@ class AttemptRecords:
             lease_seconds: For the last beat, which carries the last progress.
         """
         await self.beat(lease_seconds)
-        async with self._leases.fenced(self.job.id, self.job.fence) as connection:
+        key = self.job.id, self.job.fence
+        async with self._leases.fenced(*key, durable=True) as connection:
             await self._write_rows(connection)
             await self._sink.finished(connection, self.job, result)
             done = Completed(fence=self.job.fence, result=result)

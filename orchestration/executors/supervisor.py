@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import anyio
 from orchestration.executors.child import ChildOrder
 from orchestration.executors.frames import FrameError
 from orchestration.executors.records import AttemptRecords
+from orchestration.job_logs import LogLimits, log_path
 from orchestration.job_store.checkpoints import Checkpoint
 from orchestration.jobs import Desired, Job, LeaseLostError
 from orchestration.retry import ErrorClass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from orchestration.job_store.leases import SqlLeases
 
 EXIT_SECONDS = 5.0
+LAST_WORDS_BYTES = 2000
 logger = get_logger(__name__)
 
 
@@ -53,6 +55,8 @@ class AttemptConfig:
     """How long a child that was told to stop may take."""
     progress_timeout_seconds: float | None = 900.0
     """Without progress for so long it counts as hung; None trusts it for ever."""
+    logs: LogLimits = field(default_factory=LogLimits)
+    """What is kept of what attempts print."""
 
     def __post_init__(self) -> None:
         if not 0 < self.poll_seconds <= self.lease_seconds / 3:
@@ -199,6 +203,7 @@ class AttemptSupervisor:
             resources=asdict(self._job.resources),
             var=None if self._shared is None else self._shared.var,
             artifacts=None if self._shared is None else self._shared.artifacts,
+            logs=asdict(self._config.logs),
         )
         child = self._child = await self._executor.start(order)
         while (frame := await child.receive()) is not None:
@@ -241,7 +246,7 @@ class AttemptSupervisor:
         return Broken(error_class=ErrorClass.CRASHED, message=message)
 
     def _last_words(self) -> str:
-        return _read_tail(self._work_folder / f"attempt-{self._job.fence}.log")
+        return _last_words(log_path(self._work_folder, self._job.fence))
 
     # The watch
 
@@ -345,9 +350,11 @@ class AttemptSupervisor:
         await self._child.aclose()
 
 
-def _read_tail(log: Path) -> str:
+def _last_words(log: Path) -> str:
     try:
-        tail = log.read_bytes()[-2000:].decode(errors="replace").strip()
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_WORDS_BYTES))
+            tail = file.read().decode(errors="replace").strip()
     except OSError:
         tail = ""
     return f"Its last output:\n{tail}" if tail else f"It wrote nothing to {log}."

@@ -25,9 +25,9 @@ REQUEST = {
 
 
 @contextlib.asynccontextmanager
-async def open_house(var, *, versions=0):
+async def open_house(var, *, versions=0, **settings):
     """An application without a worker, with some versions of an agent, the first one champion."""
-    async with open_application(Settings(var=var), with_worker=False) as application:
+    async with open_application(Settings(var=var, **settings), with_worker=False) as application:
         registry = application.orchestrator._parts.registry
         for seed in range(versions):
             await registry.register(make_artifact(seed).to_bytes())

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestration.endpoints import artifact_routes
-from orchestration.endpoints.rest import make_api
+from orchestration.endpoints.bodies import BodyLimit
+from orchestration.endpoints.problems import explain_errors
+from orchestration.endpoints.security import LOCAL, identify
 from utils.errors import ConfigError
 from utils.persistence import http_artifact_store
 from utils.persistence.artifact_store import DirectoryArtifactStore
@@ -37,8 +40,12 @@ class AppTransport(httpx.BaseTransport):
     """Asks the API without a socket; what has no length comes in pieces."""
 
     def __init__(self, folder):
-        parts = SimpleNamespace(artifacts=folder)
-        self.inner = httpx.ASGITransport(make_api(parts), raise_app_exceptions=False)
+        api = FastAPI()
+        api.state.parts = SimpleNamespace(artifacts=folder)
+        api.include_router(artifact_routes.router)
+        api.dependency_overrides[identify] = lambda: LOCAL
+        explain_errors(api)
+        self.inner = httpx.ASGITransport(BodyLimit(api), raise_app_exceptions=False)
 
     def handle_request(self, request):
         return asyncio.run(self.answer(request))

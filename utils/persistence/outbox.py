@@ -1,0 +1,66 @@
+"""The outbox for those who are no jobs, and how far it can be read without overtaking a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select, text
+
+from utils.persistence.jobs import event
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from utils.persistence.engine import Database
+
+NEWEST = select(func.coalesce(func.max(event.c.seq), 0))
+
+
+async def add_line(
+    connection: AsyncConnection,
+    type_: str,
+    payload: Mapping[str, Any],
+    *,
+    at: datetime,
+    job_id: str | None = None,
+) -> None:
+    """Tell the outbox, in the transaction of what is told.
+
+    Args:
+        connection: An open write transaction.
+        type_: What happened, in snake_case.
+        payload: Plain JSON.
+        at: When.
+        job_id: The job it concerns, if it concerns one.
+    """
+    line = {"job_id": job_id, "type": type_, "payload": dict(payload), "at": at}
+    await connection.execute(insert(event), line)
+
+
+async def newest_seq(database: Database) -> int:
+    """Return the number of the newest line that can be seen; 0 if there is none.
+
+    Args:
+        database: Holds the outbox.
+    """
+    async with database.read() as connection:
+        return int(await connection.scalar(NEWEST) or 0)
+
+
+async def settled_seq(database: Database) -> int:
+    """Return a number up to which every line is committed or will never be.
+
+    A server hands numbers out before their transactions commit, so a smaller one may appear after a
+    larger one. Readers that remember only the last number they saw must stop here.
+
+    Args:
+        database: Holds the outbox.
+    """
+    async with database.read() as connection:
+        if connection.dialect.name == "sqlite":  # writers come one after the other
+            return int(await connection.scalar(NEWEST) or 0)
+    async with database.write() as connection:
+        await connection.execute(text("LOCK TABLE event IN SHARE MODE"))  # waits for writers
+        return int(await connection.scalar(NEWEST) or 0)
