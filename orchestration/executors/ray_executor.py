@@ -115,7 +115,7 @@ class RayExecutor:
             "max_restarts": 0,
             "max_task_retries": 0,
             "max_concurrency": 4,
-            "num_cpus": resources.get("cpu_milli", 0) / 1000,
+            "num_cpus": resources.get("cpu_milli", 0) / 1000 or 1,  # it computes in any case
             "num_gpus": resources.get("gpu_milli", 0) / 1000,
             "memory": resources.get("memory_mb", 0) << 20 or None,
         }
