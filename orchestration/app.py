@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 
@@ -21,7 +21,9 @@ from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
+from orchestration.executors.places import SharedPlaces
 from orchestration.executors.process import ProcessExecutor
+from orchestration.executors.ray_executor import RayConfig, RayExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
@@ -47,6 +49,7 @@ from utils.observability import make_registry
 from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
+from utils.persistence.http_artifact_store import open_artifact_store
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -76,6 +79,15 @@ class Settings:
     """What this process has for jobs that say what they need; None counts nothing."""
     webhook_hosts: tuple[str, ...] = field(default_factory=hosts_of_environment)
     """Where webhooks may go; see `orchestration.webhooks.hosts`."""
+    artifacts: str | None = None
+    """Where machines that share a database find artifacts and checkpoints: the URL of an API, or a
+    folder that all of them reach; those in `var` if absent."""
+    executor: Literal["process", "ray"] = "process"
+    """Where attempts run."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The cluster, for the executor of that name."""
+    ray_var: Path | None = None
+    """Folder for generated state on the cluster's nodes; the path of `var` if absent."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be listened on.
@@ -93,6 +105,11 @@ class Settings:
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
+        if self.executor == "ray" and self.ray.address is not None and self.artifacts is None:
+            raise ConfigError(
+                "artifacts: nodes of a Ray cluster must find them, too; name the URL of an API "
+                "that they reach, or a folder that all machines share"
+            )
 
     @property
     def is_local(self) -> bool:
@@ -253,11 +270,17 @@ def _build(
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
     observer = tasks.RunStateObserver(clock, events=events)
     ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
-    artifacts = DirectoryArtifactStore(settings.var / "artifacts")
+    shared = _find_shared(settings, database)
+    local = DirectoryArtifactStore(settings.var / "artifacts")
+    artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
     executor = ProcessExecutor(preload=["torch", "numpy"])
-    worker = _make_worker(settings, ledger, events, executor) if with_worker else None
+    worker = (
+        _make_worker(settings, ledger, events, executor=executor, shared=shared)
+        if with_worker
+        else None
+    )
     store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
     parts = Parts(
         database=database,
@@ -303,12 +326,29 @@ def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str,
     return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
 
 
+def _find_shared(settings: Settings, database: Database) -> SharedPlaces | None:
+    """Return where files lie for all machines; None while this one is alone."""
+    is_ray = settings.executor == "ray"
+    if settings.artifacts is None and not database.is_server and not is_ray:
+        return None
+    kept = settings.var.absolute() / "artifacts"
+    location = settings.artifacts or str(kept)
+    var = settings.ray_var if is_ray and settings.ray_var is not None else settings.var
+    store = open_artifact_store(location, kept)
+    return SharedPlaces(var=str(var.absolute()), artifacts=location, store=store)
+
+
 def _make_worker(
-    settings: Settings, ledger: JobLedger, events: TrainingEvents, executor: ProcessExecutor
+    settings: Settings,
+    ledger: JobLedger,
+    events: TrainingEvents,
+    *,
+    executor: ProcessExecutor,
+    shared: SharedPlaces | None,
 ) -> Worker:
     return Worker(
         ledger,
-        executor,
+        RayExecutor(settings.ray) if settings.executor == "ray" else executor,
         _make_kinds(ledger.clock, events),
         work_root=settings.var / "work",
         config=WorkerConfig(
@@ -316,6 +356,7 @@ def _make_worker(
             capacity=settings.capacity,
             attempt=settings.attempt,
         ),
+        shared=shared,
     )
 
 
