@@ -14,6 +14,8 @@ import anyio
 
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
+from orchestration.delegation.blackboard import Blackboard
+from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
@@ -129,6 +131,7 @@ class Application:
     """What the jobs of this process's worker report, for displays."""
     database: Database
     job_metrics: JobMetrics
+    decision_log: DecisionLog
     worker: Worker | None
     sessions: EnvironmentSessions
     parts: Parts
@@ -139,6 +142,7 @@ class Application:
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
+            group.start_soon(self.decision_log.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
                 group.start_soon(self.orchestrator.automation.run)
@@ -164,7 +168,10 @@ async def open_application(
         application, registry = _build(
             settings, database, clock or SystemClock(), with_worker=with_worker
         )
-        yield application
+        try:
+            yield application
+        finally:
+            await application.decision_log.aclose()
         await registry.aclose()
     finally:
         await database.aclose()
@@ -282,12 +289,16 @@ def _build(
         else None
     )
     store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
+    serving_metrics = ServingMetrics(metrics)
+    decision_log = DecisionLog(database, clock, serving_metrics)
     parts = Parts(
         database=database,
         store=store,
         registry=registry,
         registry_store=registry_store,
-        serving_metrics=ServingMetrics(metrics),
+        serving_metrics=serving_metrics,
+        decision_log=decision_log,
+        blackboard=Blackboard(database, clock),
         clock=clock,
         output_dir=settings.var,
         wake=wake,
@@ -300,6 +311,7 @@ def _build(
         training_events=events,
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
+        decision_log=decision_log,
         worker=worker,
         sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
         parts=parts,
