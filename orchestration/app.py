@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 
@@ -17,14 +17,30 @@ from orchestration import tasks
 from orchestration.delegation.blackboard import Blackboard
 from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
+from orchestration.endpoints.streams import Streams
+from orchestration.environment_sessions import EnvironmentSessions
+from orchestration.executors.binding import TaskBinding
+from orchestration.executors.places import SharedPlaces
 from orchestration.executors.process import ProcessExecutor
+from orchestration.executors.ray_executor import RayConfig, RayExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
+from orchestration.jobs import Resources
 from orchestration.orchestrator import Orchestrator, Parts
+from orchestration.pipelines import promoting
+from orchestration.pipelines.automation import Automation
+from orchestration.pipelines.kinds import Surroundings
+from orchestration.pipelines.submission import PipelineDesk
+from orchestration.scheduler.scheduler import Scheduler
+from orchestration.scheduler.schedules import SqlSchedules
 from orchestration.stores.registry_store import SqlRegistryStore
+from orchestration.webhooks.courier import Courier
+from orchestration.webhooks.hosts import HostRules, hosts_of_environment
+from orchestration.webhooks.sending import Sender
 from orchestration.worker import Worker, WorkerConfig
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
@@ -32,8 +48,10 @@ from rl.training.training_events import MetricsExporter, TrainingEvents
 from utils.clock import Clock, SystemClock
 from utils.errors import ConfigError
 from utils.observability import make_registry
+from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
+from utils.persistence.http_artifact_store import open_artifact_store
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -48,27 +66,58 @@ class Settings:
 
     var: Path = Path("var")
     """Folder of everything that is generated: database, artifacts, runs."""
+    database: str | None = None
+    """URL of the database; a SQLite file in `var` if absent."""
     host: str = "127.0.0.1"
     port: int = 8321
     """0 takes any free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that callers use for this server, beside `host` and those of this machine."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
     """How training children are watched."""
     parallel_jobs: int = 1
     """How many jobs this process carries at once, if it carries any."""
+    capacity: Resources | None = None
+    """What this process has for jobs that say what they need; None counts nothing."""
+    webhook_hosts: tuple[str, ...] = field(default_factory=hosts_of_environment)
+    """Where webhooks may go; see `orchestration.webhooks.hosts`."""
+    artifacts: str | None = None
+    """Where machines that share a database find artifacts and checkpoints: the URL of an API, or a
+    folder that all of them reach; those in `var` if absent."""
+    executor: Literal["process", "ray"] = "process"
+    """Where attempts run."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The cluster, for the executor of that name."""
+    ray_var: Path | None = None
+    """Folder for generated state on the cluster's nodes; the path of `var` if absent."""
 
     def __post_init__(self) -> None:
-        """Refuse addresses that others can reach.
+        """Refuse what cannot be listened on.
 
         Raises:
-            ConfigError: The host is not loopback, or the port is none.
+            ConfigError: The host is no address, nobody could name the server, or the port is none.
         """
-        if not _is_loopback(self.host):
+        address = _address_of(self.host)
+        if address is None:
+            raise ConfigError(f"host={self.host}: write an IP address, or localhost")
+        if address.is_unspecified and not self.allowed_hosts:
             raise ConfigError(
-                f"host={self.host}: only loopback addresses such as 127.0.0.1 are served, because "
-                "the API has no access tokens yet; reach it from elsewhere through an SSH tunnel"
+                f"host={self.host} listens on every address: say by which names callers reach it "
+                "(allowed_hosts, --allow-host NAME)"
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
+        if self.executor == "ray" and self.ray.address is not None and self.artifacts is None:
+            raise ConfigError(
+                "artifacts: nodes of a Ray cluster must find them, too; name the URL of an API "
+                "that they reach, or a folder that all machines share"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        address = _address_of(self.host)
+        return address is not None and address.is_loopback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +133,19 @@ class Application:
     job_metrics: JobMetrics
     decision_log: DecisionLog
     worker: Worker | None
+    sessions: EnvironmentSessions
+    parts: Parts
+    ledger: JobLedger
 
     async def run(self) -> None:
         """Do the work in the background until cancelled; running jobs are then saved and queued."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
+            group.start_soon(self.sessions.run)
             group.start_soon(self.decision_log.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.automation.run)
 
 
 @contextlib.asynccontextmanager
@@ -109,7 +163,7 @@ async def open_application(
     Raises:
         DatabaseError: The database cannot be used as it is.
     """
-    database = await open_database(settings.var / "quartermaster.sqlite")
+    database = await open_database(settings.database or settings.var / "quartermaster.sqlite")
     try:
         application, registry = _build(
             settings, database, clock or SystemClock(), with_worker=with_worker
@@ -167,14 +221,52 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         DatabaseError: The database cannot be used as it is.
     """
     async with open_application(settings, with_worker=True) as application:
-        parts = ApiParts(
-            orchestrator=application.orchestrator,
-            metrics=application.metrics,
-            database=application.database,
+        await _check_access(application)
+        parts = make_api_parts(application)
+        server = ApiServer(
+            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.streams.stop
         )
-        server = ApiServer(make_api(parts), host=settings.host, port=settings.port)
         announce(server.url)
         await run_with(application, server.run)
+
+
+def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
+    """Return what the HTTP API needs of an application.
+
+    Args:
+        application: Behind its doors.
+        streams: How it streams events.
+    """
+    parts, settings = application.parts, application.settings
+    return ApiParts(
+        orchestrator=application.orchestrator,
+        metrics=application.metrics,
+        database=application.database,
+        store=parts.store,
+        ledger=application.ledger,
+        outbox=Outbox(parts.store, application.database, parts.clock),
+        artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
+        kinds=_make_kinds(parts.clock),
+        output_dir=parts.output_dir,
+        sessions=application.sessions,
+        streams=streams or Streams(parts.clock),
+        clock=parts.clock,
+        wake=parts.wake,
+        allowed_hosts=(*settings.allowed_hosts, settings.host),
+        is_open=settings.is_local,
+    )
+
+
+async def _check_access(application: Application) -> None:
+    if application.settings.is_local:
+        return
+    async with application.database.read() as connection:
+        if not await has_tokens(connection):
+            raise ConfigError(
+                f"host={application.settings.host}: others can reach it, and there is no token: "
+                "make one first (`python -m orchestration tokens create NAME --scope admin`), or "
+                "listen on 127.0.0.1"
+            )
 
 
 def _build(
@@ -183,16 +275,25 @@ def _build(
     metrics = make_registry()
     events = TrainingEvents()
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
-    ledger = JobLedger(database, clock, observer=tasks.RunStateObserver(clock, events=events))
-    artifacts = DirectoryArtifactStore(settings.var / "artifacts")
+    observer = tasks.RunStateObserver(clock, events=events)
+    ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
+    shared = _find_shared(settings, database)
+    local = DirectoryArtifactStore(settings.var / "artifacts")
+    artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
-    worker = _make_worker(settings, ledger, events) if with_worker else None
+    executor = ProcessExecutor(preload=["torch", "numpy"])
+    worker = (
+        _make_worker(settings, ledger, events, executor=executor, shared=shared)
+        if with_worker
+        else None
+    )
+    store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
     serving_metrics = ServingMetrics(metrics)
     decision_log = DecisionLog(database, clock, serving_metrics)
     parts = Parts(
         database=database,
-        store=SqlJobStore(ledger),
+        store=store,
         registry=registry,
         registry_store=registry_store,
         serving_metrics=serving_metrics,
@@ -200,7 +301,8 @@ def _build(
         blackboard=Blackboard(database, clock),
         clock=clock,
         output_dir=settings.var,
-        wake=_do_nothing if worker is None else worker.wake,
+        wake=wake,
+        automation=_make_automation(settings, ledger, store, wake),
     )
     application = Application(
         settings=settings,
@@ -211,27 +313,70 @@ def _build(
         job_metrics=JobMetrics(metrics, database, clock),
         decision_log=decision_log,
         worker=worker,
+        sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
+        parts=parts,
+        ledger=ledger,
     )
     return application, registry
 
 
-def _make_worker(settings: Settings, ledger: JobLedger, events: TrainingEvents) -> Worker:
-    return Worker(
-        ledger,
-        ProcessExecutor(preload=["torch", "numpy"]),
-        tasks.make_registry(ledger.clock, events=events),
-        work_root=settings.var / "work",
-        config=WorkerConfig(parallel_jobs=settings.parallel_jobs, attempt=settings.attempt),
+def _make_automation(
+    settings: Settings, ledger: JobLedger, store: SqlJobStore, wake: Callable[[], None]
+) -> Automation:
+    database, clock = ledger.database, ledger.clock
+    surroundings = Surroundings(output_dir=settings.var, clock=clock)
+    pipelines = PipelineDesk(database, store, surroundings, wake=wake)
+    return Automation(
+        pipelines=pipelines,
+        schedules=SqlSchedules(database, clock),
+        scheduler=Scheduler(ledger, pipelines, wake=wake),
+        courier=Courier(database, Sender(HostRules(settings.webhook_hosts), clock), clock),
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str, TaskBinding]:
+    return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
+
+
+def _find_shared(settings: Settings, database: Database) -> SharedPlaces | None:
+    """Return where files lie for all machines; None while this one is alone."""
+    is_ray = settings.executor == "ray"
+    if settings.artifacts is None and not database.is_server and not is_ray:
+        return None
+    kept = settings.var.absolute() / "artifacts"
+    location = settings.artifacts or str(kept)
+    var = settings.ray_var if is_ray and settings.ray_var is not None else settings.var
+    store = open_artifact_store(location, kept)
+    return SharedPlaces(var=str(var.absolute()), artifacts=location, store=store)
+
+
+def _make_worker(
+    settings: Settings,
+    ledger: JobLedger,
+    events: TrainingEvents,
+    *,
+    executor: ProcessExecutor,
+    shared: SharedPlaces | None,
+) -> Worker:
+    return Worker(
+        ledger,
+        RayExecutor(settings.ray) if settings.executor == "ray" else executor,
+        _make_kinds(ledger.clock, events),
+        work_root=settings.var / "work",
+        config=WorkerConfig(
+            parallel_jobs=settings.parallel_jobs,
+            capacity=settings.capacity,
+            attempt=settings.attempt,
+        ),
+        shared=shared,
+    )
+
+
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        return False
+        return None
 
 
 def _do_nothing() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestration.delegation.blackboard import Blackboard
     from orchestration.delegation.decision_log import DecisionLog
     from orchestration.job_store.store import SqlJobStore
+    from orchestration.pipelines.automation import Automation
     from rl.monitoring.serving_metrics import ServingMetrics
     from rl.training.training_config import TrainingConfig
     from utils.clock import Clock
@@ -66,6 +67,8 @@ class Parts:
     """Where runs leave their files."""
     wake: Callable[[], None]
     """Tells a worker of this process, if there is one, that a job waits."""
+    automation: Automation
+    """Schedules, pipelines and webhooks."""
 
 
 class RunReader:
@@ -124,6 +127,7 @@ class Orchestrator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store, self.registry = parts.store, parts.registry
+        self.automation = parts.automation
         self._desk = DecisionDesk(
             parts.registry,
             parts.serving_metrics,

@@ -13,6 +13,7 @@ from orchestration.executors.supervisor import AttemptConfig, AttemptSupervisor
 from orchestration.executors.thread_lane import ThreadLane
 from orchestration.job_store.claims import Offer
 from orchestration.job_store.leases import SqlLeases
+from orchestration.job_store.notices import listen
 from orchestration.job_store.workers import SqlWorkers, WorkerIdentity
 from orchestration.jobs import Resources
 from orchestration.preemption import Carried, choose_victims
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from orchestration.executors.binding import TaskBinding
+    from orchestration.executors.places import SharedPlaces
     from orchestration.executors.process import Executor
     from orchestration.job_store.ledger import JobLedger
     from orchestration.jobs import Job
@@ -71,6 +73,7 @@ class Worker:
         work_root: Path,
         config: WorkerConfig | None = None,
         retry: RetryPolicy | None = None,
+        shared: SharedPlaces | None = None,
     ) -> None:
         """Put the parts together; `run` does the work.
 
@@ -81,6 +84,7 @@ class Worker:
             work_root: Each job gets a folder in it.
             config: How to work.
             retry: When to try again.
+            shared: Where attempts find files, if other machines carry the same jobs.
         """
         self._leases = SqlLeases(ledger, retry=retry)
         self._workers = SqlWorkers(ledger)
@@ -88,7 +92,12 @@ class Worker:
         self._clock = ledger.clock
         self._executor = executor
         self._registry = registry
+        self._kinds = {
+            place: [kind for kind, one in registry.items() if one.definition.executor is place]
+            for place in Place
+        }
         self._work_root = work_root
+        self._shared = shared
         self._config = config or WorkerConfig()
         self._threads = ThreadLane(
             self._leases,
@@ -98,7 +107,7 @@ class Worker:
             config=self._config.attempt,
         )
         self._carried: dict[str, AttemptSupervisor] = {}
-        self._next_round = self._next_look = self._clock.monotonic()
+        self._next_round = self._next_look = self._next_reap = self._clock.monotonic()
         self._seen: tuple[int, ...] | None = None
         self._woken = anyio.Event()
 
@@ -116,6 +125,8 @@ class Worker:
         with log_context(worker=identity.id):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._threads.watch)
+                if self._database.is_server:
+                    group.start_soon(listen, self._database, self.wake, self._clock)
                 while True:
                     if not await self._take(identity, group):
                         await self._rest()
@@ -130,43 +141,45 @@ class Worker:
                     parallel_jobs=self._config.parallel_jobs,
                     capacity=self._config.capacity,
                 )
-                await self._take_over()
                 self._next_round = now + self._config.attempt.lease_seconds / 3
+            if now >= self._next_reap:
+                await self._take_over()
+                self._next_reap = now + self._config.idle_seconds
             self._next_look = now + self._config.idle_seconds
             self._seen = self._database.fingerprint()
-            jobs = await self._claim(identity, Place.THREAD, self._threads.room)
+            found = await self._leases.find_due([self._kinds[place] for place in Place])
+            due = {place for place, is_due in zip(Place, found, strict=True) if is_due}
+            jobs = await self._claim(identity, due, Place.THREAD, self._threads.room)
             for job in jobs:
                 group.start_soon(self._carry_thread, job)
             room = self._config.parallel_jobs - len(self._carried)
-            claimed = await self._claim(identity, Place.PROCESS, room)
+            claimed = await self._claim(identity, due, Place.PROCESS, room)
             for job in claimed:
                 self._carried[job.id] = self._supervise(job)
                 group.start_soon(self._carry, self._carried[job.id])
-            if self._carried and not claimed:
+            if Place.PROCESS in due and self._carried and not claimed:
                 await self._make_room(identity)
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
+            await self._clock.sleep(self._config.idle_seconds)
             return False
         return bool(jobs or claimed)
 
-    async def _claim(self, identity: WorkerIdentity, place: Place, most: int) -> list[Job]:
-        offer = self._offer(identity, place, most)
-        return await self._leases.claim_many(offer) if most > 0 and offer.kinds else []
+    async def _claim(
+        self, identity: WorkerIdentity, due: set[Place], place: Place, most: int
+    ) -> list[Job]:
+        if most < 1 or place not in due:
+            return []
+        return await self._leases.take(self._offer(identity, place, most))
 
     def _offer(self, identity: WorkerIdentity, place: Place, most: int) -> Offer:
-        is_thread = place is Place.THREAD
-        kinds = [
-            kind
-            for kind, binding in self._registry.items()
-            if (binding.definition.executor is Place.THREAD) == is_thread
-        ]
         return Offer(
             worker_id=identity.id,
-            kinds=kinds,
+            kinds=self._kinds[place],
             lease_seconds=self._config.attempt.lease_seconds,
             most=most,
             capacity=self._config.capacity,
-            runs=is_thread,
+            runs=place is Place.THREAD,
         )
 
     async def _take_over(self) -> None:
@@ -206,6 +219,7 @@ class Worker:
             executor=self._executor,
             work_folder=self._work_root / job.id,
             config=self._config.attempt,
+            shared=self._shared,
         )
 
     async def _carry_thread(self, job: Job) -> None:

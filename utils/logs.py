@@ -21,6 +21,7 @@ from utils.errors import ConfigError
 
 LEVELS = ("debug", "info", "warning", "error")
 REDACTED = "[redacted]"
+_PROCESS: dict[str, str | int] = {}
 
 _SECRET_NAME = re.compile(r"authorization|password|passwd|secret|api_?key|(^|_)(token|dsn)$")
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^\s/]+(?=@)")
@@ -80,6 +81,20 @@ def log_context(
     given = {name: value for name, value in fields.items() if value is not None}
     with structlog.contextvars.bound_contextvars(**given):
         yield
+
+
+def label_process(
+    *, run: str | None = None, job: str | None = None, attempt: int | None = None
+) -> None:
+    """Add fields to every line that this process logs from now on, whichever thread does.
+
+    Args:
+        run: Id of the run that the process is for.
+        job: Id of the job that the process is for.
+        attempt: Which try of the job.
+    """
+    given = {"run": run, "job": job, "attempt": attempt}
+    _PROCESS.update({name: value for name, value in given.items() if value is not None})
 
 
 def configure_logs(
@@ -147,6 +162,7 @@ class _PipelineHandler(logging.StreamHandler[TextIO]):
 def _shared_processors() -> list[structlog.typing.Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        _label,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -155,6 +171,12 @@ def _shared_processors() -> list[structlog.typing.Processor]:
         structlog.processors.format_exc_info,
         _redact_fields,
     ]
+
+
+def _label(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {**_PROCESS, **event}
 
 
 def _redact_fields(

@@ -18,8 +18,19 @@ from typer.core import TyperGroup
 from ai_agents.registry import CHAMPION
 from orchestration import app as root
 from orchestration.app import Application, Settings, run_with
-from orchestration.cli import adoption, experiments, reports, tables, training
-from orchestration.cli.parts import AsJson, Run
+from orchestration.cli import (
+    access,
+    adoption,
+    experiments,
+    operations,
+    pipelines,
+    reports,
+    schedules,
+    tables,
+    training,
+    webhooks,
+)
+from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
@@ -63,6 +74,11 @@ cli = typer.Typer(
 )
 experiments.register(cli)
 adoption.register(cli)
+access.register(cli)
+operations.register(cli)
+pipelines.register(cli)
+schedules.register(cli)
+webhooks.register(cli)
 
 
 @cli.callback()
@@ -71,20 +87,32 @@ def set_up(
     var: Annotated[Path, typer.Option(help="Folder of database, artifacts and runs.")] = Path(
         "var"
     ),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="QUARTERMASTER_DATABASE",
+            help="URL, such as postgresql+psycopg://USER@HOST/NAME; a SQLite file in --var if "
+            "absent.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
     """Train allocation agents, follow the runs, promote and ask the agents."""
     context.obj = var
+    context.meta[DATABASE] = database
     configure_logs(level=log_level)
 
 
 @cli.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Loopback only; there are no tokens yet.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="Others than loopback want a token first: see `tokens`.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8321,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that callers use for this server.")
+    ] = None,
 ) -> None:
     """Serve the API and /metrics, and carry jobs, until Ctrl-C."""
     console = Console()
@@ -92,7 +120,13 @@ def serve(
     def announce(url: str) -> None:
         console.print(f"Serving on {url}  (API: /openapi.json, metrics: /metrics)", soft_wrap=True)
 
-    settings = Settings(var=context.obj, host=host, port=port)
+    settings = Settings(
+        var=context.obj,
+        database=context.meta[DATABASE],
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allow_host or ()),
+    )
     anyio.run(functools.partial(root.serve, settings, announce=announce))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 

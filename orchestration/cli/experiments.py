@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from orchestration.app import Application
+from orchestration.care.old_logs import KEPT_DAYS, KEPT_MIB, remove_old_logs
 from orchestration.cli import experiment_tables, tables
 from orchestration.cli.parts import AsJson, Run, print_json, print_parts, run_opened
 from orchestration.cli.training import find_run
+from orchestration.job_logs import MIB, RemovedLogs
 from orchestration.jobs import Job
 from rl.training.provenance import read_provenance, tell_code_difference
 from rl.training.run_removal import DEFAULT_GRACE
@@ -266,30 +268,42 @@ def collect(
     grace_days: Annotated[
         float, typer.Option(min=0, help="How long unwanted things stay, in days.")
     ] = DEFAULT_GRACE.days,
+    log_days: Annotated[
+        float, typer.Option(min=0, help="How long the logs of a job stay after its end.")
+    ] = KEPT_DAYS,
+    log_mib: Annotated[
+        float, typer.Option(min=0, help="How much those of ended jobs may take together.")
+    ] = KEPT_MIB,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the files of deleted runs, and files that no run or model refers to.
+    """Remove the files of deleted runs, files that no run or model refers to, and old logs.
 
     In two phases: what is unwanted is marked now, and removed by a later `gc` once its mark is
     older than the grace. What a promoted model or another run needs is never removed.
     """
-    work = partial(_collect, timedelta(days=grace_days))
-    done = run_opened(context, work)
+    work = partial(_collect, timedelta(days=grace_days), log_days, log_mib)
+    done, logs = run_opened(context, work)
     if as_json:
-        print_json(asdict(done))
+        print_json({**asdict(done), "logs": asdict(logs)})
         return
     print_parts(
         f"Removed {len(done.runs)} runs, {len(done.artifacts)} artifacts, {len(done.folders)} "
         f"folders; marked {done.marked} more for later."
     )
+    print_parts(f"Removed the logs of {logs.jobs} jobs, {logs.size_bytes / MIB:,.1f} MiB.")
     for run_id in done.kept:
         print_parts(
             f"Of run {tables.short(run_id)} checkpoints stay: a model or another run needs them."
         )
 
 
-async def _collect(grace: timedelta, application: Application) -> Any:
-    return await _shelf(application).collect(grace=grace)
+async def _collect(
+    grace: timedelta, log_days: float, log_mib: float, application: Application
+) -> tuple[Any, RemovedLogs]:
+    done = await _shelf(application).collect(grace=grace)
+    database, work = application.database, application.settings.var / "work"
+    clock = SystemClock()
+    return done, await remove_old_logs(database, work, clock=clock, days=log_days, mib=log_mib)
 
 
 def _shelf(application: Application) -> RunShelf:

@@ -14,6 +14,8 @@ from orchestration.app import Application, Settings, open_application
 
 T = TypeVar("T")
 PIPE_WIDTH = 160
+DATABASE = "quartermaster.database"
+"""Where the context keeps the database's URL."""
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, its end, or `latest`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -33,7 +35,7 @@ def run_opened(
     """
 
     async def opened() -> T:
-        settings = Settings(var=context.obj)
+        settings = Settings(var=context.obj, database=context.meta.get(DATABASE))
         async with open_application(settings, with_worker=with_worker) as application:
             return await work(application)
 

@@ -1,12 +1,14 @@
 """The outermost door: bodies up to a size, from this site only, before any route sees a byte.
 
-There are no tokens yet, so the API listens on loopback. That does not keep web pages out: a page
-in this machine's browser may send requests to it. Hence foreign origins and names are refused.
+A server on loopback may be open without tokens. That does not keep web pages out: a page in this
+machine's browser may send requests to it. Hence foreign origins and names are refused, and a server
+that others can reach answers to the names that its operator gave.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -21,9 +23,16 @@ LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 class BodyLimit:
     """Reads the body up to a limit and hands it on whole; refuses what is larger or foreign."""
 
-    def __init__(self, app: ASGIApp, *, largest_bytes: int = LARGEST_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        largest_bytes: int = LARGEST_BODY_BYTES,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
         self._app = app
         self._largest_bytes = largest_bytes
+        self._names = LOCAL_NAMES | set(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -37,8 +46,12 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not _is_local(headers):
-            await _refuse(send, HTTPStatus.FORBIDDEN, "only pages and programs of this machine")
+        if not _is_expected(headers, self._names):
+            detail = "this server does not answer to that Host or Origin; see --allow-host"
+            await _refuse(send, HTTPStatus.FORBIDDEN, detail)
+            return
+        if _is_upload(scope):  # its route reads piece by piece and has a limit of its own
+            await self._app(scope, receive, send)
             return
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._largest_bytes:
@@ -81,11 +94,15 @@ def problem(status: int, detail: str) -> dict[str, Any]:
     return {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
 
 
-def _is_local(headers: Headers) -> bool:
+def _is_expected(headers: Headers, names: Collection[str]) -> bool:
     host = headers.get("host", "")
     name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
     origin = headers.get("origin")
-    return name in LOCAL_NAMES and origin in {None, f"http://{host}"}
+    return name in names and origin in {None, f"http://{host}", f"https://{host}"}
+
+
+def _is_upload(scope: Scope) -> bool:
+    return scope.get("method") == "PUT" and scope["path"].startswith("/v1/artifacts/")
 
 
 async def _refuse(send: Send, status: HTTPStatus, detail: str) -> None:

@@ -1,14 +1,24 @@
-"""What routes are given: the orchestrator, the metric families, the database."""
+"""What routes are given: the orchestrator, the jobs, the database and what else lies behind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from orchestration.endpoints.outbox import Outbox
+from orchestration.endpoints.streams import Streams
+from orchestration.environment_sessions import EnvironmentSessions
+from orchestration.executors.binding import TaskBinding
+from orchestration.job_store.ledger import JobLedger
+from orchestration.job_store.store import SqlJobStore
 from orchestration.orchestrator import Orchestrator
+from utils.clock import Clock
+from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database
 
 
@@ -19,6 +29,23 @@ class ApiParts:
     orchestrator: Orchestrator
     metrics: CollectorRegistry
     database: Database
+    store: SqlJobStore
+    ledger: JobLedger
+    outbox: Outbox
+    artifacts: DirectoryArtifactStore
+    kinds: Mapping[str, TaskBinding]
+    """What kinds of jobs there are."""
+    output_dir: Path
+    """Where runs leave their files, and attempts their logs."""
+    sessions: EnvironmentSessions
+    streams: Streams
+    clock: Clock
+    wake: Callable[[], None]
+    """Tells a worker of this process, if there is one, that a job waits."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that the server answers to, beside those of this machine."""
+    is_open: bool = True
+    """Whether callers need no token as long as there is none."""
 
 
 def get_parts(request: Request) -> ApiParts:
@@ -39,5 +66,15 @@ def get_orchestrator(request: Request) -> Orchestrator:
     return get_parts(request).orchestrator
 
 
+def get_artifacts(request: Request) -> DirectoryArtifactStore:
+    """Return the artifacts that the app was made with.
+
+    Args:
+        request: Any of the app's.
+    """
+    return get_parts(request).artifacts
+
+
 Parts = Annotated[ApiParts, Depends(get_parts)]
 Conductor = Annotated[Orchestrator, Depends(get_orchestrator)]
+Artifacts = Annotated[DirectoryArtifactStore, Depends(get_artifacts)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -9,14 +10,25 @@ from typing import cast
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
 from orchestration.endpoints.bodies import PROBLEM, problem
+from orchestration.environment_sessions import (
+    SessionBusyError,
+    SessionConflictError,
+    SessionEndedError,
+    SessionLimitError,
+    SessionNotFoundError,
+)
 from orchestration.job_store.rows import JobNotFoundError
+from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
+from orchestration.pipelines.submission import PipelineNotFoundError
+from orchestration.scheduler.schedules import ScheduleNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
@@ -30,7 +42,15 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     UnknownVersionError: HTTPStatus.NOT_FOUND,
     JobNotFoundError: HTTPStatus.NOT_FOUND,
     RunNotFoundError: HTTPStatus.NOT_FOUND,
+    ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
+    PipelineNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
+    IdempotencyConflictError: HTTPStatus.CONFLICT,
+    SessionNotFoundError: HTTPStatus.NOT_FOUND,
+    SessionBusyError: HTTPStatus.CONFLICT,
+    SessionConflictError: HTTPStatus.CONFLICT,
+    SessionEndedError: HTTPStatus.GONE,
+    SessionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     AgentNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ArtifactMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -47,6 +67,8 @@ def explain_errors(app: FastAPI) -> None:
     app.add_exception_handler(QuartermasterError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _unfit)
+    app.add_exception_handler(OverflowError, _unfit)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -69,11 +91,23 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(cast("HTTPException", error).status_code)
-    detail = str(cast("HTTPException", error).detail)
-    if status is HTTPStatus.NOT_FOUND:
+    http = cast("HTTPException", error)
+    status, detail = HTTPStatus(http.status_code), str(http.detail)
+    if detail == HTTPStatus.NOT_FOUND.phrase:  # of the router, not of a route
         detail = f"nothing at {request.url.path}; /openapi.json lists what there is"
-    return _answer(status, detail)
+    answer = _answer(status, detail)
+    answer.headers.update(http.headers or {})
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path)
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:  # the router knows those of one route
+        answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
+    return answer
+
+
+async def _unfit(_: Request, error: Exception) -> Response:
+    logger.warning("value_does_not_fit", reason=str(error))
+    detail = "a value is too long or too large for the database; nothing was changed"
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
@@ -81,8 +115,9 @@ async def _unexpected(_: Request, error: Exception) -> Response:
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of ours; the log tells more")
 
 
-def _answer(status: HTTPStatus, detail: str, problems: Sequence[FieldProblem] = ()) -> JSONResponse:
+def _answer(status: HTTPStatus, detail: str, problems: Sequence[FieldProblem] = ()) -> Response:
     content = problem(status, detail)
     if problems:
         content["problems"] = jsonable_encoder(list(problems))
-    return JSONResponse(content, status_code=status, media_type=PROBLEM)
+    body = json.dumps(content)  # ASCII: what a caller sent may hold halves of characters
+    return Response(body, status_code=status, media_type=PROBLEM)

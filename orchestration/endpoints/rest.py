@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import anyio
 import anyio.to_thread
@@ -13,16 +13,35 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
-from orchestration.endpoints import agent_routes, training_routes
+from ai_agents.allocation_schema import AllocationRequest
+from orchestration.endpoints import (
+    agent_routes,
+    artifact_routes,
+    audit,
+    engine_routes,
+    event_routes,
+    log_routes,
+    run_routes,
+    schedule_routes,
+    session_routes,
+    training_routes,
+)
+from orchestration.endpoints.audit import AuditTrail
 from orchestration.endpoints.bodies import BodyLimit
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.problems import explain_errors
+from orchestration.endpoints.security import Anyone
+from orchestration.endpoints.shapes import Problem, add_models, may_fail
 from utils.errors import ConfigError
 from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
-router = APIRouter(tags=["operations"])
+TOPICS = (
+    *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
+    *(agent_routes, session_routes, engine_routes, audit, artifact_routes),
+)
+router = APIRouter(tags=["operations"], responses=may_fail())
 
 
 @router.get("/health/live")
@@ -39,7 +58,7 @@ async def is_ready(parts: Parts) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=[Anyone])
 async def metrics(parts: Parts) -> Response:
     """Return all metric families as Prometheus text."""
     content = await anyio.to_thread.run_sync(exposition, parts.metrics)
@@ -59,26 +78,33 @@ def make_api(parts: ApiParts) -> ASGIApp:
         redoc_url=None,
     )
     api.state.parts = parts
-    for one in (router, training_routes.router, agent_routes.router):
-        api.include_router(one)
+    api.include_router(router)
+    for topic in TOPICS:
+        api.include_router(topic.router)
     explain_errors(api)
-    return BodyLimit(api)
+    bare = api.openapi
+    api.openapi = lambda: add_models(bare(), Problem, AllocationRequest)  # type: ignore[method-assign]
+    return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
 
 
 class ApiServer:
     """Serves an application on one address until cancelled."""
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         """Take the address; connections wait from now on.
 
         Args:
             app: What answers.
             host: Where to listen.
             port: Where to listen; 0 takes a free one.
+            on_stop: Ends what would keep connections open.
 
         Raises:
             ConfigError: The address is taken or not ours.
         """
+        self._on_stop = on_stop
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family)
@@ -108,6 +134,7 @@ class ApiServer:
             try:
                 await anyio.sleep_forever()
             finally:
+                self._on_stop()
                 self._server.should_exit = True
 
     async def _serve(self) -> None:

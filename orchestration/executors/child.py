@@ -7,21 +7,23 @@ socket: when that ends, the supervisor is gone, and the child saves its work and
 from __future__ import annotations
 
 import errno
-import faulthandler
 import importlib
 import json
 import os
 import socket
-import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from orchestration.executors.child_output import capture_output
 from orchestration.executors.frames import FrameDecoder, FrameEncoder, FrameError
+from orchestration.job_logs import LogLimits
 from utils.errors import ConfigError
+from utils.persistence.errors import ArtifactsUnreachableError
 
 FLUSH_SECONDS = 0.2
 MAX_ROWS_PER_FRAME = 200
@@ -43,6 +45,15 @@ class ChildOrder:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """Results of the jobs that this one needed, by its names for them."""
     orphan_grace_seconds: float = 20.0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    """What the job asks for: `cpu_milli`, `gpu_milli`, `memory_mb`."""
+    var: str | None = None
+    """Folder for generated state where the child runs; None: as the spec says."""
+    artifacts: str | None = None
+    """Where everybody finds artifacts and checkpoints, a URL or a folder; None: as the spec says,
+    and checkpoints stay in their folder."""
+    logs: Mapping[str, int] = field(default_factory=dict)
+    """`LogLimits` for what it prints."""
 
     def to_json(self) -> str:
         """Return the order as JSON."""
@@ -59,6 +70,8 @@ class TaskContext:
         self.work_folder = Path(order.work_folder)
         self.resume = None if order.resume is None else dict(order.resume)
         self.inputs = dict(order.inputs)
+        self.var = None if order.var is None else Path(order.var)
+        self.artifacts = order.artifacts
         self._orphan_grace_seconds = order.orphan_grace_seconds
         self._channel = channel
         self._encoder = FrameEncoder()
@@ -70,6 +83,7 @@ class TaskContext:
         self._seen_stop: str | None = None
         self._changed = threading.Condition()
         self._acknowledged = 0
+        self._questions: deque[dict[str, Any]] = deque()
         self._closing = threading.Event()
 
     @property
@@ -133,6 +147,15 @@ class TaskContext:
         self._seen_stop = self._stop
         return self._stop
 
+    def next_question(self) -> dict[str, Any] | None:
+        """Wait for what the supervisor asks next; None once it wants the target to stop.
+
+        Targets that serve answer each question with `emit`, in order.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._questions or self._stop)
+            return None if self.should_stop() else self._questions.popleft()
+
     def flush(self) -> None:
         """Send what was coalesced."""
         with self._writing:
@@ -192,6 +215,8 @@ class TaskContext:
                 self._acknowledged = frame["of"]
             elif frame["type"] == "stop":
                 self._stop = frame["reason"]
+            elif frame["type"] == "question":
+                self._questions.append(frame["question"])
             self._changed.notify_all()
 
     def _orphan(self) -> None:
@@ -236,9 +261,33 @@ def run_child(channel: socket.socket, argument: str) -> None:
     """
     os.setsid()
     order = ChildOrder(**json.loads(argument))
-    _write_output_to(Path(order.work_folder) / f"attempt-{order.fence}.log")
-    faulthandler.enable()
-    context = TaskContext(order, channel)
+    capture_words(order)
+    carry_out(order, TaskContext(order, channel))
+
+
+def capture_words(order: ChildOrder) -> None:
+    """Send all that this process prints to the attempt's log.
+
+    Args:
+        order: Names the attempt.
+    """
+    capture_output(
+        Path(order.work_folder),
+        order.fence,
+        job=order.job_id,
+        attempt=order.attempt,
+        run=order.spec.get("run_id"),  # jobs that belong to a run name it in their spec
+        limits=LogLimits(**order.logs),
+    )
+
+
+def carry_out(order: ChildOrder, context: TaskContext) -> None:
+    """Run the target and say how it ended.
+
+    Args:
+        order: What to do.
+        context: Not yet started.
+    """
     context.start()
     try:
         result = dict(resolve(order.target)(dict(order.spec), context))
@@ -259,15 +308,10 @@ def describe(error: Exception) -> dict[str, str]:
         error_class = "config"
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         error_class = "resource"
+    elif isinstance(error, ArtifactsUnreachableError):
+        error_class = "unreachable"
     elif isinstance(error, OSError) and error.errno in _FULL:
         error_class, advice = "storage", " Free some space, then submit the job again."
     headline = f"{type(error).__name__}: {error}.{advice}"
     tail = "".join(traceback.format_exception(error))[-4000:]
     return {"class": error_class, "message": f"{headline}\n{tail}"}
-
-
-def _write_output_to(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab", buffering=0) as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())

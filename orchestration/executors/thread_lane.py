@@ -52,6 +52,7 @@ class ThreadLane:
         self._writer = GroupWriter(leases.ledger)
         self._limiter = anyio.CapacityLimiter(most)
         self._attempts: dict[str, ThreadAttempt] = {}
+        self._scopes: dict[str, anyio.CancelScope] = {}
 
     @property
     def room(self) -> int:
@@ -59,37 +60,37 @@ class ThreadLane:
         return self._most - len(self._attempts)
 
     async def carry(self, job: Job) -> None:
-        """Carry a job to its outcome; when cancelled, let the target save its work first.
+        """Carry a job to its outcome; cancelling waits for the target as long as `watch` grants.
 
         Args:
             job: As claimed.
         """
         binding = self._registry[job.kind]
         folder = self._work_root / job.id
-        attempt = ThreadAttempt(job, binding, self._leases, work_folder=folder)
+        attempt = ThreadAttempt(
+            job,
+            binding,
+            self._leases,
+            work_folder=folder,
+            lease_seconds=self._config.lease_seconds,
+        )
         self._attempts[job.id] = attempt
-        ended = anyio.Event()
-        scope = anyio.CancelScope(shield=True)
-
-        async def see_through() -> None:
-            with scope, log_context(job=job.id, attempt=job.attempt):
-                await attempt.run(self._writer, self._limiter)
-            ended.set()
-
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(see_through)
-                try:
-                    await ended.wait()
-                except anyio.get_cancelled_exc_class():
-                    attempt.tell("preempt")
-                    scope.deadline = anyio.current_time() + self._config.stop_grace_seconds
-                    raise
-        finally:
-            del self._attempts[job.id]
+        scope = self._scopes[job.id] = anyio.CancelScope(shield=True)
+        with scope, log_context(job=job.id, attempt=job.attempt):
+            await attempt.run(self._writer, self._limiter)
+        del self._attempts[job.id], self._scopes[job.id]
 
     async def watch(self) -> None:
-        """Renew leases and pass owners' wishes on, until cancelled."""
+        """Renew leases and pass owners' wishes on; when cancelled, have all targets stop."""
+        try:
+            await self._watch()
+        finally:
+            for attempt in self._attempts.values():
+                attempt.tell("preempt")
+            for scope in self._scopes.values():  # a target that does not listen is left behind
+                scope.deadline = anyio.current_time() + self._config.stop_grace_seconds
+
+    async def _watch(self) -> None:
         config, clock = self._config, self._clock
         trusted_until = next_beat = clock.monotonic() + config.lease_seconds / 3
         while True:
@@ -117,10 +118,11 @@ class ThreadLane:
     async def _renew(self, attempts: Mapping[str, ThreadAttempt]) -> None:
         leases = {job_id: attempt.lease for job_id, attempt in attempts.items()}
         seconds = self._config.lease_seconds
-        for job_id, desired in (
-            await self._leases.renew_all(leases, lease_seconds=seconds)
-        ).items():
+        began = self._clock.monotonic()
+        wishes = await self._leases.renew_all(leases, lease_seconds=seconds)
+        for job_id, desired in wishes.items():
             if job_id in self._attempts:
+                attempts[job_id].renewed(began)
                 attempts[job_id].hear(desired)
 
     async def _ask(self, attempts: Mapping[str, ThreadAttempt]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 
 from orchestration.events import Claimed
 from orchestration.job_store.rows import to_job
@@ -42,16 +42,14 @@ class Offer:
     """Whether jobs run from the moment they are taken."""
 
 
-def due_jobs(kinds: Collection[str], now: datetime) -> Select[Any]:
-    """Return the query for ids of due jobs.
+def is_due(kinds: Collection[str], now: datetime) -> ColumnElement[bool]:
+    """Return the clause that says whether a job is due.
 
     Args:
-        kinds: Only these.
+        kinds: Only of these.
         now: By the clock that decides.
     """
-    return select(table.c.id).where(
-        table.c.state.in_(_WAITING), table.c.run_at <= now, table.c.kind.in_(list(kinds))
-    )
+    return select(table.c.id).where(*_are_due(kinds, now)).exists()
 
 
 async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offer) -> list[Job]:
@@ -70,7 +68,7 @@ async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offe
     room = None if offer.capacity is None else await _find_room(connection, offer)
     shares = await _find_shares(connection)
     query = _candidates(offer, shares, now)
-    chosen = []
+    chosen: dict[str, Job] = {}
     for row in (await connection.execute(query)).mappings():
         job = to_job(row)
         if job.limit_key is not None and job.limit_key in shares:
@@ -81,10 +79,11 @@ async def claim_jobs(ledger: JobLedger, connection: AsyncConnection, offer: Offe
             if not job.resources.fits_into(room):
                 break
             room = room.without(job.resources)
-        chosen.append(job.id)
+        chosen[job.id] = job
     until = now + timedelta(seconds=offer.lease_seconds)
     event = Claimed(worker_id=offer.worker_id, lease_until=until, runs=offer.runs)
-    taken = await ledger.apply_many(connection, [(job_id, event) for job_id in chosen])
+    events = [(job_id, event) for job_id in chosen]
+    taken = await ledger.apply_many(connection, events, locked=chosen)
     return [job for job in taken if isinstance(job, Job)]
 
 
@@ -105,11 +104,20 @@ async def find_rival(
     return None if row is None else to_job(row)
 
 
+def _are_due(kinds: Collection[str], now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        table.c.state.in_(_WAITING),
+        table.c.run_at <= now,
+        table.c.kind.in_(list(kinds)),
+        or_(table.c.expires_at.is_(None), table.c.expires_at > now),
+    )
+
+
 def _candidates(offer: Offer, shares: Mapping[str, int], now: datetime) -> Select[Any]:
     full = [key for key, left in shares.items() if left < 1]
     query = (
-        due_jobs(offer.kinds, now)
-        .with_only_columns(table)
+        select(table)
+        .where(*_are_due(offer.kinds, now))
         .order_by(table.c.priority.desc(), table.c.run_at, table.c.id)
         .limit(offer.most)
         .with_for_update(skip_locked=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from orchestration.jobs import Job
 
@@ -102,7 +102,9 @@ class GroupWriter:
             async with connection.begin_nested():
                 await first(connection)
                 return await self._ledger.apply(connection, one.job_id, one.event)
+        except (DataError, IntegrityError, ProgrammingError) as error:
+            return error  # of this statement only; its savepoint is gone
         except DBAPIError:
             raise  # of the database: it concerns the whole group
-        except Exception as error:  # noqa: BLE001  of this one only; its savepoint is gone
+        except Exception as error:  # noqa: BLE001  of this one only
             return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Select, select
 
 from orchestration.events import Expired, Failed, Lost, Renewed, Stopped
-from orchestration.job_store.claims import Offer, claim_jobs, due_jobs, find_rival
+from orchestration.job_store.claims import Offer, claim_jobs, find_rival, is_due
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.rows import to_job
 from orchestration.jobs import LIVE, WAITING, Desired, Job, prove_lease
@@ -58,10 +58,26 @@ class SqlLeases:
         Args:
             offer: What the worker can take.
         """
+        (has_due,) = await self.find_due([offer.kinds])
+        return await self.take(offer) if has_due else []  # the usual case costs no write lock
+
+    async def find_due(self, groups: Sequence[Collection[str]]) -> list[bool]:
+        """Say for each of several groups of kinds whether a job is due, without writing.
+
+        Args:
+            groups: What a worker can run.
+        """
         async with self._database.read() as connection:
-            due = due_jobs(offer.kinds, await self.ledger.now(connection)).limit(1)
-            if await connection.scalar(due) is None:  # the usual case costs no write lock
-                return []
+            now = await self.ledger.now(connection)
+            row = (await connection.execute(select(*(is_due(one, now) for one in groups)))).one()
+            return [bool(one) for one in row]
+
+    async def take(self, offer: Offer) -> list[Job]:
+        """Take the most urgent due jobs that fit an offer, where some are known to be due.
+
+        Args:
+            offer: What the worker can take.
+        """
         async with self._database.write() as connection:
             return await claim_jobs(self.ledger, connection, offer)
 
@@ -172,7 +188,9 @@ class SqlLeases:
         """
         async with self._database.write() as connection:
             job = await self.ledger.load(connection, job_id, to_write=True)
-            event = self.judge_failure(job, fence, error_class, error)
+            event: Failed | Lost = self.judge_failure(job, fence, error_class, error)
+            if error_class is ErrorClass.LOST:  # it did nothing wrong: its machine is gone
+                event = self._lose(job, fence, error, self._clock.now())
             return await self.ledger.apply(connection, job_id, event)
 
     def judge_failure(self, job: Job, fence: int, error_class: ErrorClass, error: str) -> Failed:
@@ -236,9 +254,9 @@ class SqlLeases:
             now = await self.ledger.now(connection)
             query = _overdue(now, dead_workers).order_by(tables.job.c.id)
             found = await connection.execute(query.with_for_update(skip_locked=True))
-            jobs = [to_job(row) for row in found.mappings()]
-            events = [(job.id, self._ending(job, now)) for job in jobs]
-            outcomes = await self.ledger.apply_many(connection, events)
+            jobs = {row["id"]: to_job(row) for row in found.mappings()}
+            events = [(job_id, self._ending(job, now)) for job_id, job in jobs.items()]
+            outcomes = await self.ledger.apply_many(connection, events, locked=jobs)
         return [job for job in outcomes if isinstance(job, Job)]
 
     def _ending(self, job: Job, now: datetime) -> Lost | Expired:
@@ -246,12 +264,11 @@ class SqlLeases:
             return Expired()
         expired = job.lease_until is not None and job.lease_until < now
         reason = "its lease ran out" if expired else "its process is gone"
+        return self._lose(job, job.fence, f"worker {job.lease_owner} was lost: {reason}", now)
+
+    def _lose(self, job: Job, fence: int, reason: str, now: datetime) -> Lost:
         retry_at = self._retry.retry_at(ErrorClass.LOST, job.lost + 1, now, salt=job.id) or now
-        return Lost(
-            fence=job.fence,
-            reason=f"worker {job.lease_owner} was lost: {reason}",
-            retry_at=retry_at,
-        )
+        return Lost(fence=fence, reason=reason, retry_at=retry_at)
 
 
 def _overdue(now: datetime, dead_workers: Collection[str]) -> Select[Any]:

@@ -22,6 +22,7 @@ from orchestration.job_store.needs import find_released
 from orchestration.job_store.rows import JobNotFoundError, to_job, to_row
 from orchestration.jobs import TERMINAL, Job, JobTransitionError, LeaseLostError
 from utils.persistence import jobs as tables
+from utils.persistence.outbox import announce_writer
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -170,19 +171,44 @@ class JobLedger:
         return outcome
 
     async def apply_many(
-        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]]
+        self,
+        connection: AsyncConnection,
+        events: Sequence[tuple[str, JobEvent]],
+        *,
+        locked: Mapping[str, Job] | None = None,
     ) -> list[Job | Refusal]:
         """Let one event happen to each of several jobs; a refused one changes nothing.
 
         Args:
             connection: An open write transaction.
             events: Ids of different jobs, each with what happened to it.
+            locked: These jobs, where the transaction has read and locked them already.
 
         Returns:
             Each job afterwards, or why its event was refused.
         """
+        if not events:
+            return []
         now = await self.now(connection)
-        before = await self.load_many(connection, [job_id for job_id, _ in events], to_write=True)
+        before = locked or await self._lock(connection, events)
+        outcomes, ended = await self._apply_once(connection, events, before, now)
+        while released := await find_released(connection, ended):
+            before = await self._lock(connection, released)
+            _, ended = await self._apply_once(connection, released, before, now)
+        return outcomes
+
+    async def _lock(
+        self, connection: AsyncConnection, events: Sequence[tuple[str, JobEvent]]
+    ) -> Mapping[str, Job]:
+        return await self.load_many(connection, [job_id for job_id, _ in events], to_write=True)
+
+    async def _apply_once(
+        self,
+        connection: AsyncConnection,
+        events: Sequence[tuple[str, JobEvent]],
+        before: Mapping[str, Job],
+        now: datetime,
+    ) -> tuple[list[Job | Refusal], list[Job]]:
         outcomes: list[Job | Refusal] = []
         changes: list[tuple[Job, tuple[Effect, ...]]] = []
         for job_id, event in events:
@@ -198,11 +224,7 @@ class JobLedger:
             if after != before[job_id]:
                 changes.append((after, effects))
         await self._write(connection, changes, now)
-        ended = [job for job, _ in changes if job.state.is_terminal]
-        released = await find_released(connection, ended)
-        if released:
-            await self.apply_many(connection, released)
-        return outcomes
+        return outcomes, [job for job, _ in changes if job.state.is_terminal]
 
     async def announce(
         self,
@@ -259,13 +281,16 @@ class JobLedger:
     async def _announce_all(
         self, connection: AsyncConnection, lines: Sequence[tuple[str | None, Announce]]
     ) -> None:
-        if lines:
-            at = self.clock.now()
-            rows = [
-                {"job_id": job_id, "type": line.type, "payload": dict(line.payload), "at": at}
-                for job_id, line in lines
-            ]
-            await connection.execute(insert(tables.event), rows)
+        if not lines:
+            return
+        if self.database.is_server:
+            await announce_writer(connection)
+        at = self.clock.now()
+        rows = [
+            {"job_id": job_id, "type": line.type, "payload": dict(line.payload), "at": at}
+            for job_id, line in lines
+        ]
+        await connection.execute(insert(tables.event), rows)
 
     async def _tell_observer(self, connection: AsyncConnection, job: Job) -> None:
         if self._observer is not None:

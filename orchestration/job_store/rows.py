@@ -39,8 +39,6 @@ def to_row(job: Job) -> dict[str, Any]:
     Args:
         job: Any.
     """
-    row = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
-    limits, resources = row.pop("limits"), row.pop("resources")
-    row |= {name: getattr(limits, name) for name in _LIMITS}
-    row |= {name: getattr(resources, name) for name in _RESOURCES}
+    row: dict[str, Any] = dict(vars(job))
+    row |= vars(row.pop("limits")) | vars(row.pop("resources"))
     return {**row, "state": job.state.value, "desired": job.desired.value}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
 from orchestration.events import Requested
 from orchestration.job_store.ledger import JobLedger
@@ -16,6 +17,7 @@ from orchestration.job_store.submission import submit_jobs
 from orchestration.jobs import Desired, Job, JobState, NewJob
 from utils.errors import ConfigError
 from utils.persistence import jobs as tables
+from utils.persistence.outbox import await_writers
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -166,7 +168,12 @@ class SqlJobStore:
         if job_id is not None:
             query = query.where(table.c.job_id == job_id)
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).mappings()
+            rows = (await connection.execute(query)).mappings().all()
+            if rows and self._database.is_server:  # smaller numbers may be committed still
+                if not await await_writers(connection):
+                    return []
+                upto = table.c.seq <= rows[-1]["seq"]
+                rows = (await connection.execute(query.where(upto))).mappings().all()
             return [OutboxEvent(**row) for row in rows]
 
     async def request(self, job_id: str, desired: Desired) -> Job:
@@ -198,7 +205,11 @@ class SqlJobStore:
             raise ConfigError(f"most={most}: write 0 or more")
         table = tables.job_limit
         async with self._database.write() as connection:
-            await connection.execute(delete(table).where(table.c.key == key))
-            if most is not None:
-                await connection.execute(insert(table), {"key": key, "most": most})
+            if most is None:
+                await connection.execute(delete(table).where(table.c.key == key))
+            else:  # in place: who waits for the row must find it
+                row = insert(table).values(key=key, most=most)
+                await connection.execute(
+                    row.on_conflict_do_update(index_elements=["key"], set_={"most": most})
+                )
             await self._ledger.notify(connection)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from orchestration.job_store.needs import add_needs, judge_needs
 from orchestration.job_store.rows import to_job
@@ -16,6 +16,7 @@ from orchestration.jobs import Job, NewJob, make_job
 from utils.clock import new_id
 from utils.errors import ConfigError, QuartermasterError
 from utils.persistence.jobs import job as table
+from utils.persistence.locks import lock_name
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,6 +45,7 @@ async def submit_jobs(
         ConfigError: A needed job does not exist, or a spec is not plain JSON.
         IdempotencyConflictError: A key was used for something else before.
     """
+    await _lock_keys(connection, requests)
     now = await ledger.now(connection)
     jobs: list[Job] = []
     plain: list[Job] = []
@@ -80,11 +82,14 @@ async def _submit_one(
     return await ledger.load(connection, job.id)
 
 
+async def _lock_keys(connection: AsyncConnection, requests: Sequence[NewJob]) -> None:
+    """Have whoever submits one of the same keys wait; in one order, so none for ever."""
+    keys = {key for one in requests for key in (one.idempotency_key, one.dedupe_key) if key}
+    for key in sorted(keys):
+        await lock_name(connection, f"job {key}")
+
+
 async def _find(ledger: JobLedger, connection: AsyncConnection, request: NewJob) -> Job | None:
-    keys = [key for key in (request.idempotency_key, request.dedupe_key) if key is not None]
-    if ledger.database.is_server:  # whoever submits the same key meanwhile waits here
-        for key in sorted(keys):
-            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(key))))
     if request.idempotency_key is not None:
         query = select(table).where(table.c.idempotency_key == request.idempotency_key)
         row = (await connection.execute(query)).mappings().first()

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from sqlalchemy import insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert  # compiles for SQLite as well
+from sqlalchemy import select
 
 from ai_agents.registry_store import ArtifactRecord
 from rl.training.run_removal import keep_promoted
 from utils.errors import ConfigError
+from utils.persistence.alias_log import move_alias
 from utils.persistence.experiments import run
 from utils.persistence.model_log import NewArtifact, register_model
-from utils.persistence.registry import alias_history, model_alias, model_version
+from utils.persistence.registry import model_alias, model_version
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -87,7 +87,7 @@ class SqlRegistryStore:
         """
         sha256 = await anyio.to_thread.run_sync(self._artifacts.put, content)  # before its row
         new = NewArtifact(sha256=sha256, size_bytes=len(content), card=card, run_id=run_id)
-        async with self._database.write() as connection:
+        async with self._database.write(durable=True) as connection:
             await _check_run(connection, run_id)
             version = await register_model(connection, agent, new, clock=self._clock)
             versions = await _versions(connection, agent)
@@ -102,18 +102,8 @@ class SqlRegistryStore:
             version: An existing version.
             reason: For the history.
         """
-        changed_at = self._clock.now()
-        row = {"agent": agent, "alias": alias, "version": version, "changed_at": changed_at}
-        moved = upsert(model_alias).values(**row)
-        moved = moved.on_conflict_do_update(
-            index_elements=["agent", "alias"], set_={"version": version, "changed_at": changed_at}
-        )
-        before = select(model_alias.c.version).filter_by(agent=agent, alias=alias)
-        async with self._database.write() as connection:
-            previous = await connection.scalar(before)
-            await connection.execute(moved)
-            line = {**row, "previous_version": previous, "reason": reason}
-            await connection.execute(insert(alias_history), line)
+        async with self._database.write(durable=True) as connection:
+            await move_alias(connection, agent, alias, version, reason=reason, clock=self._clock)
         await keep_promoted(self._database, agent, version)
 
 

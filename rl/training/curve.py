@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from rl.evaluation.contest import Contest
@@ -10,7 +11,7 @@ from rl.evaluation.plots import CurvePoint, LearningCurve
 from rl.training.forwarding_recorder import ForwardingRecorder
 from rl.training.recorder import EvaluationRecord, Recorder
 from utils.config import from_json, to_json
-from utils.persistence.files import write_atomically
+from utils.persistence.files import read_json, write_atomically
 
 
 class CurveRecorder(ForwardingRecorder):
@@ -31,7 +32,7 @@ class CurveRecorder(ForwardingRecorder):
         self.curve: LearningCurve | None = None
         """Every evaluation so far, in order; None before the first."""
         if path.is_file():
-            self.curve = from_json(LearningCurve, json.loads(path.read_text()))
+            self.curve = read_json(path, partial(from_json, LearningCurve))
 
     def evaluated(self, evaluation: EvaluationRecord) -> None:
         """Keep the score; a repetition after a restart replaces what it repeats.

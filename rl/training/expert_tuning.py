@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rl.training.problem import Parameters, Problem
 from rl.training.recorder import Recorder
 from utils.config import from_json, to_json
-from utils.persistence.files import write_atomically
+from utils.persistence.files import read_json, write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,11 @@ def tune_experts_once(problem: Problem, path: Path, recorder: Recorder) -> dict[
         problem: Whose experts.
         path: JSON file of those tuned so far.
         recorder: May ask to stop; then some are missing.
+
+    Raises:
+        ConfigError: The file is damaged.
     """
-    found = json.loads(path.read_text()) if path.is_file() else []
-    kept = [from_json(_Tuned, item) for item in found]
+    kept = read_json(path, _read_tuned) if path.is_file() else []
     experts = {one.name: one.parameters for one in kept if one.name in problem.experts}
     for name, rule in problem.experts.items():
         if name in experts:
@@ -38,3 +41,7 @@ def tune_experts_once(problem: Problem, path: Path, recorder: Recorder) -> dict[
         rows = [to_json(_Tuned(name=one, parameters=tuned)) for one, tuned in experts.items()]
         write_atomically(path, json.dumps(rows, indent=2).encode())
     return experts
+
+
+def _read_tuned(rows: list[dict[str, Any]]) -> list[_Tuned]:
+    return [from_json(_Tuned, row) for row in rows]

@@ -10,14 +10,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from rl.training.forwarding_recorder import ForwardingRecorder
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder
 from utils.config import from_json, to_json
-from utils.errors import ConfigError
-from utils.persistence.files import write_atomically
+from utils.persistence.files import read_json, write_atomically
 
 DIARY_FILE: Final = "diary.json"
 
@@ -52,10 +52,7 @@ def read_diary(folder: Path) -> Diary | None:
     path = folder / DIARY_FILE
     if not path.is_file():
         return None
-    try:
-        return from_json(Diary, json.loads(path.read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}): move it away and go on") from error
+    return read_json(path, partial(from_json, Diary))
 
 
 class DiaryRecorder(ForwardingRecorder):

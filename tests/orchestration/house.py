@@ -25,9 +25,9 @@ REQUEST = {
 
 
 @contextlib.asynccontextmanager
-async def open_house(var, *, versions=0):
+async def open_house(var, *, versions=0, **settings):
     """An application without a worker, with some versions of an agent, the first one champion."""
-    async with open_application(Settings(var=var), with_worker=False) as application:
+    async with open_application(Settings(var=var, **settings), with_worker=False) as application:
         registry = application.orchestrator._parts.registry
         for seed in range(versions):
             await registry.register(make_artifact(seed).to_bytes())
@@ -57,7 +57,7 @@ class Hand:
 
     async def report(self, job, step, *, value=1.5, kpi=90.0):
         async with self.leases.fenced(job.id, job.fence) as connection:
-            await self.sink.metrics(connection, job, step, {"return": value})
+            await self.sink.metrics(connection, job, [(step, {"return": value})])
             scores = {"kpi": kpi, "kpi_low": kpi - 1, "kpi_high": kpi + 1, "expert": 80.0,
                       "bound": 120.0, "gap_closed": (kpi - 80) / 40}  # fmt: skip
             payload = {"env_steps": step, "scores": scores}

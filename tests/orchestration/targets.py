@@ -114,3 +114,28 @@ def be_orphaned(spec, context):
     save(context, 1, 1)
     (context.work_folder / "stopped_by").write_text(str(context.should_stop()))
     return {}
+
+
+def note_inputs(spec, context):
+    """Return what came from the needed jobs."""
+    return {"inputs": context.inputs, "name": spec.get("name")}
+
+
+def until_stopped(spec, context):
+    """Wait for a stop; say hello first."""
+    context.emit("ready", {})
+    context.progress(1, 2)
+    while context.should_stop() is None:
+        time.sleep(0.005)
+    return {}
+
+
+def deaf(spec, context):
+    """Wait for a file, whatever anybody asks."""
+    context.emit("ready", {})
+    wait_for(spec["go"])
+    return {}
+
+
+def use_all_memory(spec, context):
+    raise MemoryError("cannot hold 1 TiB")

@@ -18,6 +18,7 @@ from utils.errors import ConfigError
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
+from utils.persistence.model_log import NewArtifact, register_model
 from utils.persistence.registry import alias_history, artifact
 
 pytestmark = pytest.mark.anyio
@@ -154,3 +155,17 @@ async def test_the_registry_serves_from_it_after_a_restart(sql_store, tmp_path, 
     agent = await AgentRegistry(store, clock=clock).resolve(NAME)
     assert (agent.version, agent.artifact.sha256) == ("1", make_artifact().sha256)
     await again.aclose()
+
+
+async def test_models_that_are_registered_at_once_get_numbers_of_their_own(engine):
+    versions = []
+
+    async def register(number):
+        async with engine.database.write() as connection:
+            new = NewArtifact(sha256=f"{number}" * 64, size_bytes=1, card={})
+            versions.append(await register_model(connection, "a", new, clock=engine.clock))
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(register, number)
+    assert sorted(versions) == [1, 2, 3, 4, 5, 6]

@@ -13,8 +13,8 @@ import anyio
 import httpx
 import pytest
 
+from orchestration.app import make_api_parts
 from orchestration.endpoints.bodies import LARGEST_BODY_BYTES, BodyLimit
-from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import make_api
 from tests.orchestration.house import AGENT, REQUEST, Hand, open_house
 
@@ -39,12 +39,8 @@ class House:
 @pytest.fixture
 async def house(tmp_path):
     async with open_house(tmp_path, versions=2) as application:
-        parts = ApiParts(
-            orchestrator=application.orchestrator,
-            metrics=application.metrics,
-            database=application.database,
-        )
-        transport = httpx.ASGITransport(make_api(parts), raise_app_exceptions=False)
+        api = make_api(make_api_parts(application))
+        transport = httpx.ASGITransport(api, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             yield House(application, client)
 
@@ -78,13 +74,16 @@ async def test_a_job_is_submitted_followed_and_cancelled(house):
     job = answer.json()
     assert (job["state"], job["config"]["seed"]) == ("queued", 7)
     assert str(Path.cwd()) not in answer.text
-    assert (await house.client.get(answer.headers["location"])).json() == job
-    (run,) = (await house.client.get("/v1/runs")).json()
+    assert (await house.client.get(answer.headers["location"])).json() == {
+        **job,
+        "retried_from": None,
+    }
+    (run,) = (await house.client.get("/v1/runs")).json()["items"]
     assert (run["id"], run["job_id"], run["state"]) == (job["run_id"], job["id"], "queued")
     for verb, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
         answer = await house.post(f"/v1/jobs/{job['id']}/{verb}")
         assert (answer.status_code, answer.json()["state"]) == (200, state)
-    (run,) = (await house.client.get("/v1/runs")).json()
+    (run,) = (await house.client.get("/v1/runs")).json()["items"]
     assert run["state"] == "cancelled"
 
 
@@ -121,7 +120,7 @@ async def test_wrong_settings_are_named(house, config, fields):
     headers = {"content-type": "application/json"}
     answer = await house.client.post("/v1/jobs", content=body, headers=headers)
     assert_problem(answer, 422, fields=fields)
-    assert (await house.client.get("/v1/runs")).json() == []
+    assert (await house.client.get("/v1/runs")).json() == {"items": [], "next": None}
 
 
 async def test_wrong_bodies_of_submissions_are_named(house):
@@ -155,6 +154,21 @@ async def test_unknown_agents_and_versions_are_404(house):
     assert_problem(await house.post("/v1/agents/none/promote", {}), 404)
     answer = await house.post(f"/v1/agents/{AGENT}/promote", {"version": 9})
     assert_problem(answer, 404, "it has: 1, 2")
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/jobs", "GET, POST"),
+        (INVOKE, "POST"),
+        ("/v1/environments/sessions/x", "DELETE"),
+        ("/openapi.json", None),
+    ],
+)
+async def test_wrong_methods_are_told_the_right_ones(house, path, methods):
+    answer = await house.client.put(path)
+    assert_problem(answer, 405)
+    assert methods in {None, answer.headers["allow"]}
 
 
 async def test_wrong_methods_and_queries(house):
@@ -303,7 +317,8 @@ async def test_a_fault_of_ours_leaks_nothing(house, monkeypatch):
 async def test_the_schema_documents_the_request(house):
     schema = (await house.client.get("/openapi.json")).json()
     body = schema["paths"]["/v1/agents/{name}:invoke"]["post"]["requestBody"]
-    assert "services" in body["content"]["application/json"]["schema"]["properties"]
+    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert "services" in schema["components"]["schemas"][name]["properties"]
 
 
 async def test_a_real_server_answers_and_leaves_at_sigterm(tmp_path):
@@ -323,7 +338,11 @@ async def test_a_real_server_answers_and_leaves_at_sigterm(tmp_path):
                 head = f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999\r\n\r\n"
                 await stream.send(head.encode())
                 assert (await stream.receive()).startswith(b"HTTP/1.1 413")
-        server.send_signal(signal.SIGTERM)
+            async with client.stream("GET", "/v1/events/stream") as stream:
+                lines = stream.aiter_lines()
+                await anext(lines)
+                server.send_signal(signal.SIGTERM)
+                assert [line async for line in lines] == [""]  # ended whole, by the server
         rest, _ = await anyio.to_thread.run_sync(server.communicate)
         assert server.returncode == 0
         assert "Stopped" in rest

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from utils.persistence.files import hash_file, write_atomically
+from utils.errors import ConfigError
+from utils.persistence.files import hash_file, read_json, write_atomically
 
 KILLED_BEFORE_THE_RENAME = """
 import os, pathlib, signal, sys
@@ -74,3 +75,13 @@ def test_several_writers_leave_one_whole_file(tmp_path):
             list(pool.map(lambda content: write_atomically(path, content), contents))
             assert path.read_bytes() in contents
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["{", '{"unknown": 1}', "[]", "null", "\x00"])
+def test_damaged_files_of_ours_are_named(tmp_path, content):
+    path = tmp_path / "diary.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"diary\.json is damaged .*move it away and go on"):
+        read_json(path, lambda values: {"seed": values["seed"]})
+    path.write_text('{"seed": 3}')
+    assert read_json(path, dict) == {"seed": 3}

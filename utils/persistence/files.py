@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+from utils.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def write_atomically(path: Path, content: bytes) -> str:
@@ -34,6 +41,22 @@ def write_atomically(path: Path, content: bytes) -> str:
         raise
     sync_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
+
+
+def read_json(path: Path, read: Callable[[Any], T]) -> T:
+    """Read what a file of our own holds.
+
+    Args:
+        path: The file, which exists.
+        read: Makes it from plain JSON.
+
+    Raises:
+        ConfigError: The file is damaged; the message names it and says what to do.
+    """
+    try:
+        return read(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): move it away and go on") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from utils.clock import Clock
+from utils.persistence.locks import lock_name
 from utils.persistence.registry import artifact, model_version
 from utils.persistence.run_facts import RunArtifact, add_artifacts
 from utils.persistence.run_log import json_safe
@@ -48,6 +49,7 @@ async def register_model(
     Returns:
         The version.
     """
+    await lock_name(connection, f"model {agent}")  # two that register at once get two numbers
     now = clock.now()
     row = {
         "sha256": content.sha256,

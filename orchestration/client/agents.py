@@ -1,0 +1,94 @@
+"""Agents of a server, as calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ai_agents.allocation_schema import AllocationDecision
+from ai_agents.registry import CHAMPION
+from ai_agents.registry_store import ArtifactRecord
+from orchestration.client.connection import Connection
+from orchestration.orchestrator import AgentSummary
+from utils.persistence.engine_queries import AliasMove
+
+
+class AgentCalls:
+    """Agents of a server."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list(self) -> Sequence[AgentSummary]:
+        """List agents with their versions and aliases."""
+        return await self._connection.call("GET", "/v1/agents", tuple[AgentSummary, ...])
+
+    async def card(self, name: str, *, alias: str = CHAMPION) -> dict[str, Any]:
+        """Return what an agent says of itself.
+
+        Args:
+            name: Of the agent.
+            alias: Which of its versions.
+        """
+        query = {"alias": alias}
+        return await self._connection.call("GET", f"/v1/agents/{name}", dict[str, Any], query=query)
+
+    async def invoke(
+        self,
+        name: str,
+        request: Mapping[str, Any],
+        *,
+        alias: str = CHAMPION,
+        version: int | None = None,
+        deadline_seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> AllocationDecision:
+        """Ask an agent for a decision.
+
+        Args:
+            name: Of the agent.
+            request: As its card describes it.
+            alias: Which of its versions, by what it is for.
+            version: Which of its versions, by number.
+            deadline_seconds: Time the policy has; the expert answers if it is late.
+            request_id: The caller's name for the request.
+
+        Raises:
+            InvalidRequestError: It does not fit the agent; `problems` names fields.
+            NotFoundError: There is no such agent or version.
+        """
+        query = {"alias": alias, "version": version, "deadline_seconds": deadline_seconds}
+        return await self._connection.call(
+            "POST",
+            f"/v1/agents/{name}:invoke",
+            AllocationDecision,
+            body=request,
+            query=query,
+            headers={} if request_id is None else {"X-Request-Id": request_id},
+        )
+
+    async def promote(
+        self, name: str, version: int | None = None, *, alias: str = CHAMPION, reason: str = ""
+    ) -> ArtifactRecord:
+        """Let callers of an alias meet another version.
+
+        Args:
+            name: Of the agent.
+            version: The newest if absent.
+            alias: Which alias moves.
+            reason: For the history.
+        """
+        body = {"version": version, "alias": alias, "reason": reason}
+        path = f"/v1/agents/{name}/promote"
+        return await self._connection.call(
+            "POST", path, ArtifactRecord, body=body, may_repeat=version is not None
+        )
+
+    async def history(self, name: str) -> Sequence[AliasMove]:
+        """List which versions the aliases of an agent have meant, newest first.
+
+        Args:
+            name: Of the agent.
+        """
+        path = f"/v1/agents/{name}/history"
+        return await self._connection.call("GET", path, tuple[AliasMove, ...])

@@ -1,0 +1,158 @@
+"""A run's policy against the champion and the best expert, as a job: same episodes, paired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from rl.artifacts import PolicyArtifact
+from rl.evaluation.comparison import EvaluationTable, evaluate
+from rl.evaluation.contest import ScenarioSet
+from rl.evaluation.entrants import Entrant
+from rl.evaluation.players import Player
+from rl.evaluation.recorded_play import record_play
+from rl.training.artifact_policy import artifact_policy
+from rl.training.job import JobContext
+from rl.training.problem import Problem
+from rl.training.problems import make_problem
+from rl.training.promotion import Evidence, Interval, Rival
+from rl.training.scenario_files import unpack_scenarios
+from rl.training.training_config import TrainingConfig
+from utils.config import from_json, to_json
+from utils.errors import ConfigError
+from utils.persistence.artifact_store import DirectoryArtifactStore
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+
+class StepContext(JobContext, Protocol):
+    """What a step of a pipeline is given besides."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Results of the steps that it needs, by their names."""
+        ...
+
+
+def judge_policy(spec: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
+    """Let candidate, champion and the candidate's best expert play the same episodes.
+
+    Args:
+        spec: `config` of the run, `candidate` (a sha256, or the name of the step that trained it),
+            `champions` by agent as of the submission, `scenarios` (the name of the step that
+            generated them, or None for the held-out set), `episodes`, `artifact_root`.
+        context: Of the attempt.
+
+    Returns:
+        The evidence that `promote` weighs, and the table.
+
+    Raises:
+        ConfigError: There is no policy to judge, or champion and candidate are of different worlds.
+        ArtifactCorruptError: A policy or the scenarios are damaged.
+    """
+    torch.set_num_threads(1)
+    problem = make_problem(from_json(TrainingConfig, spec["config"], "config."))
+    store = DirectoryArtifactStore(Path(spec["artifact_root"]))
+    sha256 = _candidate_of(spec, context)
+    candidate = PolicyArtifact.from_bytes(store.get(sha256))
+    episodes = _episodes_of(problem, spec, context, store)
+    known = spec["champions"].get(candidate.card.agent)
+    champion = None if known is None else PolicyArtifact.from_bytes(store.get(known["sha256"]))
+    if champion is not None:
+        _check_same_world(candidate, champion, known["version"])
+    table, violations = _play(problem, episodes, candidate, champion)
+    row = table.row(CANDIDATE)
+    to_champion = None if champion is None else row.to_rival
+    evidence = Evidence(
+        agent=candidate.card.agent,
+        sha256=sha256,
+        data=episodes.about,
+        data_sha256=episodes.sha256,
+        episodes=len(episodes.blocks),
+        violation=violations[CANDIDATE],
+        expert=Rival(
+            name=table.baseline,
+            difference=None if row.difference is None else _interval(row.difference),
+            violation=violations[table.baseline],
+        ),
+        champion=None
+        if known is None or to_champion is None
+        else Rival(
+            name=f"version {known['version']}",
+            version=known["version"],
+            sha256=known["sha256"],
+            difference=_interval(to_champion),
+            violation=violations[CHAMPION],
+        ),
+    )
+    return {"evidence": to_json(evidence), "table": to_json(table)}
+
+
+def _candidate_of(spec: Mapping[str, Any], context: StepContext) -> str:
+    name = str(spec["candidate"])
+    if name not in context.inputs:
+        return name
+    sha256 = context.inputs[name]["artifact_sha256"]
+    if sha256 is None:
+        raise ConfigError(f"step {name} made no artifact: there is no policy to judge")
+    return str(sha256)
+
+
+def _episodes_of(
+    problem: Problem,
+    spec: Mapping[str, Any],
+    context: StepContext,
+    store: DirectoryArtifactStore,
+) -> ScenarioSet:
+    if spec["scenarios"] is None:
+        return problem.held_out.first(spec["episodes"])
+    content = store.get(context.inputs[spec["scenarios"]]["sha256"])
+    return unpack_scenarios(content, problem.held_out.scenarios).first(spec["episodes"])
+
+
+def _check_same_world(candidate: PolicyArtifact, champion: PolicyArtifact, version: int) -> None:
+    for what in ("domain", "domain_config", "observation_size", "action"):
+        if getattr(candidate, what) != getattr(champion, what):
+            raise ConfigError(
+                f"champion version {version} of {champion.card.agent} is of another world than "
+                f"the candidate ({what} differs): they cannot play the same episodes; promote "
+                "by hand if that is meant"
+            )
+
+
+def _play(
+    problem: Problem,
+    episodes: ScenarioSet,
+    candidate: PolicyArtifact,
+    champion: PolicyArtifact | None,
+) -> tuple[EvaluationTable, dict[str, float]]:
+    policies = {CANDIDATE: artifact_policy(candidate)}
+    if champion is not None:
+        policies[CHAMPION] = artifact_policy(champion)
+    best = candidate.card.baseline
+    if best.expert not in problem.experts:
+        raise ConfigError(f"the card names the expert {best.expert}, which {problem.name} has not")
+
+    def expert() -> Player:
+        return problem.experts[best.expert].player(best.parameters)
+
+    entrants = [Entrant(name=best.expert, kind="expert", players=(expert,))]
+    entrants += [
+        Entrant(name=name, kind="agent", policies=(policy,)) for name, policy in policies.items()
+    ]
+    table = evaluate(
+        problem.contest, episodes, entrants, rival=None if champion is None else CHAMPION
+    )
+    players = {name: problem.contest.policy_player(one) for name, one in policies.items()}
+    violations = {
+        name: float(record_play(problem.contest, player, episodes).violation.sum(1).mean())
+        for name, player in {**players, best.expert: expert()}.items()
+    }
+    return table, violations
+
+
+def _interval(estimate: Any) -> Interval:
+    return Interval(mean=estimate.mean, low=estimate.low, high=estimate.high)
