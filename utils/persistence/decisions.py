@@ -75,7 +75,7 @@ class DecisionRecord:
     agent: str
     version: str
     request_sha256: str | None
-    """Of the request as read, written as JSON: its fields in a fixed order, the names within a field
+    """Of the request as read, written as JSON: its fields in a fixed order, names within a field
     such as `capacity` in the caller's. Of the text where it could not be read; None where there was
     no text either."""
     latency_seconds: float
