@@ -27,6 +27,8 @@ from orchestration.environment_sessions import (
 from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
+from orchestration.pipelines.submission import PipelineNotFoundError
+from orchestration.scheduler.schedules import ScheduleNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
@@ -40,6 +42,8 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     UnknownVersionError: HTTPStatus.NOT_FOUND,
     JobNotFoundError: HTTPStatus.NOT_FOUND,
     RunNotFoundError: HTTPStatus.NOT_FOUND,
+    ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
+    PipelineNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,

@@ -97,6 +97,7 @@ def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The body is too large.",
         422: "A value is wrong; `problems` names it.",
         429: "Too many at once.",
+        507: "The disk is full.",
         503: "The database or a file is out of reach now; try again.",
     }
     content = {PROBLEM: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
