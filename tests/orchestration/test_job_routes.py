@@ -261,7 +261,7 @@ async def test_attempts_and_the_engine(client, doors):
     assert (attempt["fence"], attempt["worker_id"], attempt["ended_at"]) == (1, "w", None)
     engine = await get(client, "/v1/engine")
     assert (engine["jobs"]["running"], engine["jobs"]["queued"]) == (1, 0)
-    assert engine["kinds"] == ["sums", "train"]
+    assert {"sums", "train"} <= set(engine["kinds"])
     assert (engine["open_sessions"], engine["open_streams"]) == (0, 0)
 
 
