@@ -293,6 +293,17 @@ async def test_a_run_that_has_ended_can_be_judged_by_itself(desk):
     assert judge.spec["config"]["seed"] == 11
 
 
+async def test_the_end_of_a_run_is_told_once(desk):
+    _, spec = await make_champion(desk)
+    (event,) = await told(desk, "run_finished")
+    assert event.payload == {
+        "run_id": spec.run_id,
+        "state": "cancelled",
+        "environment": "resource_allocation",
+        "experiment_name": "quartermaster",
+    }
+
+
 # Promotion
 
 
