@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,13 @@ import numpy as np
 from sqlalchemy import func, select
 
 from benchmarks.engine_targets import STARTED
-from orchestration.executors.binding import NullSink, Place, TaskBinding, TaskDefinition
+from orchestration.executors.binding import (
+    MetricRow,
+    NullSink,
+    Place,
+    TaskBinding,
+    TaskDefinition,
+)
 from orchestration.executors.process import ProcessExecutor
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
@@ -53,10 +59,10 @@ class MetricSink(NullSink):
     """Keeps metrics as training does."""
 
     async def metrics(
-        self, connection: AsyncConnection, job: Job, step: int, values: Mapping[str, float]
+        self, connection: AsyncConnection, job: Job, rows: Sequence[MetricRow]
     ) -> None:
         """See `FrameSink`."""
-        await run_log.add_metrics(connection, job.spec["run_id"], [(step, values)], clock=CLOCK)
+        await run_log.add_metrics(connection, job.spec["run_id"], rows, clock=CLOCK)
 
 
 CLOCK = SystemClock()

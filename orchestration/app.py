@@ -8,12 +8,14 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
+from orchestration.delegation.blackboard import Blackboard
+from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
@@ -21,7 +23,9 @@ from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
+from orchestration.executors.places import SharedPlaces
 from orchestration.executors.process import ProcessExecutor
+from orchestration.executors.ray_executor import RayConfig, RayExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
@@ -47,6 +51,7 @@ from utils.observability import make_registry
 from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
+from utils.persistence.http_artifact_store import open_artifact_store
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -76,6 +81,15 @@ class Settings:
     """What this process has for jobs that say what they need; None counts nothing."""
     webhook_hosts: tuple[str, ...] = field(default_factory=hosts_of_environment)
     """Where webhooks may go; see `orchestration.webhooks.hosts`."""
+    artifacts: str | None = None
+    """Where machines that share a database find artifacts and checkpoints: the URL of an API, or a
+    folder that all of them reach; those in `var` if absent."""
+    executor: Literal["process", "ray"] = "process"
+    """Where attempts run."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The cluster, for the executor of that name."""
+    ray_var: Path | None = None
+    """Folder for generated state on the cluster's nodes; the path of `var` if absent."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be listened on.
@@ -93,6 +107,11 @@ class Settings:
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
+        if self.executor == "ray" and self.ray.address is not None and self.artifacts is None:
+            raise ConfigError(
+                "artifacts: nodes of a Ray cluster must find them, too; name the URL of an API "
+                "that they reach, or a folder that all machines share"
+            )
 
     @property
     def is_local(self) -> bool:
@@ -112,6 +131,7 @@ class Application:
     """What the jobs of this process's worker report, for displays."""
     database: Database
     job_metrics: JobMetrics
+    decision_log: DecisionLog
     worker: Worker | None
     sessions: EnvironmentSessions
     parts: Parts
@@ -122,6 +142,7 @@ class Application:
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
+            group.start_soon(self.decision_log.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
                 group.start_soon(self.orchestrator.automation.run)
@@ -147,7 +168,10 @@ async def open_application(
         application, registry = _build(
             settings, database, clock or SystemClock(), with_worker=with_worker
         )
-        yield application
+        try:
+            yield application
+        finally:
+            await application.decision_log.aclose()
         await registry.aclose()
     finally:
         await database.aclose()
@@ -253,18 +277,28 @@ def _build(
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
     observer = tasks.RunStateObserver(clock, events=events)
     ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
-    artifacts = DirectoryArtifactStore(settings.var / "artifacts")
+    shared = _find_shared(settings, database)
+    local = DirectoryArtifactStore(settings.var / "artifacts")
+    artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
     executor = ProcessExecutor(preload=["torch", "numpy"])
-    worker = _make_worker(settings, ledger, events, executor) if with_worker else None
+    worker = (
+        _make_worker(settings, ledger, events, executor=executor, shared=shared)
+        if with_worker
+        else None
+    )
     store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
+    serving_metrics = ServingMetrics(metrics)
+    decision_log = DecisionLog(database, clock, serving_metrics)
     parts = Parts(
         database=database,
         store=store,
         registry=registry,
         registry_store=registry_store,
-        serving_metrics=ServingMetrics(metrics),
+        serving_metrics=serving_metrics,
+        decision_log=decision_log,
+        blackboard=Blackboard(database, clock),
         clock=clock,
         output_dir=settings.var,
         wake=wake,
@@ -277,6 +311,7 @@ def _build(
         training_events=events,
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
+        decision_log=decision_log,
         worker=worker,
         sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
         parts=parts,
@@ -303,12 +338,29 @@ def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str,
     return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
 
 
+def _find_shared(settings: Settings, database: Database) -> SharedPlaces | None:
+    """Return where files lie for all machines; None while this one is alone."""
+    is_ray = settings.executor == "ray"
+    if settings.artifacts is None and not database.is_server and not is_ray:
+        return None
+    kept = settings.var.absolute() / "artifacts"
+    location = settings.artifacts or str(kept)
+    var = settings.ray_var if is_ray and settings.ray_var is not None else settings.var
+    store = open_artifact_store(location, kept)
+    return SharedPlaces(var=str(var.absolute()), artifacts=location, store=store)
+
+
 def _make_worker(
-    settings: Settings, ledger: JobLedger, events: TrainingEvents, executor: ProcessExecutor
+    settings: Settings,
+    ledger: JobLedger,
+    events: TrainingEvents,
+    *,
+    executor: ProcessExecutor,
+    shared: SharedPlaces | None,
 ) -> Worker:
     return Worker(
         ledger,
-        executor,
+        RayExecutor(settings.ray) if settings.executor == "ray" else executor,
         _make_kinds(ledger.clock, events),
         work_root=settings.var / "work",
         config=WorkerConfig(
@@ -316,6 +368,7 @@ def _make_worker(
             capacity=settings.capacity,
             attempt=settings.attempt,
         ),
+        shared=shared,
     )
 
 

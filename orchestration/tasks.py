@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.executors.binding import TaskBinding, TaskDefinition
+from orchestration.executors.binding import MetricRow, TaskBinding, TaskDefinition
 from orchestration.jobs import JobState
 from rl.training.provenance import Provenance, read_provenance
 from rl.training.training_config import TrainingConfig
@@ -268,19 +268,19 @@ class TrainSink:
         self._tell(RunStarted(run=_info(job)))
 
     async def metrics(
-        self, connection: AsyncConnection, job: Job, step: int, values: Mapping[str, float]
+        self, connection: AsyncConnection, job: Job, rows: Sequence[MetricRow]
     ) -> None:
-        """Keep figures of one update.
+        """Keep figures of updates.
 
         Args:
             connection: The open transaction.
             job: With the attempt's fence.
-            step: Environment steps so far.
-            values: By name.
+            rows: Environment steps so far, and figures by name.
         """
         run = _info(job)
-        await add_metrics(connection, run.run_id, [(step, values)], clock=self._clock)
-        self._tell(MetricsReported(run=run, env_steps=step, values=values))
+        await add_metrics(connection, run.run_id, rows, clock=self._clock)
+        for step, values in rows:
+            self._tell(MetricsReported(run=run, env_steps=step, values=values))
 
     async def checkpoint(self, connection: AsyncConnection, job: Job, record: Checkpoint) -> None:
         """Give the engine's row to the run.

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
@@ -66,6 +67,8 @@ def explain_errors(app: FastAPI) -> None:
     app.add_exception_handler(QuartermasterError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _unfit)
+    app.add_exception_handler(OverflowError, _unfit)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -99,6 +102,12 @@ async def _http(request: Request, error: Exception) -> Response:
     if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:  # the router knows those of one route
         answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
     return answer
+
+
+async def _unfit(_: Request, error: Exception) -> Response:
+    logger.warning("value_does_not_fit", reason=str(error))
+    detail = "a value is too long or too large for the database; nothing was changed"
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
