@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -31,6 +32,8 @@ from orchestration.pipelines.submission import (
 )
 from orchestration.tasks import RunStateObserver, make_train_spec
 from rl.training.training_config import TrainingConfig
+from tests.orchestration.conftest import _open as open_kind
+from tests.orchestration.conftest import make_engine
 from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import jobs as tables
@@ -55,6 +58,13 @@ AGENT = "resource_allocator"
 
 def steps(*needs, kind="train"):
     return tuple(Step(name=name, kind=kind, needs=tuple(needed.split())) for name, needed in needs)
+
+
+@pytest.fixture(params=["memory", "server"])
+async def engine(request, tmp_path):
+    """A store on SQLite and on a server; the store's own tests have all three."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield make_engine(await open_kind(request, stack, tmp_path))
 
 
 @pytest.fixture
