@@ -113,7 +113,7 @@ async def working(
 
 
 async def _finish(bench: Bench, job_id: str) -> Job:
-    while not (found := await bench.store.get(job_id)).state.is_terminal:
+    while not (found := await bench.store.get(job_id)).state.is_terminal:  # noqa: ASYNC110
         await anyio.sleep(POLL_SECONDS)
     if found.state is not JobState.SUCCEEDED:
         raise SystemExit(f"{found.kind} ended as {found.state}: {found.error}")
@@ -158,7 +158,7 @@ async def measure_throughput(
                 [NewJob(kind="nothing") for _ in range(min(batch, jobs - first))]
             )
             bench.worker.wake()
-        while await _count_done(bench.database) < jobs + 1:
+        while await _count_done(bench.database) < jobs + 1:  # noqa: ASYNC110
             await anyio.sleep(0.01)
         return jobs / (time.perf_counter() - began)
 
@@ -214,7 +214,7 @@ async def measure_restart(location: Path | str) -> float:
         STARTED.get()
     began = time.perf_counter()
     async with working(location):
-        while STARTED.empty():
+        while STARTED.empty():  # noqa: ASYNC110
             await anyio.sleep(POLL_SECONDS)
         return STARTED.get() - began
 

@@ -32,8 +32,8 @@ def missing() -> str:
 
 
 @contextlib.contextmanager
-def run_server():
-    """Start a server; give the URL of its database."""
+def run_server(*, fsync="off"):
+    """Start a server; give the URL of its database. Only benchmarks want commits on the disk."""
     lacking = missing()
     if lacking:
         pytest.skip(lacking)
@@ -51,7 +51,7 @@ def run_server():
         )
 
     data = str(root / "data")
-    options = f"-c listen_addresses='' -c unix_socket_directories={root} -c fsync=off"
+    options = f"-c listen_addresses='' -c unix_socket_directories={root} -c fsync={fsync}"
     try:
         call(binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8")
         call(binaries / "pg_ctl", "-D", data, "-w", "-l", str(root / "log"), "-o", options, "start")
