@@ -93,7 +93,7 @@ def measure_servers(peers: dict[str, Any]) -> dict[str, Any]:
     """
     if missing():
         return {"missing": missing()}
-    with run_server(fsync="on") as url:
+    with run_server(fsync=True) as url:
         starts = anyio.run(ours.measure_starts, url, "start", THREAD_STARTS)
         rate = anyio.run(ours.measure_throughput, url, JOBS)
         plain = url.replace("postgresql+psycopg", "postgresql")

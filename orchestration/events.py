@@ -228,8 +228,10 @@ def _claim(job: Job, event: Claimed, now: datetime) -> Decision:
 
 
 def _start(job: Job, event: Started, now: datetime) -> Decision:
-    state = JobState.RUNNING if job.state is JobState.LEASED else job.state
-    started = replace(job, state=state, started_at=job.started_at or now)
+    started = replace(job, started_at=job.started_at or now)
+    if job.state is not JobState.LEASED:  # told before, or about to stop
+        return started, (NoteProcess(pid=event.pid),)
+    started = replace(started, state=JobState.RUNNING)
     return started, (NoteProcess(pid=event.pid), Announce(type="job_started"))
 
 

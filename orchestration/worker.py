@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from orchestration.executors.binding import TaskBinding
+    from orchestration.executors.places import SharedPlaces
     from orchestration.executors.process import Executor
     from orchestration.job_store.ledger import JobLedger
     from orchestration.jobs import Job
@@ -72,6 +73,7 @@ class Worker:
         work_root: Path,
         config: WorkerConfig | None = None,
         retry: RetryPolicy | None = None,
+        shared: SharedPlaces | None = None,
     ) -> None:
         """Put the parts together; `run` does the work.
 
@@ -82,6 +84,7 @@ class Worker:
             work_root: Each job gets a folder in it.
             config: How to work.
             retry: When to try again.
+            shared: Where attempts find files, if other machines carry the same jobs.
         """
         self._leases = SqlLeases(ledger, retry=retry)
         self._workers = SqlWorkers(ledger)
@@ -94,6 +97,7 @@ class Worker:
             for place in Place
         }
         self._work_root = work_root
+        self._shared = shared
         self._config = config or WorkerConfig()
         self._threads = ThreadLane(
             self._leases,
@@ -103,7 +107,7 @@ class Worker:
             config=self._config.attempt,
         )
         self._carried: dict[str, AttemptSupervisor] = {}
-        self._next_round = self._next_look = self._clock.monotonic()
+        self._next_round = self._next_look = self._next_reap = self._clock.monotonic()
         self._seen: tuple[int, ...] | None = None
         self._woken = anyio.Event()
 
@@ -137,8 +141,10 @@ class Worker:
                     parallel_jobs=self._config.parallel_jobs,
                     capacity=self._config.capacity,
                 )
-                await self._take_over()
                 self._next_round = now + self._config.attempt.lease_seconds / 3
+            if now >= self._next_reap:
+                await self._take_over()
+                self._next_reap = now + self._config.idle_seconds
             self._next_look = now + self._config.idle_seconds
             self._seen = self._database.fingerprint()
             found = await self._leases.find_due([self._kinds[place] for place in Place])
@@ -155,6 +161,7 @@ class Worker:
                 await self._make_room(identity)
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
+            await self._clock.sleep(self._config.idle_seconds)
             return False
         return bool(jobs or claimed)
 
@@ -212,6 +219,7 @@ class Worker:
             executor=self._executor,
             work_folder=self._work_root / job.id,
             config=self._config.attempt,
+            shared=self._shared,
         )
 
     async def _carry_thread(self, job: Job) -> None:

@@ -11,6 +11,8 @@ import pytest
 # Time limits of single examples fail on a busy machine and say nothing about the code.
 hypothesis.settings.register_profile("quartermaster", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("quartermaster")
+# Many more examples where a test asks for the profile by name: `make chaos`.
+hypothesis.settings.register_profile("chaos", parent=hypothesis.settings(), max_examples=2000)
 
 
 NAMES = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "aiosqlite", "httpx")

@@ -31,34 +31,59 @@ def missing() -> str:
     return ""
 
 
+class Server:
+    """A PostgreSQL server in a folder, to be started and stopped as often as one likes."""
+
+    def __init__(self, root: Path, *, fsync: bool):
+        self.url = f"postgresql+psycopg://postgres@/postgres?host={root}"
+        self._root = root
+        self._fsync = "on" if fsync else "off"
+        self._user = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            account = pwd.getpwnam("postgres")
+            os.chown(root, account.pw_uid, account.pw_gid)
+            self._user = ["runuser", "-u", "postgres", "--"]
+        self._call("initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8")
+
+    def start(self):
+        options = f"-c listen_addresses='' -c unix_socket_directories={self._root}"
+        options += f" -c fsync={self._fsync}"
+        self._call("pg_ctl", "-w", "-l", str(self._root / "log"), "-o", options, "start")
+
+    def stop(self, mode="immediate"):
+        self._call("pg_ctl", "-m", mode, "stop")
+
+    def _call(self, program, *words):
+        subprocess.run(
+            [*self._user, BINARIES[-1].parent / program, "-D", self._root / "data", *words],
+            check=True,
+            cwd=self._root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+        )
+
+
 @contextlib.contextmanager
-def run_server(*, fsync="off"):
-    """Start a server; give the URL of its database. Only benchmarks want commits on the disk."""
+def run_server(*, fsync=False):
+    """Start a server; give the URL of its database."""
+    with open_server(fsync=fsync) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def open_server(*, fsync=False):
+    """Start a server that may be stopped and started again."""
     lacking = missing()
     if lacking:
         pytest.skip(lacking)
-    binaries = BINARIES[-1].parent
     root = Path(tempfile.mkdtemp(prefix="qm-pg-"))  # sockets want short paths
-    user = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        account = pwd.getpwnam("postgres")
-        os.chown(root, account.pw_uid, account.pw_gid)
-        user = ["runuser", "-u", "postgres", "--"]
-
-    def call(*words):
-        subprocess.run(
-            [*user, *words], check=True, cwd=root, stdin=subprocess.DEVNULL, capture_output=True
-        )
-
-    data = str(root / "data")
-    options = f"-c listen_addresses='' -c unix_socket_directories={root} -c fsync={fsync}"
     try:
-        call(binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8")
-        call(binaries / "pg_ctl", "-D", data, "-w", "-l", str(root / "log"), "-o", options, "start")
+        server = Server(root, fsync=fsync)
+        server.start()
         try:
-            yield f"postgresql+psycopg://postgres@/postgres?host={root}"
+            yield server
         finally:
-            call(binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.events import Completed, Started
 from orchestration.job_store.checkpoints import Checkpoint, SqlCheckpoints
 from orchestration.job_store.needs import load_inputs
 from utils.logs import get_logger
+from utils.persistence.errors import DatabaseError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,17 +19,30 @@ if TYPE_CHECKING:
     from orchestration.job_store.leases import SqlLeases
     from orchestration.jobs import Desired, Job
     from orchestration.retry import ErrorClass
+    from utils.persistence.artifact_store import ArtifactStore
 
+RETRY_SECONDS = 0.5
+T = TypeVar("T")
 logger = get_logger(__name__)
 
 
 class AttemptRecords:
     """The supervisor's pen: job row, outbox, checkpoints and the sink, all under one fence.
 
-    Each method raises `LeaseLostError` and writes nothing once the job has another owner.
+    Each method raises `LeaseLostError` and writes nothing once the job has another owner. While the
+    database is away they try again for the length of a lease, as long as it can be trusted: nobody
+    else has the job meanwhile. A write whose commit was not confirmed may come to the sink twice.
     """
 
-    def __init__(self, job: Job, sink: FrameSink, leases: SqlLeases) -> None:
+    def __init__(
+        self,
+        job: Job,
+        sink: FrameSink,
+        leases: SqlLeases,
+        *,
+        lease_seconds: float,
+        store: ArtifactStore | None = None,
+    ) -> None:
         self.job = job
         self.progress: tuple[int, int] | None = None
         self._told_progress: tuple[int | None, int | None] | None = None
@@ -35,7 +50,23 @@ class AttemptRecords:
         self._leases = leases
         self._ledger = leases.ledger
         self._checkpoints = SqlCheckpoints(leases.ledger)
+        self._store = store
         self._rows: list[tuple[int, dict[str, float]]] = []
+        self._lease_seconds = lease_seconds
+        self.trust_from(self._ledger.clock.monotonic())
+
+    def trust_from(self, monotonic: float) -> None:
+        """Trust the lease for its length.
+
+        Args:
+            monotonic: When its renewal was begun.
+        """
+        self._trusted_until = monotonic + self._lease_seconds
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the lease cannot have run out yet."""
+        return self._ledger.clock.monotonic() <= self._trusted_until
 
     @property
     def has_news(self) -> bool:
@@ -44,12 +75,16 @@ class AttemptRecords:
 
     async def find_resume(self) -> Checkpoint | None:
         """Return where the attempt starts; None at the very beginning."""
-        return await self._checkpoints.newest(self.job.id)
+        return await self._persist(lambda: self._checkpoints.newest(self.job.id, store=self._store))
 
     async def find_inputs(self) -> dict[str, Any]:
         """Return the results of the jobs that this one needed, by its names for them."""
-        async with self._ledger.database.read() as connection:
-            return await load_inputs(connection, self.job.id)
+
+        async def find() -> dict[str, Any]:
+            async with self._ledger.database.read() as connection:
+                return await load_inputs(connection, self.job.id)
+
+        return await self._persist(find)
 
     async def begin(self, pid: int, resume: Checkpoint | None) -> None:
         """Record that the process runs.
@@ -58,12 +93,16 @@ class AttemptRecords:
             pid: Its number.
             resume: Where it starts.
         """
-        async with self._leases.fenced(self.job.id, self.job.fence) as connection:
-            started = Started(fence=self.job.fence, pid=pid)
-            self.job = await self._ledger.apply(connection, self.job.id, started)
-            if resume is not None:
-                await self._checkpoints.note_resume(connection, self.job, resume)
-            await self._sink.started(connection, self.job)
+
+        async def write() -> None:
+            async with self._fenced() as connection:
+                started = Started(fence=self.job.fence, pid=pid)
+                self.job = await self._ledger.apply(connection, self.job.id, started)
+                if resume is not None:
+                    await self._checkpoints.note_resume(connection, self.job, resume)
+                await self._sink.started(connection, self.job)
+
+        await self._persist(write)
         logger.info("job_started", pid=pid, resume_step=resume.step if resume else None)
 
     def add_metrics(self, rows: list[tuple[int, dict[str, float]]]) -> int:
@@ -78,8 +117,8 @@ class AttemptRecords:
     async def flush(self) -> None:
         """Write the numbers that wait."""
         if self._rows:
-            async with self._leases.fenced(self.job.id, self.job.fence) as connection:
-                await self._write_rows(connection)
+            async with self._fenced():
+                pass
 
     def drop_metrics(self) -> None:
         """Forget numbers that cannot be written."""
@@ -91,11 +130,13 @@ class AttemptRecords:
         Args:
             record: The file.
         """
-        key = self.job.id, self.job.fence
-        async with self._leases.fenced(*key, durable=True) as connection:
-            await self._write_rows(connection)
-            await self._checkpoints.commit(connection, self.job, record)
-            await self._sink.checkpoint(connection, self.job, record)
+
+        async def write() -> None:
+            async with self._fenced(durable=True) as connection:
+                await self._checkpoints.commit(connection, self.job, record)
+                await self._sink.checkpoint(connection, self.job, record)
+
+        await self._persist(write)
 
     async def note(self, type_: str, payload: Mapping[str, Any]) -> None:
         """Record what the target emitted.
@@ -104,37 +145,42 @@ class AttemptRecords:
             type_: Its name.
             payload: Plain JSON.
         """
-        async with self._leases.fenced(self.job.id, self.job.fence) as connection:
-            await self._write_rows(connection)
-            await self._ledger.announce(connection, self.job.id, type_, payload)
-            await self._sink.event(connection, self.job, type_, payload)
 
-    async def beat(self, lease_seconds: float) -> Desired:
-        """Renew the lease, tell the progress, and return what the owner wants.
+        async def write() -> None:
+            async with self._fenced() as connection:
+                await self._ledger.announce(connection, self.job.id, type_, payload)
+                await self._sink.event(connection, self.job, type_, payload)
 
-        Args:
-            lease_seconds: How long from now.
-        """
+        await self._persist(write)
+
+    async def beat(self) -> Desired:
+        """Renew the lease, tell the progress, and return what the owner wants; tries once."""
+        began = self._ledger.clock.monotonic()
         job = await self._leases.heartbeat(
-            self.job.id, self.job.fence, lease_seconds=lease_seconds, progress=self.progress
+            self.job.id,
+            self.job.fence,
+            lease_seconds=self._lease_seconds,
+            progress=self.progress,
         )
+        self.trust_from(began)
         self._told_progress = (job.progress_done, job.progress_total)
         return job.desired
 
-    async def succeed(self, result: Mapping[str, Any], lease_seconds: float) -> None:
+    async def succeed(self, result: Mapping[str, Any]) -> None:
         """Finish the job.
 
         Args:
             result: What the target returned.
-            lease_seconds: For the last beat, which carries the last progress.
         """
-        await self.beat(lease_seconds)
-        key = self.job.id, self.job.fence
-        async with self._leases.fenced(*key, durable=True) as connection:
-            await self._write_rows(connection)
-            await self._sink.finished(connection, self.job, result)
-            done = Completed(fence=self.job.fence, result=result)
-            self.job = await self._ledger.apply(connection, self.job.id, done)
+
+        async def write() -> Job:
+            async with self._fenced(durable=True) as connection:
+                await self._sink.finished(connection, self.job, result)
+                done = Completed(fence=self.job.fence, result=result)
+                return await self._ledger.apply(connection, self.job.id, done)
+
+        await self._persist(self.beat)  # carries the last progress
+        self.job = await self._persist(write)
         logger.info("job_succeeded")
 
     async def fail(self, error_class: ErrorClass, message: str) -> None:
@@ -144,21 +190,40 @@ class AttemptRecords:
             error_class: Why.
             message: For people.
         """
-        self.job = await self._leases.fail(self.job.id, self.job.fence, error_class, message)
+        key = self.job.id, self.job.fence
+        self.job = await self._persist(lambda: self._leases.fail(*key, error_class, message))
         logger.warning(
             "job_attempt_failed", state=self.job.state.value, error_class=error_class.value
         )
 
     async def release(self) -> None:
         """Give the job back."""
-        self.job = await self._leases.release(self.job.id, self.job.fence)
+        self.job = await self._persist(lambda: self._leases.release(self.job.id, self.job.fence))
         logger.info("job_released", state=self.job.state.value)
 
-    async def _write_rows(self, connection: AsyncConnection) -> None:
+    @contextlib.asynccontextmanager
+    async def _fenced(self, *, durable: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction with the numbers that wait; they wait on unless it is committed."""
         rows, self._rows = self._rows, []
         try:
-            if rows:
-                await self._sink.metrics(connection, self.job, rows)
+            async with self._leases.fenced(
+                self.job.id, self.job.fence, durable=durable
+            ) as connection:
+                if rows:
+                    await self._sink.metrics(connection, self.job, rows)
+                yield connection
         except BaseException:
             self._rows = rows + self._rows
             raise
+
+    async def _persist(self, step: Callable[[], Awaitable[T]]) -> T:
+        clock = self._ledger.clock
+        until = clock.monotonic() + self._lease_seconds  # beats may pass where others do not
+        while True:
+            try:
+                return await step()
+            except DatabaseError as error:
+                if not self.is_trusted or clock.monotonic() > until:
+                    raise
+                logger.warning("database_out_of_reach", reason=str(error))
+            await clock.sleep(RETRY_SECONDS)

@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from orchestration.events import Completed, Failed, JobEvent, Renewed, Stopped
 from orchestration.executors.child import describe, resolve
-from orchestration.executors.records import AttemptRecords
+from orchestration.executors.records import RETRY_SECONDS, AttemptRecords
 from orchestration.job_store.checkpoints import Checkpoint
 from orchestration.job_store.leases import Lease
 from orchestration.jobs import Desired, Job, LeaseLostError
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from orchestration.job_store.group_writer import GroupWriter
     from orchestration.job_store.leases import SqlLeases
 
-RETRY_SECONDS = 0.5
 LOST = "lost"
 OVERRUN = "overrun"
 MOST_ROWS = 200
@@ -111,7 +110,13 @@ class ThreadAttempt:
     """One attempt of one job, in a thread."""
 
     def __init__(
-        self, job: Job, binding: TaskBinding, leases: SqlLeases, *, work_folder: Path
+        self,
+        job: Job,
+        binding: TaskBinding,
+        leases: SqlLeases,
+        *,
+        work_folder: Path,
+        lease_seconds: float,
     ) -> None:
         """Put it together; `run` does the work.
 
@@ -120,11 +125,12 @@ class ThreadAttempt:
             binding: Its kind.
             leases: Prove its right.
             work_folder: For its files.
+            lease_seconds: How long its lease lasts unless renewed.
         """
         self.job = job
         self._binding = binding
         self._leases = leases
-        self._records = AttemptRecords(job, binding.sink, leases)
+        self._records = AttemptRecords(job, binding.sink, leases, lease_seconds=lease_seconds)
         self._context = ThreadContext(job, self._records, work_folder)
         self._clock = leases.ledger.clock
         self._began_at = self._clock.monotonic()
@@ -142,6 +148,14 @@ class ThreadAttempt:
         """
         if self._context.stop is None or reason == LOST:
             self._context.stop = reason
+
+    def renewed(self, monotonic: float) -> None:
+        """Note that the lease was renewed.
+
+        Args:
+            monotonic: When the renewal was begun.
+        """
+        self._records.trust_from(monotonic)
 
     def hear(self, desired: Desired | None) -> None:
         """Follow what the last renewal told.
@@ -177,6 +191,8 @@ class ThreadAttempt:
             logger.warning("lease_lost")
         except LeaseLostError as error:
             logger.warning("lease_lost", reason=str(error))
+        except Exception:  # the job goes to another worker; ours must not fall with it
+            logger.exception("attempt_supervision_failed")
 
     async def _work(self, limiter: CapacityLimiter) -> JobEvent:
         job, definition, context = self.job, self._binding.definition, self._context
@@ -186,14 +202,8 @@ class ThreadAttempt:
                 f"{definition.version}: submit it again"
             )
             return self._failed(ErrorClass.CONFIG, message)
-        if not self._binding.keeps_nothing:
-            await self._records.begin(os.getpid(), None)
-        if job.has_needs:
-            context.inputs = await self._records.find_inputs()
-        if job.fence > 1:
-            resume = await self._records.find_resume()
-            context.resume = None if resume is None else asdict(resume)
         try:
+            await self._prepare()
             result = await anyio.to_thread.run_sync(
                 partial(_call, definition.target, dict(job.spec), context),
                 limiter=limiter,
@@ -215,6 +225,15 @@ class ThreadAttempt:
             return Stopped(fence=job.fence)
         return Completed(fence=job.fence, result=result)
 
+    async def _prepare(self) -> None:
+        if not self._binding.keeps_nothing:
+            await self._records.begin(os.getpid(), None)
+        if self.job.has_needs:
+            self._context.inputs = await self._records.find_inputs()
+        if self.job.fence > 1:
+            resume = await self._records.find_resume()
+            self._context.resume = None if resume is None else asdict(resume)
+
     def _failed(self, error_class: ErrorClass, message: str) -> Failed:
         return self._leases.judge_failure(self.job, self.job.fence, error_class, message)
 
@@ -222,7 +241,16 @@ class ThreadAttempt:
         has_result = isinstance(event, Completed) and not self._binding.keeps_nothing
         is_simple = not has_result and self._records.progress is None
         before = None if is_simple else partial(self._write_last, event=event)
-        await writer.apply(self.job.id, event, first=before)
+        try:
+            await writer.apply(self.job.id, event, first=before)
+        except (LeaseLostError, DatabaseError):
+            raise
+        except Exception as error:
+            if not has_result:
+                raise
+            logger.exception("sink_failed")
+            message = f"{type(error).__name__} while its result was kept: {error}"
+            await writer.apply(self.job.id, self._failed(ErrorClass.INTERNAL, message))
 
     async def _write_last(self, connection: AsyncConnection, event: JobEvent) -> None:
         """Write what belongs into the transaction of the end: last progress, and the result."""

@@ -67,7 +67,13 @@ class ThreadLane:
         """
         binding = self._registry[job.kind]
         folder = self._work_root / job.id
-        attempt = ThreadAttempt(job, binding, self._leases, work_folder=folder)
+        attempt = ThreadAttempt(
+            job,
+            binding,
+            self._leases,
+            work_folder=folder,
+            lease_seconds=self._config.lease_seconds,
+        )
         self._attempts[job.id] = attempt
         scope = self._scopes[job.id] = anyio.CancelScope(shield=True)
         with scope, log_context(job=job.id, attempt=job.attempt):
@@ -112,10 +118,11 @@ class ThreadLane:
     async def _renew(self, attempts: Mapping[str, ThreadAttempt]) -> None:
         leases = {job_id: attempt.lease for job_id, attempt in attempts.items()}
         seconds = self._config.lease_seconds
-        for job_id, desired in (
-            await self._leases.renew_all(leases, lease_seconds=seconds)
-        ).items():
+        began = self._clock.monotonic()
+        wishes = await self._leases.renew_all(leases, lease_seconds=seconds)
+        for job_id, desired in wishes.items():
             if job_id in self._attempts:
+                attempts[job_id].renewed(began)
                 attempts[job_id].hear(desired)
 
     async def _ask(self, attempts: Mapping[str, ThreadAttempt]) -> None:

@@ -19,10 +19,10 @@ from orchestration.events import (
     decide,
 )
 from orchestration.job_store.needs import find_released
-from orchestration.job_store.outbox import announce_writer
 from orchestration.job_store.rows import JobNotFoundError, to_job, to_row
 from orchestration.jobs import TERMINAL, Job, JobTransitionError, LeaseLostError
 from utils.persistence import jobs as tables
+from utils.persistence.outbox import announce_writer
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 
 from orchestration.events import Requested
 from orchestration.job_store.ledger import JobLedger
-from orchestration.job_store.outbox import await_writers
 from orchestration.job_store.rows import to_job
 from orchestration.job_store.submission import submit_jobs
 from orchestration.jobs import Desired, Job, JobState, NewJob
 from utils.errors import ConfigError
 from utils.persistence import jobs as tables
+from utils.persistence.outbox import await_writers
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -190,6 +190,13 @@ class SqlJobStore:
             job = await self._ledger.apply(connection, job_id, Requested(desired=desired))
             await self._ledger.notify(connection)
             return job
+
+    async def limits(self) -> dict[str, int]:
+        """Return how many jobs with each limited key may hold leases at once."""
+        table = tables.job_limit
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(table).order_by(table.c.key))
+            return {row.key: row.most for row in rows}
 
     async def set_limit(self, key: str, most: int | None) -> None:
         """Say how many jobs with a key may hold leases at once, wherever they run.

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 from rl.training.conclusion import Places, ResumePoint
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
+from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import TrainingConfig
 from rl.training.training_run import train_problem
 from utils.config import from_json, to_json
-from utils.persistence.artifact_store import DirectoryArtifactStore
+from utils.persistence.artifact_store import ArtifactStore, DirectoryArtifactStore
+from utils.persistence.http_artifact_store import open_artifact_store
 
 STOP_REASONS = {
     "pause": StopReason.PAUSE,
@@ -27,6 +29,16 @@ class JobContext(Protocol):
     @property
     def fence(self) -> int:
         """The lease under which everything is reported."""
+        ...
+
+    @property
+    def var(self) -> Path | None:
+        """Folder for generated state on this machine; None: as the spec says."""
+        ...
+
+    @property
+    def artifacts(self) -> str | None:
+        """Where machines that share the work find artifacts and checkpoints, or None."""
         ...
 
     @property
@@ -58,13 +70,15 @@ class JobContext(Protocol):
 class FrameRecorder:
     """A recorder that turns what a trainer says into frames."""
 
-    def __init__(self, context: JobContext) -> None:
+    def __init__(self, context: JobContext, *, shared: SharedCheckpoints | None = None) -> None:
         """Keep the way to the supervisor.
 
         Args:
             context: Of the attempt.
+            shared: Brings checkpoints to where other machines find them.
         """
         self._context = context
+        self._shared = shared
 
     def metrics(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Send figures.
@@ -89,7 +103,12 @@ class FrameRecorder:
 
         Args:
             checkpoint: Already safe on disk.
+
+        Raises:
+            ArtifactsUnreachableError: Other machines cannot be given it; no row was committed.
         """
+        if self._shared is not None:
+            self._shared.share(checkpoint)
         self._context.checkpoint(
             Path(checkpoint.path),
             checkpoint.sha256,
@@ -136,17 +155,14 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
 
     Raises:
         ConfigError: The config does not fit.
+        CheckpointAbsentError: What it begins with lies on another machine.
+        ArtifactsUnreachableError: The shared artifacts do not answer.
     """
     run_id = str(spec["run_id"])
     config = from_json(TrainingConfig, spec["config"], "config.")
-    places = Places(
-        folder=Path(spec["run_root"]) / run_id,
-        artifacts=DirectoryArtifactStore(Path(spec["artifact_root"])),
-        resume=_point(context.resume),
-        init=_point(spec.get("init")),
-        fence=context.fence,
-    )
-    result = train_problem(config, FrameRecorder(context), places, run_id=run_id)
+    places = _find_places(spec, context, run_id)
+    recorder = FrameRecorder(context, shared=places.shared)
+    result = train_problem(config, recorder, places, run_id=run_id)
     context.emit("lineage", to_json(result.lineage))
     return {
         "agent": result.agent,
@@ -164,7 +180,30 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
     }
 
 
-def _point(found: Mapping[str, Any] | None) -> ResumePoint | None:
+def _find_places(spec: Mapping[str, Any], context: JobContext, run_id: str) -> Places:
+    folder = Path(spec["run_root"]) if context.var is None else context.var / "runs"
+    kept = Path(spec["artifact_root"]) if context.var is None else context.var / "artifacts"
+    artifacts: ArtifactStore = DirectoryArtifactStore(kept)
+    shared = None
+    if context.artifacts is not None:
+        artifacts = open_artifact_store(context.artifacts, kept)
+        shared = SharedCheckpoints(artifacts, folder / run_id)
+    return Places(
+        folder=folder / run_id,
+        artifacts=artifacts,
+        resume=_point(context.resume, shared, "checkpoints"),
+        init=None if context.resume else _point(spec.get("init"), shared, "init"),
+        fence=context.fence,
+        shared=shared,
+    )
+
+
+def _point(
+    found: Mapping[str, Any] | None, shared: SharedCheckpoints | None, into: str
+) -> ResumePoint | None:
     if found is None:
         return None
-    return ResumePoint(path=str(found["path"]), sha256=str(found["sha256"]))
+    path, sha256 = str(found["path"]), str(found["sha256"])
+    if shared is not None:
+        path = shared.fetch(path, sha256, into)
+    return ResumePoint(path=path, sha256=sha256)

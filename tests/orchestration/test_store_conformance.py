@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from datetime import UTC, datetime, timedelta
 
@@ -129,9 +130,9 @@ async def test_everything_about_a_job_comes_back(engine):
     (job,) = await engine.store.submit_all([wanted])
     kept = await engine.store.get(job.id)
     assert kept == job
-    for name in ("spec", "version", "dedupe_key", "idempotency_key", "priority", "max_attempts",
-                 "max_lost", "run_at", "limits", "resources", "limit_key", "pipeline_id", "step"):  # fmt: skip
-        assert getattr(kept, name) == getattr(wanted, name), name
+    for field in dataclasses.fields(NewJob):
+        if field.name not in {"needs", "request_sha256"}:
+            assert getattr(kept, field.name) == getattr(wanted, field.name), field.name
     assert kept.expires_at == wanted.run_at + timedelta(seconds=1.5)
 
 
@@ -443,7 +444,7 @@ async def test_a_limit_that_is_being_changed_still_binds(engine):
 async def until_blocked(engine, connection, count):
     """On a server, wait until so many transactions wait for locks."""
     blocked = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-    while engine.database.is_server and await connection.scalar(blocked) < count:
+    while engine.database.is_server and await connection.scalar(blocked) < count:  # noqa: ASYNC110
         await anyio.sleep(0.01)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -181,11 +181,17 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         complaint = str(error.orig if isinstance(error, DBAPIError) else error)
-        is_away = isinstance(error, DBAPIError) and error.connection_invalidated
+        is_away = isinstance(error, DBAPIError) and _has_no_server(error)
         advice = _advice(complaint.lower()) or (_SERVER_AWAY if is_away else None)
         if advice is None:
             raise
         raise DatabaseError(f"{path}: {complaint}. {advice}") from error
+
+
+def _has_no_server(error: DBAPIError) -> bool:
+    """Whether the driver lost the server, or never reached it: no complaint of the server's own."""
+    is_own = getattr(error.orig, "sqlstate", "none at all") is not None
+    return error.connection_invalidated or (isinstance(error, OperationalError) and not is_own)
 
 
 _SERVER_AWAY = "Check that the server runs and can be reached; nothing of this was kept for sure."
