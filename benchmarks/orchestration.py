@@ -1,9 +1,10 @@
 """How fast the job engine is, and durable peers beside it in the same run.
 
-Run `OMP_NUM_THREADS=1 python -m benchmarks.orchestration`: a table, and JSON in
-benchmarks/results/orchestration.json. Peers are those that `scripts/install-peers dbos procrastinate
-ray` has installed (or the folder that QUARTERMASTER_PEERS names holds); one that is absent is left
-out and said so. Everything runs on the disk of `--folder`. The exit code is 1 if a bar is missed.
+Run `OMP_NUM_THREADS=1 python -m benchmarks.orchestration` on a quiet machine: tables, JSON in
+benchmarks/results/orchestration.json, and the tables of docs/orchestration/speed.md. Peers are
+those that `scripts/install-peers dbos procrastinate ray` has installed (or that the folder of
+QUARTERMASTER_PEERS holds); one that is absent is left out and said so. Databases are on the disk of
+`--folder`. The exit code is 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.measuring import RESULTS, write_report
 from benchmarks.peer_python import PeerMissingError, run_peer
 from tests.postgres import missing, run_server
 
+PAGE = Path(__file__).parents[1] / "docs" / "orchestration" / "speed.md"
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.orchestration"
 JOBS, PEER_JOBS, QUEUED = 5000, 300, 10_000
 THREAD_STARTS, CHILD_STARTS, PEER_STARTS = 300, 100, 50
@@ -176,24 +178,38 @@ def peer_table(report: Mapping[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     sqlite, server = report["sqlite"], report["postgresql"]
-    dbos, procrastinate = report["peers"]["dbos"], report["peers"]["procrastinate"]
-    ray = report["peers"]["ray"]
+    dbos, peer, ray = (report["peers"][name] for name in ("dbos", "procrastinate", "ray"))
     rows = [
         ("ours, SQLite, threads", sqlite["thread_start"], sqlite["jobs_per_second"]),
         ("ours, SQLite, every commit fsynced", None, sqlite["fsynced_jobs_per_second"]),
         ("ours, SQLite, a process each", sqlite["process_start"], None),
         ("ours, PostgreSQL, threads", server.get("thread_start"), server.get("jobs_per_second")),
-        ("DBOS, SQLite, direct calls", dbos.get("direct_start"), dbos.get("direct_jobs_per_second")),
+        ("DBOS, SQLite, direct", dbos.get("direct_start"), dbos.get("direct_jobs_per_second")),
         ("DBOS, SQLite, queue", dbos.get("queue_start"), dbos.get("queue_jobs_per_second")),
-        ("Procrastinate, PostgreSQL", procrastinate.get("start"), procrastinate.get("jobs_per_second")),
+        ("Procrastinate, PostgreSQL", peer.get("start"), peer.get("jobs_per_second")),
         ("Ray tasks (not durable)", ray.get("start"), ray.get("tasks_per_second")),
-    ]  # fmt: skip
+    ]
     for name, start, rate in rows:
         times = [_seconds(start[key]) if start else "" for key in ("p50_seconds", "p95_seconds")]
         lines.append(
             f"| {name} | {times[0]} | {times[1]} | {'' if rate is None else f'{rate:,.0f}'} |"
         )
     return "\n".join(lines)
+
+
+def write_page(report: Mapping[str, Any], page: Path = PAGE) -> None:
+    """Put the tables into the page.
+
+    Args:
+        report: As in the JSON.
+        page: Holds them between comments.
+    """
+    text = page.read_text()
+    for name, table in (("bars", speed_table(report)), ("peers", peer_table(report))):
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        text = f"{before}{begin}{table}\n{end}{after}"
+    page.write_text(text)
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -230,6 +246,7 @@ def main() -> None:
     report["peers"] = peers
     report["bars"] = judge(report)
     write_report(options.output, report)
+    write_page(report)
     print(speed_table(report), peer_table(report), sep="\n\n")
     missed = [name for name, value in report["bars"].items() if not is_met(name, value)]
     if missed:
