@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from orchestration.app import Application
+from orchestration.cli import tables
 from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
 from utils.errors import ConfigError
 
@@ -51,7 +51,7 @@ def limits(
     if not found:
         print_parts("No key has a limit.")
         return
-    table = Table("key", "jobs at once")
+    table = tables.make_table("key", "jobs at once")
     for name, count in found.items():
         table.add_row(name, str(count))
     print_parts(table)
