@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 
 from orchestration.events import Requested
 from orchestration.job_store.ledger import JobLedger
-from orchestration.job_store.outbox import await_writers
 from orchestration.job_store.rows import to_job
 from orchestration.job_store.submission import submit_jobs
 from orchestration.jobs import Desired, Job, JobState, NewJob
 from utils.errors import ConfigError
 from utils.persistence import jobs as tables
+from utils.persistence.outbox import await_writers
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

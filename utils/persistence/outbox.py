@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, text
 
+from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
 
 if TYPE_CHECKING:
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
     from utils.persistence.engine import Database
 
+# Whoever adds a line locks the table so, from before the line has its number until the commit.
+_WRITERS = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'event'::regclass"
+    " AND mode = 'RowExclusiveLock' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_PAUSE = text("SELECT pg_sleep(0.01)")
+_MOST_PAUSES = 200
 NEWEST = select(func.coalesce(func.max(event.c.seq), 0))
 
 
@@ -57,10 +66,32 @@ async def settled_seq(database: Database) -> int:
 
     Args:
         database: Holds the outbox.
+
+    Raises:
+        DatabaseError: Somebody who adds lines does not come to an end.
     """
     async with database.read() as connection:
-        if connection.dialect.name == "sqlite":  # writers come one after the other
-            return int(await connection.scalar(NEWEST) or 0)
-    async with database.write() as connection:
-        await connection.execute(text("LOCK TABLE event IN SHARE MODE"))  # waits for writers
-        return int(await connection.scalar(NEWEST) or 0)
+        newest = int(await connection.scalar(NEWEST) or 0)
+        if not await await_writers(connection):
+            raise DatabaseError(f"{database.path}: a transaction is open for long; try again")
+        return newest
+
+
+async def await_writers(connection: AsyncConnection) -> bool:
+    """Wait until every transaction that is adding lines now has ended; later ones are let pass.
+
+    Args:
+        connection: An open transaction.
+
+    Returns:
+        Whether all of them have, within two seconds.
+    """
+    if connection.dialect.name == "sqlite":  # writers come one after the other
+        return True
+    earlier = set((await connection.execute(_WRITERS)).scalars())
+    for _ in range(_MOST_PAUSES):
+        if not earlier:
+            return True
+        await connection.execute(_PAUSE)
+        earlier &= set((await connection.execute(_WRITERS)).scalars())
+    return not earlier
