@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ from orchestration.delegation.agent_calls import AgentCalls
 from orchestration.delegation.circuit_breaker import CircuitBreakers
 from orchestration.delegation.decision_shelf import DecisionShelf
 from orchestration.delegation.patterns import Patterns
-from orchestration.jobs import Desired, Job
+from orchestration.jobs import Desired, Job, NewJob, Resources
 from orchestration.tasks import TRAIN, find_start_point, make_train_spec
 from utils.persistence import run_filter, run_queries
 
@@ -69,6 +69,21 @@ class Parts:
     """Tells a worker of this process, if there is one, that a job waits."""
     automation: Automation
     """Schedules, pipelines and webhooks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a job stands among others."""
+
+    priority: int = 0
+    """Higher ones start first, and may have running lower ones stop at a checkpoint."""
+    resources: Resources = field(default_factory=Resources)
+    """What it occupies on a worker."""
+    limit_key: str | None = None
+    """Jobs with this key run at most as many at once as the key allows."""
+
+
+ANYWHERE = Place()
 
 
 class RunReader:
@@ -151,7 +166,7 @@ class Orchestrator:
         config: TrainingConfig,
         *,
         dedupe_key: str | None = None,
-        priority: int = 0,
+        place: Place = ANYWHERE,
         rerun_of: str | None = None,
     ) -> Job:
         """Queue a training run.
@@ -159,7 +174,7 @@ class Orchestrator:
         Args:
             config: What to train.
             dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
-            priority: Higher ones start first.
+            place: In the queue, and on a worker.
             rerun_of: The run whose settings and seed it repeats, if any.
 
         Raises:
@@ -170,10 +185,16 @@ class Orchestrator:
         async with self._parts.database.read() as connection:
             init = await find_start_point(connection, config)
         spec = make_train_spec(config, output_dir=folder, clock=clock, init=init, rerun_of=rerun_of)
-        kind, content, version = TRAIN.kind, spec.to_json(), TRAIN.version
-        job = await self._store.submit(
-            kind, content, version=version, dedupe_key=dedupe_key, priority=priority
+        new = NewJob(
+            kind=TRAIN.kind,
+            spec=spec.to_json(),
+            version=TRAIN.version,
+            dedupe_key=dedupe_key,
+            priority=place.priority,
+            resources=place.resources,
+            limit_key=place.limit_key,
         )
+        (job,) = await self._store.submit_all([new])
         self._parts.wake()
         return job
 
