@@ -16,6 +16,7 @@ from ai_agents.registry import AgentRegistry
 from orchestration import tasks
 from orchestration.delegation.blackboard import Blackboard
 from orchestration.delegation.decision_log import DecisionLog
+from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
@@ -245,6 +246,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         orchestrator=application.orchestrator,
         metrics=application.metrics,
         database=application.database,
+        callers=Callers(application.database, parts.clock, is_open=settings.is_local),
         store=parts.store,
         ledger=application.ledger,
         outbox=Outbox(parts.store, application.database, parts.clock),
@@ -256,7 +258,6 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         clock=parts.clock,
         wake=parts.wake,
         allowed_hosts=(*settings.allowed_hosts, settings.host),
-        is_open=settings.is_local,
     )
 
 
