@@ -74,7 +74,7 @@ def decide(tmp_path, evidence, **spec):
         **spec,
     }
     inputs = {"judge": {"evidence": to_json(evidence)}}
-    return decide_promotion(spec, SimpleNamespace(inputs=inputs))
+    return decide_promotion(spec, SimpleNamespace(inputs=inputs, var=None, artifacts=None))
 
 
 def test_the_verdict_names_whom_it_was_judged_against(tmp_path):
