@@ -164,9 +164,10 @@ async def open_application(
         DatabaseError: The database cannot be used as it is.
     """
     database = await open_database(settings.database or settings.var / "quartermaster.sqlite")
+    shared = _find_shared(settings, database)
     try:
         application, registry = _build(
-            settings, database, clock or SystemClock(), with_worker=with_worker
+            settings, database, clock or SystemClock(), with_worker=with_worker, shared=shared
         )
         try:
             yield application
@@ -174,6 +175,8 @@ async def open_application(
             await application.decision_log.aclose()
         await registry.aclose()
     finally:
+        if shared is not None:
+            shared.store.close()
         await database.aclose()
 
 
@@ -270,14 +273,18 @@ async def _check_access(application: Application) -> None:
 
 
 def _build(
-    settings: Settings, database: Database, clock: Clock, *, with_worker: bool
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    *,
+    with_worker: bool,
+    shared: SharedPlaces | None,
 ) -> tuple[Application, AgentRegistry]:
     metrics = make_registry()
     events = TrainingEvents()
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
     observer = tasks.RunStateObserver(clock, events=events)
     ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
-    shared = _find_shared(settings, database)
     local = DirectoryArtifactStore(settings.var / "artifacts")
     artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)

@@ -15,7 +15,7 @@ from rl.evaluation.players import Player
 from rl.evaluation.recorded_play import record_play
 from rl.training.artifact_policy import artifact_policy
 from rl.training.job import JobContext
-from rl.training.job_artifacts import artifacts_of
+from rl.training.job_places import open_artifacts
 from rl.training.problem import Problem
 from rl.training.problems import make_problem
 from rl.training.promotion import Evidence, Interval, Rival
@@ -55,7 +55,7 @@ def judge_policy(spec: Mapping[str, Any], context: StepContext) -> dict[str, Any
     """
     torch.set_num_threads(1)
     problem = make_problem(from_json(TrainingConfig, spec["config"], "config."))
-    store = artifacts_of(spec["artifact_root"], context)
+    store = open_artifacts(spec, context)
     sha256 = _candidate_of(spec, context)
     candidate = PolicyArtifact.from_bytes(store.get(sha256))
     episodes = _episodes_of(problem, spec, context, store)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rl.evaluation.contest import ScenarioSet
 from rl.training.job import JobContext
-from rl.training.job_artifacts import artifacts_of
+from rl.training.job_places import open_artifacts
 from rl.training.problems import make_problem
 from rl.training.scenario_files import pack_scenarios
 from rl.training.training_config import TrainingConfig
@@ -40,7 +40,7 @@ def generate(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
         blocks=np.arange(count),
     )
     content = pack_scenarios(episodes)
-    store = artifacts_of(spec["artifact_root"], context)
+    store = open_artifacts(spec, context)
     return {
         "sha256": store.put(content),
         "size_bytes": len(content),

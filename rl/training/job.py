@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rl.training.conclusion import Places, ResumePoint
+from rl.training.job_places import PlaceContext, open_artifacts
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
 from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import TrainingConfig
 from rl.training.training_run import train_problem
 from utils.config import from_json, to_json
-from utils.persistence.artifact_store import ArtifactStore, DirectoryArtifactStore
-from utils.persistence.http_artifact_store import open_artifact_store
 
 STOP_REASONS = {
     "pause": StopReason.PAUSE,
@@ -23,22 +22,12 @@ STOP_REASONS = {
 }
 
 
-class JobContext(Protocol):
+class JobContext(PlaceContext, Protocol):
     """What the supervisor gives a child."""
 
     @property
     def fence(self) -> int:
         """The lease under which everything is reported."""
-        ...
-
-    @property
-    def var(self) -> Path | None:
-        """Folder for generated state on this machine; None: as the spec says."""
-        ...
-
-    @property
-    def artifacts(self) -> str | None:
-        """Where machines that share the work find artifacts and checkpoints, or None."""
         ...
 
     @property
@@ -182,12 +171,9 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
 
 def _find_places(spec: Mapping[str, Any], context: JobContext, run_id: str) -> Places:
     folder = Path(spec["run_root"]) if context.var is None else context.var / "runs"
-    kept = Path(spec["artifact_root"]) if context.var is None else context.var / "artifacts"
-    artifacts: ArtifactStore = DirectoryArtifactStore(kept)
-    shared = None
-    if context.artifacts is not None:
-        artifacts = open_artifact_store(context.artifacts, kept)
-        shared = SharedCheckpoints(artifacts, folder / run_id)
+    artifacts = open_artifacts(spec, context)
+    is_alone = context.artifacts is None
+    shared = None if is_alone else SharedCheckpoints(artifacts, folder / run_id)
     return Places(
         folder=folder / run_id,
         artifacts=artifacts,

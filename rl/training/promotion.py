@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rl.artifacts import PolicyArtifact
-from rl.training.job_artifacts import ArtifactContext, artifacts_of
+from rl.training.job_places import PlaceContext, open_artifacts
 from utils.config import from_json
 from utils.errors import ConfigError
 
@@ -90,7 +90,7 @@ def _not_better(rival: Rival) -> str | None:
     )
 
 
-class _Inputs(ArtifactContext, Protocol):
+class _Inputs(PlaceContext, Protocol):
     @property
     def inputs(self) -> Mapping[str, Any]: ...
 
@@ -116,7 +116,7 @@ def decide_promotion(spec: Mapping[str, Any], context: _Inputs) -> dict[str, Any
     evidence = from_json(Evidence, result["evidence"], "evidence.")
     reasons = why_keep(evidence, most_violation=spec["most_violation"])
     if not reasons:
-        store = artifacts_of(spec["artifact_root"], context)
+        store = open_artifacts(spec, context)
         PolicyArtifact.from_bytes(store.get(evidence.sha256))
     champion = evidence.champion
     return {

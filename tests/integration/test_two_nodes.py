@@ -13,8 +13,8 @@ from collections import Counter
 from functools import partial
 
 import anyio
-import numpy as np
 import pytest
+import torch
 from sqlalchemy import select
 
 from orchestration.app import Settings, make_api_parts, open_application
@@ -26,8 +26,11 @@ from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import JobState
 from rl.artifacts import PolicyArtifact
 from rl.domains.allocation_experts import EXPERTS
-from rl.training.conclusion import Places
-from rl.training.recorder import NullRecorder
+from rl.training import training_run
+from rl.training.checkpointing import load_checkpoint
+from rl.training.conclusion import Places, leave_unfinished
+from rl.training.recorder import NullRecorder, StopReason
+from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import EPISODE_STEPS, TrainingConfig
 from rl.training.training_events import CheckpointWritten, RunEnded
 from rl.training.training_run import train_problem
@@ -38,7 +41,7 @@ from utils.clock import SystemClock
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
 from utils.persistence.experiments import metric, run
-from utils.persistence.jobs import attempt
+from utils.persistence.jobs import attempt, checkpoint
 from utils.persistence.registry import model_version
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -198,18 +201,23 @@ def leave_experts(folder):
     (folder / "experts.json").write_text(json.dumps(experts))
 
 
-def layers(store, sha256):
-    policy = PolicyArtifact.from_bytes(store.get(sha256))
-    return [array for layer in policy.layers for array in (layer.weight, layer.bias)]
-
-
 def train_undisturbed(folder):
+    """All tensors of the last checkpoint; the policy itself is not judged again."""
     leave_experts(folder)
-    store = DirectoryArtifactStore(folder / "artifacts")
-    result = train_problem(
-        CONFIG, NullRecorder(), Places(folder=folder, artifacts=store), run_id="r"
-    )
-    return layers(store, result.artifact_sha256)
+    last = []
+
+    class Recorder(NullRecorder):
+        def checkpoint_written(self, checkpoint):
+            last[:] = [checkpoint]
+
+    def dismiss(study, agent, outcome, curve, *, curriculum):
+        return leave_unfinished(study.problem, StopReason.PREEMPT, outcome)
+
+    places = Places(folder=folder, artifacts=DirectoryArtifactStore(folder / "artifacts"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "conclude_run", dismiss)
+        train_problem(CONFIG, Recorder(), places, run_id="r")
+    return load_checkpoint(last[0].path, last[0].sha256).tensors
 
 
 def free_port():
@@ -240,10 +248,10 @@ async def rows(database, table):
 @needs_ray
 async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_path):
     """Node and disk are gone; the other node fetches the checkpoint by HTTP and hash."""
-    import ray
-
     port, var = free_port(), tmp_path / "node"
     with run_cluster(num_cpus=0) as cluster:
+        import ray
+
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         settings = Settings(
             var=tmp_path / "house",
@@ -289,17 +297,22 @@ async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_
                     pass
             group.cancel_scope.cancel()
         database = await open_database(tmp_path / "house" / "quartermaster.sqlite")
-        ours = await _check_ended_once(database, job, tmp_path / "house" / "artifacts")
+        store = DirectoryArtifactStore(tmp_path / "house" / "artifacts")
+        last = await _check_ended_once(database, job, store)
+        path = SharedCheckpoints(store, tmp_path / "fetched").fetch(*last, "checkpoints")
+        ours = load_checkpoint(path, last[1]).tensors
         await database.aclose()
     theirs = await anyio.to_thread.run_sync(train_undisturbed, tmp_path / "undisturbed")
-    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 async def _is_lost(application, job_id):
     return (await application.orchestrator.job(job_id)).lost == 1
 
 
-async def _check_ended_once(database, job, artifacts):
+async def _check_ended_once(database, job, store):
+    """And return the last checkpoint, path and hash."""
     (only_run,) = await rows(database, run)
     assert (only_run["state"], only_run["error"]) == ("succeeded", None)
     first, second = sorted(await rows(database, attempt), key=lambda one: one["fence"])
@@ -313,4 +326,7 @@ async def _check_ended_once(database, job, artifacts):
     (model,) = await rows(database, model_version)
     events = await SqlJobStore(JobLedger(database, SystemClock())).events(job_id=job.id)
     assert Counter(event.type for event in events)["job_succeeded"] == 1
-    return layers(DirectoryArtifactStore(artifacts), model["artifact_sha256"])
+    assert PolicyArtifact.from_bytes(store.get(model["artifact_sha256"])).card.run_id
+    saved = max(await rows(database, checkpoint), key=lambda one: one["step"])
+    assert (saved["step"], saved["fence"]) == (6 * UPDATE, 2)
+    return saved["path"], saved["sha256"]

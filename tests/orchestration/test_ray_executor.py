@@ -10,6 +10,7 @@ import sys
 import anyio
 import pytest
 
+from orchestration.app import Settings
 from orchestration.executors.child import ChildOrder
 from orchestration.executors.ray_executor import RayConfig, RayExecutor
 from tests.ray_clusters import ROOT, needs_ray, run_cluster
@@ -190,6 +191,13 @@ async def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(ConfigError, match=r"pip install -r requirements-ray\.txt"):
         await RayExecutor().start(None)
+
+
+def test_nodes_of_a_cluster_must_find_artifacts():
+    ray = RayConfig(address="head:6379")
+    with pytest.raises(ConfigError, match="artifacts: nodes of a Ray cluster must find them"):
+        Settings(executor="ray", ray=ray)
+    assert Settings(executor="ray", ray=ray, artifacts="/mnt/all").ray == ray
 
 
 def test_settings_are_checked():

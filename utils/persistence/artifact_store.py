@@ -57,6 +57,10 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of connections; no use afterwards."""
+        ...
+
 
 class DirectoryArtifactStore:
     """Artifacts as files of one directory, spread over folders by the first two digits."""
@@ -180,6 +184,9 @@ class DirectoryArtifactStore:
         if not place.is_file():
             raise ArtifactMissingError(f"no artifact {sha256} in {self._root}: was it removed?")
         return place
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def _place(self, sha256: str) -> Path:
         if not is_sha256(sha256):
