@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import delete, select, update
 from typer.testing import CliRunner
 
-from orchestration import app as root
 from orchestration.app import Settings
 from orchestration.cli import commands
+from orchestration.serving import serve
 from tests.orchestration.doors import open_doors
 from tests.postgres import missing, open_server_database, run_server
 from utils.errors import ConfigError
@@ -236,7 +236,7 @@ def test_commands_make_list_and_revoke(tmp_path, restored_logging):
 async def test_a_public_address_wants_a_token_first(tmp_path):
     settings = Settings(var=tmp_path, host="0.0.0.0", port=0, allowed_hosts=("train.example",))
     with pytest.raises(ConfigError, match="tokens create"):
-        await root.serve(settings, announce=pytest.fail)
+        await serve(settings, announce=pytest.fail)
 
 
 @pytest.mark.parametrize(
