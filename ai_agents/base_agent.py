@@ -91,6 +91,8 @@ class InvocationContext:
     deadline_seconds: float | None = None
     """Time the policy has, from the call on; with none it runs at once on the event loop, which is
     fastest, with one it runs in a thread and the expert answers if it is late."""
+    stand_in: FallbackReason | None = None
+    """Why the expert shall answer without the policy being asked; None asks the policy."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,7 +146,7 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
         started = self._clock.monotonic()
         situations = self._read_all(requests)
         view = stack_views([situation.view for situation in situations])
-        action, reasons = await self._ask_policy(view, situations, context.deadline_seconds)
+        action, reasons = await self._ask_policy(view, situations, context)
         is_compared = [request.compare for request in requests]
         expert = self._ask_expert(view) if any(is_compared) or any(reasons) else action
         return [
@@ -173,20 +173,21 @@ class ResourceAllocationAgent(BusinessAgent[AllocationRequest, AllocationDecisio
         return situations
 
     async def _ask_policy(
-        self, view: AllocationView, situations: Sequence[Situation], deadline: float | None
+        self, view: AllocationView, situations: Sequence[Situation], context: InvocationContext
     ) -> tuple[Action, list[FallbackReason | None]]:
         """Return actions, and for each row why it must not be used, if so."""
         size = self._domain.num_services * self._domain.num_resources
         action = np.zeros((len(situations), size), np.float32)
         reasons: list[FallbackReason | None] = [
-            FallbackReason.OUTSIDE_VALIDATED_RANGE if situation.outside else None
+            context.stand_in
+            or (FallbackReason.OUTSIDE_VALIDATED_RANGE if situation.outside else None)
             for situation in situations
         ]
         inside = np.asarray([row for row, reason in enumerate(reasons) if reason is None], np.intp)
         if inside.size == 0:
             return action, reasons
         known = take_view(view, inside)
-        answer = await attempt(lambda: self._plan(known), deadline)
+        answer = await attempt(lambda: self._plan(known), context.deadline_seconds)
         if isinstance(answer, FallbackReason):
             failed = dict.fromkeys(inside.tolist(), answer)
         else:

@@ -8,25 +8,39 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 
 from ai_agents.registry import AgentRegistry
 from orchestration import tasks
+from orchestration.delegation.blackboard import Blackboard
+from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
+from orchestration.executors.binding import TaskBinding
+from orchestration.executors.places import SharedPlaces
 from orchestration.executors.process import ProcessExecutor
+from orchestration.executors.ray_executor import RayConfig, RayExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Resources
 from orchestration.orchestrator import Orchestrator, Parts
+from orchestration.pipelines import promoting
+from orchestration.pipelines.automation import Automation
+from orchestration.pipelines.kinds import Surroundings
+from orchestration.pipelines.submission import PipelineDesk
+from orchestration.scheduler.scheduler import Scheduler
+from orchestration.scheduler.schedules import SqlSchedules
 from orchestration.stores.registry_store import SqlRegistryStore
+from orchestration.webhooks.courier import Courier
+from orchestration.webhooks.hosts import HostRules, hosts_of_environment
+from orchestration.webhooks.sending import Sender
 from orchestration.worker import Worker, WorkerConfig
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
@@ -37,6 +51,7 @@ from utils.observability import make_registry
 from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
+from utils.persistence.http_artifact_store import open_artifact_store
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -64,6 +79,17 @@ class Settings:
     """How many jobs this process carries at once, if it carries any."""
     capacity: Resources | None = None
     """What this process has for jobs that say what they need; None counts nothing."""
+    webhook_hosts: tuple[str, ...] = field(default_factory=hosts_of_environment)
+    """Where webhooks may go; see `orchestration.webhooks.hosts`."""
+    artifacts: str | None = None
+    """Where machines that share a database find artifacts and checkpoints: the URL of an API, or a
+    folder that all of them reach; those in `var` if absent."""
+    executor: Literal["process", "ray"] = "process"
+    """Where attempts run."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The cluster, for the executor of that name."""
+    ray_var: Path | None = None
+    """Folder for generated state on the cluster's nodes; the path of `var` if absent."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be listened on.
@@ -81,6 +107,11 @@ class Settings:
             )
         if not 0 <= self.port < 65_536:
             raise ConfigError(f"port={self.port}: choose 0 to 65535")
+        if self.executor == "ray" and self.ray.address is not None and self.artifacts is None:
+            raise ConfigError(
+                "artifacts: nodes of a Ray cluster must find them, too; name the URL of an API "
+                "that they reach, or a folder that all machines share"
+            )
 
     @property
     def is_local(self) -> bool:
@@ -100,6 +131,7 @@ class Application:
     """What the jobs of this process's worker report, for displays."""
     database: Database
     job_metrics: JobMetrics
+    decision_log: DecisionLog
     worker: Worker | None
     sessions: EnvironmentSessions
     parts: Parts
@@ -110,8 +142,10 @@ class Application:
         async with anyio.create_task_group() as group:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
+            group.start_soon(self.decision_log.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.automation.run)
 
 
 @contextlib.asynccontextmanager
@@ -130,13 +164,19 @@ async def open_application(
         DatabaseError: The database cannot be used as it is.
     """
     database = await open_database(settings.database or settings.var / "quartermaster.sqlite")
+    shared = _find_shared(settings, database)
     try:
         application, registry = _build(
-            settings, database, clock or SystemClock(), with_worker=with_worker
+            settings, database, clock or SystemClock(), with_worker=with_worker, shared=shared
         )
-        yield application
+        try:
+            yield application
+        finally:
+            await application.decision_log.aclose()
         await registry.aclose()
     finally:
+        if shared is not None:
+            shared.store.close()
         await database.aclose()
 
 
@@ -209,7 +249,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         ledger=application.ledger,
         outbox=Outbox(parts.store, application.database, parts.clock),
         artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
-        kinds=tasks.make_registry(parts.clock),
+        kinds=_make_kinds(parts.clock),
         output_dir=parts.output_dir,
         sessions=application.sessions,
         streams=streams or Streams(parts.clock),
@@ -233,27 +273,43 @@ async def _check_access(application: Application) -> None:
 
 
 def _build(
-    settings: Settings, database: Database, clock: Clock, *, with_worker: bool
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    *,
+    with_worker: bool,
+    shared: SharedPlaces | None,
 ) -> tuple[Application, AgentRegistry]:
     metrics = make_registry()
     events = TrainingEvents()
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
     observer = tasks.RunStateObserver(clock, events=events)
     ledger = JobLedger(database, clock, observer=observer, trusts_server_clock=True)
-    artifacts = DirectoryArtifactStore(settings.var / "artifacts")
+    local = DirectoryArtifactStore(settings.var / "artifacts")
+    artifacts = local if shared is None else shared.store
     registry_store = SqlRegistryStore(database, artifacts, clock)
     registry = AgentRegistry(registry_store, clock=clock)
     executor = ProcessExecutor(preload=["torch", "numpy"])
-    worker = _make_worker(settings, ledger, events, executor) if with_worker else None
+    worker = (
+        _make_worker(settings, ledger, events, executor=executor, shared=shared)
+        if with_worker
+        else None
+    )
+    store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
+    serving_metrics = ServingMetrics(metrics)
+    decision_log = DecisionLog(database, clock, serving_metrics)
     parts = Parts(
         database=database,
-        store=SqlJobStore(ledger),
+        store=store,
         registry=registry,
         registry_store=registry_store,
-        serving_metrics=ServingMetrics(metrics),
+        serving_metrics=serving_metrics,
+        decision_log=decision_log,
+        blackboard=Blackboard(database, clock),
         clock=clock,
         output_dir=settings.var,
-        wake=_do_nothing if worker is None else worker.wake,
+        wake=wake,
+        automation=_make_automation(settings, ledger, store, wake),
     )
     application = Application(
         settings=settings,
@@ -262,6 +318,7 @@ def _build(
         training_events=events,
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
+        decision_log=decision_log,
         worker=worker,
         sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
         parts=parts,
@@ -270,19 +327,55 @@ def _build(
     return application, registry
 
 
+def _make_automation(
+    settings: Settings, ledger: JobLedger, store: SqlJobStore, wake: Callable[[], None]
+) -> Automation:
+    database, clock = ledger.database, ledger.clock
+    surroundings = Surroundings(output_dir=settings.var, clock=clock)
+    pipelines = PipelineDesk(database, store, surroundings, wake=wake)
+    return Automation(
+        pipelines=pipelines,
+        schedules=SqlSchedules(database, clock),
+        scheduler=Scheduler(ledger, pipelines, wake=wake),
+        courier=Courier(database, Sender(HostRules(settings.webhook_hosts), clock), clock),
+    )
+
+
+def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str, TaskBinding]:
+    return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
+
+
+def _find_shared(settings: Settings, database: Database) -> SharedPlaces | None:
+    """Return where files lie for all machines; None while this one is alone."""
+    is_ray = settings.executor == "ray"
+    if settings.artifacts is None and not database.is_server and not is_ray:
+        return None
+    kept = settings.var.absolute() / "artifacts"
+    location = settings.artifacts or str(kept)
+    var = settings.ray_var if is_ray and settings.ray_var is not None else settings.var
+    store = open_artifact_store(location, kept)
+    return SharedPlaces(var=str(var.absolute()), artifacts=location, store=store)
+
+
 def _make_worker(
-    settings: Settings, ledger: JobLedger, events: TrainingEvents, executor: ProcessExecutor
+    settings: Settings,
+    ledger: JobLedger,
+    events: TrainingEvents,
+    *,
+    executor: ProcessExecutor,
+    shared: SharedPlaces | None,
 ) -> Worker:
     return Worker(
         ledger,
-        executor,
-        tasks.make_registry(ledger.clock, events=events),
+        RayExecutor(settings.ray) if settings.executor == "ray" else executor,
+        _make_kinds(ledger.clock, events),
         work_root=settings.var / "work",
         config=WorkerConfig(
             parallel_jobs=settings.parallel_jobs,
             capacity=settings.capacity,
             attempt=settings.attempt,
         ),
+        shared=shared,
     )
 
 

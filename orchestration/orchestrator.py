@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ai_agents.allocation_schema import AllocationDecision
-from ai_agents.base_agent import InvocationContext
 from ai_agents.cards import AgentCard, describe
 from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.decision_desk import DecisionDesk, Request
-from orchestration.jobs import Desired, Job
+from orchestration.delegation.agent_calls import AgentCalls
+from orchestration.delegation.circuit_breaker import CircuitBreakers
+from orchestration.delegation.decision_shelf import DecisionShelf
+from orchestration.delegation.patterns import Patterns
+from orchestration.jobs import Desired, Job, NewJob, Resources
 from orchestration.tasks import TRAIN, find_start_point, make_train_spec
-from utils.clock import new_id
-from utils.logs import log_context
 from utils.persistence import run_filter, run_queries
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
     from ai_agents.registry_store import RegistryStore
+    from orchestration.delegation.blackboard import Blackboard
+    from orchestration.delegation.decision_log import DecisionLog
     from orchestration.job_store.store import SqlJobStore
+    from orchestration.pipelines.automation import Automation
     from rl.monitoring.serving_metrics import ServingMetrics
     from rl.training.training_config import TrainingConfig
     from utils.clock import Clock
@@ -56,11 +60,80 @@ class Parts:
     registry: AgentRegistry
     registry_store: RegistryStore
     serving_metrics: ServingMetrics
+    decision_log: DecisionLog
+    blackboard: Blackboard
     clock: Clock
     output_dir: Path
     """Where runs leave their files."""
     wake: Callable[[], None]
     """Tells a worker of this process, if there is one, that a job waits."""
+    automation: Automation
+    """Schedules, pipelines and webhooks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a job stands among others."""
+
+    priority: int = 0
+    """Higher ones start first, and may have running lower ones stop at a checkpoint."""
+    resources: Resources = field(default_factory=Resources)
+    """What it occupies on a worker."""
+    limit_key: str | None = None
+    """Jobs with this key run at most as many at once as the key allows."""
+
+
+ANYWHERE = Place()
+
+
+class RunReader:
+    """What the database says about runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def runs(self, *, experiment: str | None = None, limit: int = 100) -> list[RunSummary]:
+        """List runs, newest first.
+
+        Args:
+            experiment: Only of this experiment.
+            limit: At most so many.
+        """
+        async with self._database.read() as connection:
+            return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
+
+    async def run(self, run_id: str) -> RunDetails:
+        """Load a run with its newest metrics, evaluations and models.
+
+        Args:
+            run_id: Its id.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        async with self._database.read() as connection:
+            return await run_queries.get_run(connection, run_id)
+
+    async def run_of(self, job_id: str) -> RunDetails | None:
+        """Load the run that a job carries out; None while there is none.
+
+        Args:
+            job_id: The job.
+        """
+        async with self._database.read() as connection:
+            run_id = await run_queries.find_run_of_job(connection, job_id)
+            return None if run_id is None else await run_queries.get_run(connection, run_id)
+
+    async def curve(self, run_id: str, key: str, *, max_points: int = 200) -> list[MetricPoint]:
+        """Read a metric of a run over steps, thinned evenly if it has too many points.
+
+        Args:
+            run_id: Which run.
+            key: Which metric.
+            max_points: At most so many.
+        """
+        async with self._database.read() as connection:
+            return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
 
 
 class Orchestrator:
@@ -69,14 +142,31 @@ class Orchestrator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store, self.registry = parts.store, parts.registry
-        self._desk = DecisionDesk(parts.registry, parts.serving_metrics, parts.clock)
+        self.automation = parts.automation
+        self._desk = DecisionDesk(
+            parts.registry,
+            parts.serving_metrics,
+            parts.clock,
+            gate=CircuitBreakers(parts.clock),
+            records=parts.decision_log,
+        )
+        reader = RunReader(parts.database)
+        self.runs, self.run = reader.runs, reader.run
+        self.run_of, self.curve = reader.run_of, reader.curve
+        self.facts = parts.blackboard
+        self.decisions = DecisionShelf(parts.database, parts.clock, parts.decision_log)
+        patterns, calls = Patterns(parts.clock), AgentCalls(self._desk, parts.registry)
+        self.parallel, self.first = patterns.parallel, patterns.first
+        self.sequential, self.consensus = patterns.sequential, patterns.consensus
+        self.hierarchical = patterns.hierarchical
+        self.call, self.averaging = calls.call, calls.averaging
 
     async def submit_training(
         self,
         config: TrainingConfig,
         *,
         dedupe_key: str | None = None,
-        priority: int = 0,
+        place: Place = ANYWHERE,
         rerun_of: str | None = None,
     ) -> Job:
         """Queue a training run.
@@ -84,7 +174,7 @@ class Orchestrator:
         Args:
             config: What to train.
             dedupe_key: Names the work: while a job with it is unfinished, that job is returned.
-            priority: Higher ones start first.
+            place: In the queue, and on a worker.
             rerun_of: The run whose settings and seed it repeats, if any.
 
         Raises:
@@ -95,10 +185,16 @@ class Orchestrator:
         async with self._parts.database.read() as connection:
             init = await find_start_point(connection, config)
         spec = make_train_spec(config, output_dir=folder, clock=clock, init=init, rerun_of=rerun_of)
-        kind, content, version = TRAIN.kind, spec.to_json(), TRAIN.version
-        job = await self._store.submit(
-            kind, content, version=version, dedupe_key=dedupe_key, priority=priority
+        new = NewJob(
+            kind=TRAIN.kind,
+            spec=spec.to_json(),
+            version=TRAIN.version,
+            dedupe_key=dedupe_key,
+            priority=place.priority,
+            resources=place.resources,
+            limit_key=place.limit_key,
         )
+        (job,) = await self._store.submit_all([new])
         self._parts.wake()
         return job
 
@@ -120,49 +216,6 @@ class Orchestrator:
             dedupe_key: As submitted.
         """
         return await self._store.find_unfinished(dedupe_key)
-
-    async def runs(self, *, experiment: str | None = None, limit: int = 100) -> list[RunSummary]:
-        """List runs, newest first.
-
-        Args:
-            experiment: Only of this experiment.
-            limit: At most so many.
-        """
-        async with self._parts.database.read() as connection:
-            return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
-
-    async def run(self, run_id: str) -> RunDetails:
-        """Load a run with its newest metrics, evaluations and models.
-
-        Args:
-            run_id: Its id.
-
-        Raises:
-            RunNotFoundError: There is none.
-        """
-        async with self._parts.database.read() as connection:
-            return await run_queries.get_run(connection, run_id)
-
-    async def run_of(self, job_id: str) -> RunDetails | None:
-        """Load the run that a job carries out; None while there is none.
-
-        Args:
-            job_id: The job.
-        """
-        async with self._parts.database.read() as connection:
-            run_id = await run_queries.find_run_of_job(connection, job_id)
-            return None if run_id is None else await run_queries.get_run(connection, run_id)
-
-    async def curve(self, run_id: str, key: str, *, max_points: int = 200) -> list[MetricPoint]:
-        """Read a metric of a run over steps, thinned evenly if it has too many points.
-
-        Args:
-            run_id: Which run.
-            key: Which metric.
-            max_points: At most so many.
-        """
-        async with self._parts.database.read() as connection:
-            return await run_queries.read_curve(connection, run_id, key, max_points=max_points)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job for good; its checkpoints stay.
@@ -292,7 +345,8 @@ class Orchestrator:
             request: JSON text, the object it holds, or the agent's own request type.
             alias: Which of its versions answers, by what it is for.
             version: Which of its versions answers, by number, rather than by alias.
-            request_id: The caller's name for the request; a fresh one if absent.
+            request_id: The caller's name for the request; the id of the decision's record if
+                absent.
             deadline_seconds: Time the policy has; the expert answers if it is late.
 
         Raises:
@@ -301,11 +355,14 @@ class Orchestrator:
             RequestError: The request is malformed; each problem names its field.
             AgentNotReadyError: The agent is closed.
         """
-        context = InvocationContext(
-            request_id=request_id or new_id(self._parts.clock), deadline_seconds=deadline_seconds
+        return await self._desk.invoke(
+            agent,
+            request,
+            alias=alias,
+            version=version,
+            request_id=request_id,
+            deadline_seconds=deadline_seconds,
         )
-        with log_context(agent=agent, request=context.request_id):
-            return await self._desk.ask(agent, request, context, alias=alias, version=version)
 
     async def _request(self, job_id: str, desired: Desired) -> Job:
         job = await self._store.request(job_id, desired)

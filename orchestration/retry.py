@@ -18,6 +18,7 @@ class ErrorClass(StrEnum):
     USER = "user"  # the task itself raised
     RESOURCE = "resource"  # memory or an accelerator ran out
     STORAGE = "storage"  # the task met a full or unwritable disk
+    UNREACHABLE = "unreachable"  # the machine with the artifacts does not answer
     DATABASE = "database"  # the database was locked, full or damaged
     INTERNAL = "internal"  # a fault on the supervisor's side
     CRASHED = "crashed"  # the process died without a word
@@ -68,6 +69,7 @@ class RetryPolicy:
     resource: Backoff | None = field(default_factory=lambda: Backoff(first_delay_seconds=30.0))
     """Others may leave memory meanwhile."""
     storage: Backoff | None = None
+    unreachable: Backoff | None = field(default_factory=lambda: Backoff(first_delay_seconds=30.0))
     database: Backoff | None = field(default_factory=Backoff)
     internal: Backoff | None = None
     crashed: Backoff | None = field(default_factory=Backoff)

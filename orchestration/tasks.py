@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.executors.binding import TaskBinding, TaskDefinition
+from orchestration.executors.binding import MetricRow, TaskBinding, TaskDefinition
 from orchestration.jobs import JobState
 from rl.training.provenance import Provenance, read_provenance
 from rl.training.training_config import TrainingConfig
@@ -32,6 +32,7 @@ from utils.clock import Clock, new_id
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.outbox import add_line
 from utils.persistence.run_facts import (
     Relation,
     RunLineage,
@@ -77,6 +78,7 @@ RUN_STATES = {
 }
 """What each state of a job means for its run."""
 
+RUN_FINISHED = "run_finished"
 _WITH_ERROR = {JobState.RETRY_WAIT, JobState.FAILED, JobState.TIMED_OUT, JobState.DEAD}
 
 
@@ -229,6 +231,11 @@ class RunStateObserver:
         if state.is_terminal or state is RunState.PAUSED:
             with contextlib.suppress(ConfigError):  # of a version that this program cannot read
                 self._events.publish(RunEnded(run=_info(job), state=state))
+        if state.is_terminal:
+            config = job.spec.get("config", {})
+            told = {name: config.get(name) for name in ("environment", "experiment_name")}
+            line = {"run_id": run_id, "state": state.value, **told}
+            await add_line(connection, RUN_FINISHED, line, at=self._clock.now(), job_id=job.id)
 
 
 class TrainSink:
@@ -261,19 +268,19 @@ class TrainSink:
         self._tell(RunStarted(run=_info(job)))
 
     async def metrics(
-        self, connection: AsyncConnection, job: Job, step: int, values: Mapping[str, float]
+        self, connection: AsyncConnection, job: Job, rows: Sequence[MetricRow]
     ) -> None:
-        """Keep figures of one update.
+        """Keep figures of updates.
 
         Args:
             connection: The open transaction.
             job: With the attempt's fence.
-            step: Environment steps so far.
-            values: By name.
+            rows: Environment steps so far, and figures by name.
         """
         run = _info(job)
-        await add_metrics(connection, run.run_id, [(step, values)], clock=self._clock)
-        self._tell(MetricsReported(run=run, env_steps=step, values=values))
+        await add_metrics(connection, run.run_id, rows, clock=self._clock)
+        for step, values in rows:
+            self._tell(MetricsReported(run=run, env_steps=step, values=values))
 
     async def checkpoint(self, connection: AsyncConnection, job: Job, record: Checkpoint) -> None:
         """Give the engine's row to the run.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from orchestration.executors.binding import TaskBinding
+    from orchestration.executors.places import SharedPlaces
     from orchestration.executors.process import Executor
     from orchestration.job_store.ledger import JobLedger
     from orchestration.jobs import Job
@@ -72,6 +73,7 @@ class Worker:
         work_root: Path,
         config: WorkerConfig | None = None,
         retry: RetryPolicy | None = None,
+        shared: SharedPlaces | None = None,
     ) -> None:
         """Put the parts together; `run` does the work.
 
@@ -82,6 +84,7 @@ class Worker:
             work_root: Each job gets a folder in it.
             config: How to work.
             retry: When to try again.
+            shared: Where attempts find files, if other machines carry the same jobs.
         """
         self._leases = SqlLeases(ledger, retry=retry)
         self._workers = SqlWorkers(ledger)
@@ -94,6 +97,7 @@ class Worker:
             for place in Place
         }
         self._work_root = work_root
+        self._shared = shared
         self._config = config or WorkerConfig()
         self._threads = ThreadLane(
             self._leases,
@@ -215,6 +219,7 @@ class Worker:
             executor=self._executor,
             work_folder=self._work_root / job.id,
             config=self._config.attempt,
+            shared=self._shared,
         )
 
     async def _carry_thread(self, job: Job) -> None:

@@ -12,7 +12,7 @@ TORCH_FREE = (
     *("orchestration", "ai_agents", "data", "utils"),
     *("rl/artifacts.py", "rl/domains", "rl/deployment", "rl/monitoring"),
 )
-HEAVY = ("torch", "gymnasium", "pettingzoo", "scipy", "matplotlib")
+HEAVY = ("torch", "gymnasium", "pettingzoo", "scipy", "matplotlib", "ray")
 PROGRAM = """
 import importlib, json, sys
 modules, heavy = json.loads(sys.argv[1])

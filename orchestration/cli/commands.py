@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
 from ai_agents.registry import CHAMPION
-from orchestration import app as root
-from orchestration.app import Application, Settings, run_with
+from orchestration.app import Application
 from orchestration.cli import (
     access,
     adoption,
     experiments,
+    limits,
     operations,
+    pipelines,
     reports,
+    schedules,
     tables,
     training,
+    webhooks,
+    working,
 )
 from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
 from orchestration.endpoints.training_routes import view
-from orchestration.jobs import Job, JobState
-from orchestration.orchestrator import Orchestrator
+from orchestration.jobs import Job, JobState, Resources
+from orchestration.orchestrator import Orchestrator, Place
 from utils.clock import SystemClock
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import configure_logs
@@ -71,8 +73,13 @@ cli = typer.Typer(
 )
 experiments.register(cli)
 adoption.register(cli)
-operations.register(cli)
 access.register(cli)
+limits.register(cli)
+operations.register(cli)
+pipelines.register(cli)
+schedules.register(cli)
+webhooks.register(cli)
+working.register(cli)
 
 
 @cli.callback()
@@ -98,46 +105,7 @@ def set_up(
 
 
 @cli.command()
-def serve(
-    context: typer.Context,
-    host: Annotated[
-        str, typer.Option(help="Others than loopback want a token first: see `tokens`.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8321,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name that callers use for this server.")
-    ] = None,
-) -> None:
-    """Serve the API and /metrics, and carry jobs, until Ctrl-C."""
-    console = Console()
-
-    def announce(url: str) -> None:
-        console.print(f"Serving on {url}  (API: /openapi.json, metrics: /metrics)", soft_wrap=True)
-
-    settings = Settings(
-        var=context.obj,
-        database=context.meta[DATABASE],
-        host=host,
-        port=port,
-        allowed_hosts=tuple(allow_host or ()),
-    )
-    anyio.run(functools.partial(root.serve, settings, announce=announce))
-    console.print("Stopped; running jobs are saved and go on with the next worker.")
-
-
-@cli.command()
-def worker(context: typer.Context) -> None:
-    """Carry submitted jobs, without the API, until Ctrl-C."""
-
-    async def work(application: Application) -> None:
-        Console().print("Working; Ctrl-C saves running jobs and stops.")
-        await run_with(application, anyio.sleep_forever)
-
-    _run(context, work, with_worker=True)
-
-
-@cli.command()
-def submit(
+def submit(  # noqa: PLR0913  each is an option of the command line
     context: typer.Context,
     kind: Annotated[str, typer.Argument(metavar="KIND", help="What to do: train.")],
     settings: Annotated[
@@ -148,6 +116,15 @@ def submit(
     fresh: Annotated[
         bool, typer.Option(help="Start anew instead of going on with the same settings' job.")
     ] = False,
+    priority: Annotated[
+        int | None,
+        typer.Option(help="Higher ones go first; 10 with --watch, else 0, if absent."),
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="Cores that it occupies on a worker.")] = 0.0,
+    gpus: Annotated[float, typer.Option(min=0, help="Accelerators that it occupies.")] = 0.0,
+    limit_key: Annotated[
+        str | None, typer.Option(help="Counted against this key's limit: see `limits`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Queue a training run; the unfinished one of the same settings goes on instead.
@@ -159,10 +136,18 @@ def submit(
         raise ConfigError(f"kind {kind!r}: only `train` is known")
     config = training.read_settings(settings or [])
     console = Console(stderr=as_json)
+    usual = training.WATCHED.priority if watch else 0
+    place = Place(
+        priority=usual if priority is None else priority,
+        resources=Resources(cpu_milli=round(cpus * 1000), gpu_milli=round(gpus * 1000)),
+        limit_key=limit_key,
+    )
 
     async def queue(application: Application) -> Job | None:
         orchestrator = application.orchestrator
-        job, found = await training.submit_or_continue(orchestrator, config, fresh=fresh)
+        job, found = await training.submit_or_continue(
+            orchestrator, config, fresh=fresh, place=place
+        )
         if not as_json:
             words = "Found unfinished" if found else "Queued"
             console.print(
@@ -173,7 +158,9 @@ def submit(
         return job
 
     async def carry(application: Application) -> Job | None:
-        return await training.train_watched(application, config, fresh=fresh, console=console)
+        return await training.train_watched(
+            application, config, fresh=fresh, console=console, place=place
+        )
 
     if watch:
         with _logs_to(context.obj / "orchestration.log"):

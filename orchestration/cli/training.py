@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.app import Application, run_with
 from orchestration.cli.progress import make_display, watch
 from orchestration.jobs import Desired, Job
+from orchestration.orchestrator import Place
 from rl.training.training_config import TrainingConfig
 from utils.clock import SystemClock
 from utils.config import from_json, to_json
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from orchestration.orchestrator import Orchestrator
     from utils.persistence.run_queries import RunSummary
 
-OWN_PRIORITY = 10
+WATCHED = Place(priority=10)
 """Of jobs that somebody sits and watches: they go before what was queued for later."""
 SHORTEST_END = 4
 
@@ -60,7 +61,7 @@ def settings_key(config: TrainingConfig) -> str:
 
 
 async def submit_or_continue(
-    orchestrator: Orchestrator, config: TrainingConfig, *, fresh: bool
+    orchestrator: Orchestrator, config: TrainingConfig, *, fresh: bool, place: Place = WATCHED
 ) -> tuple[Job, bool]:
     """Queue a training run, or find the unfinished job of the same settings and let it go on.
 
@@ -68,6 +69,7 @@ async def submit_or_continue(
         orchestrator: Takes the job.
         config: What to train.
         fresh: Cancel an unfinished one and start anew; it needs a worker if the job runs.
+        place: Of a new job.
 
     Returns:
         The job, and whether it was found.
@@ -79,7 +81,7 @@ async def submit_or_continue(
         await orchestrator.wait(found.id)
         found = None
     if found is None:
-        job = await orchestrator.submit_training(config, dedupe_key=key, priority=OWN_PRIORITY)
+        job = await orchestrator.submit_training(config, dedupe_key=key, place=place)
         return job, False
     if found.desired is Desired.PAUSE:
         found = await orchestrator.resume(found.id)
@@ -87,7 +89,12 @@ async def submit_or_continue(
 
 
 async def train_watched(
-    application: Application, config: TrainingConfig, *, fresh: bool, console: Console
+    application: Application,
+    config: TrainingConfig,
+    *,
+    fresh: bool,
+    console: Console,
+    place: Place = WATCHED,
 ) -> Job | None:
     """Train with a live display, carrying jobs in this process.
 
@@ -96,12 +103,14 @@ async def train_watched(
         config: What to train.
         fresh: Whether to start anew.
         console: Where to show it.
+        place: Of a new job.
 
     Returns:
         The job as it ended, or None if a signal came first; its work is then saved.
     """
     return await run_with(
-        application, partial(_train, application, config, fresh=fresh, console=console)
+        application,
+        partial(_train, application, config, fresh=fresh, console=console, place=place),
     )
 
 
@@ -143,10 +152,15 @@ async def find_job(orchestrator: Orchestrator, reference: str) -> str:
 
 
 async def _train(
-    application: Application, config: TrainingConfig, *, fresh: bool, console: Console
+    application: Application,
+    config: TrainingConfig,
+    *,
+    fresh: bool,
+    console: Console,
+    place: Place,
 ) -> Job:
     orchestrator, clock = application.orchestrator, SystemClock()
-    job, found = await submit_or_continue(orchestrator, config, fresh=fresh)
+    job, found = await submit_or_continue(orchestrator, config, fresh=fresh, place=place)
     if found and job.progress_done:
         console.print(
             f"Found this training unfinished, {job.progress_done:,} steps in: going on.",

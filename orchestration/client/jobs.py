@@ -10,8 +10,8 @@ import anyio
 
 from orchestration.client.connection import Answer, Connection
 from orchestration.endpoints.event_routes import EventView
-from orchestration.endpoints.job_logs import LogPage
 from orchestration.endpoints.job_views import JobDetails, JobPage, JobRequest, JobView
+from orchestration.endpoints.log_routes import LogPage
 from orchestration.jobs import JobState
 from utils.persistence.engine_queries import AttemptRecord
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
 from ai_agents.cards import AgentCard
@@ -27,6 +28,15 @@ from utils.persistence.engine_queries import AliasMove, list_alias_moves
 
 LARGEST_VERSION = 10**6
 ALIAS_PATTERN = r"^[A-Za-z0-9_.-]{1,60}$"
+
+
+class Word(StringConvertor):
+    """A part of a path that ends before a colon, so that `{name}:verb` is another path."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("word", Word())
 router = APIRouter(prefix="/v1", tags=["agents"], responses=may_fail(404))
 Alias = Annotated[str, Query(pattern=ALIAS_PATTERN)]
 Version = Annotated[
@@ -62,7 +72,7 @@ async def list_agents(orchestrator: Conductor) -> list[AgentSummary]:
     return await orchestrator.agents()
 
 
-@router.get("/agents/{name}", dependencies=[Anyone])
+@router.get("/agents/{name:word}", dependencies=[Anyone])
 async def get_card(
     name: AgentName, orchestrator: Conductor, alias: Alias = CHAMPION, version: Version = None
 ) -> AgentCard:
@@ -70,7 +80,7 @@ async def get_card(
     return await orchestrator.card(name, alias=alias, version=version)
 
 
-@router.get("/agents/{name}/history", dependencies=[Anyone])
+@router.get("/agents/{name:word}/history", dependencies=[Anyone])
 async def get_history(
     name: AgentName,
     parts: Parts,
@@ -83,7 +93,9 @@ async def get_history(
         return await list_alias_moves(connection, name, before=before, limit=limit)
 
 
-@router.post("/agents/{name}:invoke", dependencies=[Invoker, Unaudited], openapi_extra=INVOCATION)
+@router.post(
+    "/agents/{name:word}:invoke", dependencies=[Invoker, Unaudited], openapi_extra=INVOCATION
+)
 async def invoke(
     name: AgentName,
     request: Request,
@@ -105,7 +117,7 @@ async def invoke(
     )
 
 
-@router.post("/agents/{name}/promote", dependencies=[Admin])
+@router.post("/agents/{name:word}/promote", dependencies=[Admin])
 async def promote(name: AgentName, promotion: Promotion, orchestrator: Conductor) -> ArtifactRecord:
     """Let callers of an alias meet another version."""
     return await orchestrator.promote(

@@ -7,7 +7,7 @@ import anyio
 from orchestration.job_store.store import OutboxEvent, SqlJobStore
 from utils.clock import Clock
 from utils.persistence.engine import Database
-from utils.persistence.engine_queries import newest_seq
+from utils.persistence.outbox import settled_seq
 
 FRESH_SECONDS = 0.2
 
@@ -27,7 +27,7 @@ class Outbox:
         self._database = database
         self._clock = clock
         self._asking = anyio.Lock()
-        self._newest = 0
+        self._last = 0
         self._asked_at: float | None = None
 
     async def after(self, seq: int, *, job_id: str | None = None) -> list[OutboxEvent]:
@@ -37,15 +37,15 @@ class Outbox:
             seq: The last one already seen.
             job_id: Only of this job.
         """
-        if await self._find_newest() <= seq:
+        last = await self._find_last()
+        if last <= seq:
             return []
-        return await self._store.events(seq, job_id=job_id)
+        return [one for one in await self._store.events(seq, job_id=job_id) if one.seq <= last]
 
-    async def _find_newest(self) -> int:
+    async def _find_last(self) -> int:
         async with self._asking:
             now = self._clock.monotonic()
             if self._asked_at is None or now - self._asked_at >= FRESH_SECONDS:
-                async with self._database.read() as connection:
-                    self._newest = await newest_seq(connection)
+                self._last = await settled_seq(self._database)  # a later line overtakes no other
                 self._asked_at = now
-            return self._newest
+            return self._last

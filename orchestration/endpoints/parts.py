@@ -18,7 +18,7 @@ from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.orchestrator import Orchestrator
 from utils.clock import Clock
-from utils.persistence.artifact_store import ArtifactStore
+from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database
 
 
@@ -32,7 +32,7 @@ class ApiParts:
     store: SqlJobStore
     ledger: JobLedger
     outbox: Outbox
-    artifacts: ArtifactStore
+    artifacts: DirectoryArtifactStore
     kinds: Mapping[str, TaskBinding]
     """What kinds of jobs there are."""
     output_dir: Path
@@ -66,5 +66,15 @@ def get_orchestrator(request: Request) -> Orchestrator:
     return get_parts(request).orchestrator
 
 
+def get_artifacts(request: Request) -> DirectoryArtifactStore:
+    """Return the artifacts that the app was made with.
+
+    Args:
+        request: Any of the app's.
+    """
+    return get_parts(request).artifacts
+
+
 Parts = Annotated[ApiParts, Depends(get_parts)]
 Conductor = Annotated[Orchestrator, Depends(get_orchestrator)]
+Artifacts = Annotated[DirectoryArtifactStore, Depends(get_artifacts)]

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
@@ -26,6 +27,8 @@ from orchestration.environment_sessions import (
 from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
+from orchestration.pipelines.submission import PipelineNotFoundError
+from orchestration.scheduler.schedules import ScheduleNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
@@ -39,6 +42,8 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     UnknownVersionError: HTTPStatus.NOT_FOUND,
     JobNotFoundError: HTTPStatus.NOT_FOUND,
     RunNotFoundError: HTTPStatus.NOT_FOUND,
+    ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
+    PipelineNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,
@@ -62,6 +67,8 @@ def explain_errors(app: FastAPI) -> None:
     app.add_exception_handler(QuartermasterError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _unfit)
+    app.add_exception_handler(OverflowError, _unfit)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -95,6 +102,12 @@ async def _http(request: Request, error: Exception) -> Response:
     if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:  # the router knows those of one route
         answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
     return answer
+
+
+async def _unfit(_: Request, error: Exception) -> Response:
+    logger.warning("value_does_not_fit", reason=str(error))
+    detail = "a value is too long or too large for the database; nothing was changed"
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:

@@ -16,11 +16,13 @@ from starlette.types import ASGIApp
 from ai_agents.allocation_schema import AllocationRequest
 from orchestration.endpoints import (
     agent_routes,
+    artifact_routes,
     audit,
     engine_routes,
     event_routes,
-    job_logs,
+    log_routes,
     run_routes,
+    schedule_routes,
     session_routes,
     training_routes,
 )
@@ -36,8 +38,8 @@ from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
-    *(training_routes, job_logs, event_routes, run_routes),
-    *(agent_routes, session_routes, engine_routes, audit),
+    *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
+    *(agent_routes, session_routes, engine_routes, audit, artifact_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 

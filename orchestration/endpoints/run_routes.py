@@ -5,22 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-import anyio.to_thread
-from fastapi import APIRouter, HTTPException, Path, Query
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
 
 from orchestration.endpoints.parts import Conductor, Parts
 from orchestration.endpoints.security import Trainer
 from orchestration.endpoints.shapes import (
-    SHA256_PATTERN,
     TEXT_PATTERN,
     Cursor,
     Limit,
     RunId,
     may_fail,
 )
-from utils.persistence.errors import ArtifactMissingError
 from utils.persistence.run_facts import RunArtifact
 from utils.persistence.run_filter import RunFilter, find_runs
 from utils.persistence.run_log import RunState
@@ -80,22 +76,3 @@ async def get_curve(
 async def list_artifacts(run_id: RunId, orchestrator: Conductor) -> tuple[RunArtifact, ...]:
     """List the files that a run left in the artifact store."""
     return (await orchestrator.run(run_id)).facts.artifacts
-
-
-@router.get(
-    "/artifacts/{sha256}",
-    response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}},
-)
-async def get_artifact(
-    sha256: Annotated[str, Path(pattern=SHA256_PATTERN, description="In lower case.")],
-    parts: Parts,
-) -> FileResponse:
-    """Download a file by its hash; whoever gets it can prove that it is whole."""
-    try:
-        path = await anyio.to_thread.run_sync(parts.artifacts.path, sha256)
-    except ArtifactMissingError as error:
-        detail = f"no artifact {sha256}; a run's artifacts are listed with it"
-        raise HTTPException(HTTPStatus.NOT_FOUND, detail) from error
-    headers = {"ETag": f'"{sha256}"', "X-Content-Type-Options": "nosniff"}
-    return FileResponse(path, media_type="application/octet-stream", headers=headers)

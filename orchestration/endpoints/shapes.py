@@ -15,6 +15,7 @@ TEXT_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 LARGEST_SEQ = 2**31 - 1
 LARGEST_OFFSET = 2**40
+LARGEST_WHOLE = 2**53
 SCHEMAS = "#/components/schemas/"
 
 JobId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a job.")]
@@ -51,28 +52,32 @@ def to_whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(to_whole)]
 
 
-def check_texts(value: Any) -> Any:
-    """Return a value whose texts every database can keep.
+def check_values(value: Any) -> Any:
+    """Return a value whose texts and numbers every database and JSON reader can keep.
 
     Args:
         value: What JSON held.
 
     Raises:
-        ValueError: A text holds NUL or half a character.
+        ValueError: A text holds NUL or half a character, or a whole number is beyond 2^53.
     """
     if isinstance(value, dict):
         for name, one in value.items():
-            check_texts(name)
-            check_texts(one)
+            check_values(name)
+            check_values(one)
     elif isinstance(value, list):
         for one in value:
-            check_texts(one)
+            check_values(one)
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ValueError(
+            f"a number of {value.bit_length()} bits is beyond 2^53, where whole numbers get lost"
+        )
     elif isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
         raise ValueError("a text holds NUL or half a character (a lone surrogate)")
     return value
 
 
-Settings = Annotated[dict[str, Any], AfterValidator(check_texts)]
+Settings = Annotated[dict[str, Any], AfterValidator(check_values)]
 """An object of fields that are checked elsewhere."""
 
 
@@ -92,6 +97,7 @@ def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The body is too large.",
         422: "A value is wrong; `problems` names it.",
         429: "Too many at once.",
+        507: "The disk is full.",
         503: "The database or a file is out of reach now; try again.",
     }
     content = {PROBLEM: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from orchestration.job_store.checkpoints import Checkpoint
     from orchestration.jobs import Job
+
+
+MetricRow = tuple[int, Mapping[str, float]]
+"""A step, and what was measured there, by name."""
 
 
 class Place(StrEnum):
@@ -57,15 +61,14 @@ class FrameSink(Protocol):
         ...
 
     async def metrics(
-        self, connection: AsyncConnection, job: Job, step: int, values: Mapping[str, float]
+        self, connection: AsyncConnection, job: Job, rows: Sequence[MetricRow]
     ) -> None:
-        """Numbers of one step came.
+        """Numbers came.
 
         Args:
             connection: The open transaction.
             job: With the attempt's fence.
-            step: Where they belong on the x axis.
-            values: By name.
+            rows: Each a step, where it belongs on the x axis, and values by name.
         """
         ...
 
@@ -112,7 +115,7 @@ class NullSink:
         """See `FrameSink`."""
 
     async def metrics(
-        self, connection: AsyncConnection, job: Job, step: int, values: Mapping[str, float]
+        self, connection: AsyncConnection, job: Job, rows: Sequence[MetricRow]
     ) -> None:
         """See `FrameSink`."""
 

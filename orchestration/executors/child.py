@@ -23,6 +23,7 @@ from orchestration.executors.child_output import capture_output
 from orchestration.executors.frames import FrameDecoder, FrameEncoder, FrameError
 from orchestration.job_logs import LogLimits
 from utils.errors import ConfigError
+from utils.persistence.errors import ArtifactsUnreachableError
 
 FLUSH_SECONDS = 0.2
 MAX_ROWS_PER_FRAME = 200
@@ -44,6 +45,13 @@ class ChildOrder:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """Results of the jobs that this one needed, by its names for them."""
     orphan_grace_seconds: float = 20.0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    """What the job asks for: `cpu_milli`, `gpu_milli`, `memory_mb`."""
+    var: str | None = None
+    """Folder for generated state where the child runs; None: as the spec says."""
+    artifacts: str | None = None
+    """Where everybody finds artifacts and checkpoints, a URL or a folder; None: as the spec says,
+    and checkpoints stay in their folder."""
     logs: Mapping[str, int] = field(default_factory=dict)
     """`LogLimits` for what it prints."""
 
@@ -62,6 +70,8 @@ class TaskContext:
         self.work_folder = Path(order.work_folder)
         self.resume = None if order.resume is None else dict(order.resume)
         self.inputs = dict(order.inputs)
+        self.var = None if order.var is None else Path(order.var)
+        self.artifacts = order.artifacts
         self._orphan_grace_seconds = order.orphan_grace_seconds
         self._channel = channel
         self._encoder = FrameEncoder()
@@ -251,6 +261,16 @@ def run_child(channel: socket.socket, argument: str) -> None:
     """
     os.setsid()
     order = ChildOrder(**json.loads(argument))
+    capture_words(order)
+    carry_out(order, TaskContext(order, channel))
+
+
+def capture_words(order: ChildOrder) -> None:
+    """Send all that this process prints to the attempt's log.
+
+    Args:
+        order: Names the attempt.
+    """
     capture_output(
         Path(order.work_folder),
         order.fence,
@@ -259,7 +279,15 @@ def run_child(channel: socket.socket, argument: str) -> None:
         run=order.spec.get("run_id"),  # jobs that belong to a run name it in their spec
         limits=LogLimits(**order.logs),
     )
-    context = TaskContext(order, channel)
+
+
+def carry_out(order: ChildOrder, context: TaskContext) -> None:
+    """Run the target and say how it ended.
+
+    Args:
+        order: What to do.
+        context: Not yet started.
+    """
     context.start()
     try:
         result = dict(resolve(order.target)(dict(order.spec), context))
@@ -280,6 +308,8 @@ def describe(error: Exception) -> dict[str, str]:
         error_class = "config"
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         error_class = "resource"
+    elif isinstance(error, ArtifactsUnreachableError):
+        error_class = "unreachable"
     elif isinstance(error, OSError) and error.errno in _FULL:
         error_class, advice = "storage", " Free some space, then submit the job again."
     headline = f"{type(error).__name__}: {error}.{advice}"

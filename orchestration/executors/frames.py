@@ -24,8 +24,13 @@ class FrameError(QuartermasterError):
 class FrameEncoder:
     """Numbers and packs the frames of one direction."""
 
-    def __init__(self) -> None:
-        self._seq = 0
+    def __init__(self, *, after: int = 0) -> None:
+        """Begin to count.
+
+        Args:
+            after: Number of the last frame, if some went before.
+        """
+        self._seq = after
 
     def encode(self, type_: str, fields: Mapping[str, Any]) -> tuple[int, bytes]:
         """Pack one frame and return its number with it.
@@ -53,8 +58,13 @@ class FrameEncoder:
 class FrameDecoder:
     """Unpacks the frames of one direction from pieces of any size."""
 
-    def __init__(self) -> None:
-        self._seq = 0
+    def __init__(self, *, after: int = 0) -> None:
+        """Begin to count.
+
+        Args:
+            after: Number of the last frame, if some went before.
+        """
+        self._seq = after
         self._buffer = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[dict[str, Any]]:

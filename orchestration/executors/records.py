@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestration.job_store.leases import SqlLeases
     from orchestration.jobs import Desired, Job
     from orchestration.retry import ErrorClass
+    from utils.persistence.artifact_store import ArtifactStore
 
 RETRY_SECONDS = 0.5
 T = TypeVar("T")
@@ -34,7 +35,13 @@ class AttemptRecords:
     """
 
     def __init__(
-        self, job: Job, sink: FrameSink, leases: SqlLeases, *, lease_seconds: float
+        self,
+        job: Job,
+        sink: FrameSink,
+        leases: SqlLeases,
+        *,
+        lease_seconds: float,
+        store: ArtifactStore | None = None,
     ) -> None:
         self.job = job
         self.progress: tuple[int, int] | None = None
@@ -43,6 +50,7 @@ class AttemptRecords:
         self._leases = leases
         self._ledger = leases.ledger
         self._checkpoints = SqlCheckpoints(leases.ledger)
+        self._store = store
         self._rows: list[tuple[int, dict[str, float]]] = []
         self._lease_seconds = lease_seconds
         self.trust_from(self._ledger.clock.monotonic())
@@ -67,7 +75,7 @@ class AttemptRecords:
 
     async def find_resume(self) -> Checkpoint | None:
         """Return where the attempt starts; None at the very beginning."""
-        return await self._persist(lambda: self._checkpoints.newest(self.job.id))
+        return await self._persist(lambda: self._checkpoints.newest(self.job.id, store=self._store))
 
     async def find_inputs(self) -> dict[str, Any]:
         """Return the results of the jobs that this one needed, by its names for them."""
@@ -103,7 +111,7 @@ class AttemptRecords:
         Args:
             rows: Steps and their values.
         """
-        self._rows.extend(rows)
+        self._rows.extend((step, values) for step, values in rows)
         return len(self._rows)
 
     async def flush(self) -> None:
@@ -201,8 +209,8 @@ class AttemptRecords:
             async with self._leases.fenced(
                 self.job.id, self.job.fence, durable=durable
             ) as connection:
-                for step, values in rows:
-                    await self._sink.metrics(connection, self.job, step, values)
+                if rows:
+                    await self._sink.metrics(connection, self.job, rows)
                 yield connection
         except BaseException:
             self._rows = rows + self._rows

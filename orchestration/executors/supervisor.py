@@ -24,12 +24,13 @@ from orchestration.jobs import Desired, Job, LeaseLostError
 from orchestration.retry import ErrorClass
 from utils.errors import ConfigError
 from utils.logs import get_logger
-from utils.persistence.errors import DatabaseError
+from utils.persistence.errors import ArtifactsUnreachableError, DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.executors.binding import TaskBinding
+    from orchestration.executors.places import SharedPlaces
     from orchestration.executors.process import Child, Executor
     from orchestration.job_store.leases import SqlLeases
 
@@ -109,13 +110,16 @@ class AttemptSupervisor:
         executor: Executor,
         work_folder: Path,
         config: AttemptConfig,
+        shared: SharedPlaces | None = None,
     ) -> None:
         self._job = job
         self._definition = binding.definition
         self._leases = leases
+        store = None if shared is None else shared.store
         self._records = AttemptRecords(
-            job, binding.sink, leases, lease_seconds=config.lease_seconds
+            job, binding.sink, leases, lease_seconds=config.lease_seconds, store=store
         )
+        self._shared = shared
         self._clock = leases.ledger.clock
         self._executor = executor
         self._work_folder = work_folder
@@ -171,6 +175,8 @@ class AttemptSupervisor:
             return Broken(error_class=ErrorClass.CRASHED, message=f"the child spoke badly: {error}")
         except DatabaseError as error:
             return Broken(error_class=ErrorClass.DATABASE, message=str(error))
+        except ArtifactsUnreachableError as error:
+            return Broken(error_class=ErrorClass.UNREACHABLE, message=str(error))
         except Exception as error:
             logger.exception("attempt_supervision_failed")
             message = f"{type(error).__name__} while supervising: {error}"
@@ -196,6 +202,9 @@ class AttemptSupervisor:
             resume=None if resume is None else asdict(resume),
             inputs=await self._records.find_inputs() if self._job.has_needs else {},
             orphan_grace_seconds=self._config.stop_grace_seconds,
+            resources=asdict(self._job.resources),
+            var=None if self._shared is None else self._shared.var,
+            artifacts=None if self._shared is None else self._shared.artifacts,
             logs=asdict(self._config.logs),
         )
         child = self._child = await self._executor.start(order)
@@ -239,12 +248,7 @@ class AttemptSupervisor:
         return Broken(error_class=ErrorClass.CRASHED, message=message)
 
     def _last_words(self) -> str:
-        log = log_path(self._work_folder, self._job.fence)
-        try:
-            tail = _read_end(log).decode(errors="replace").strip()
-        except OSError:
-            tail = ""
-        return f"Its last output:\n{tail}" if tail else f"It wrote nothing to {log}."
+        return _last_words(log_path(self._work_folder, self._job.fence))
 
     # The watch
 
@@ -346,10 +350,14 @@ class AttemptSupervisor:
         await self._child.aclose()
 
 
-def _read_end(log: Path) -> bytes:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LAST_WORDS_BYTES))
-        return file.read()
+def _last_words(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_WORDS_BYTES))
+            tail = file.read().decode(errors="replace").strip()
+    except OSError:
+        tail = ""
+    return f"Its last output:\n{tail}" if tail else f"It wrote nothing to {log}."
 
 
 def _to_checkpoint(frame: Mapping[str, Any]) -> Checkpoint:

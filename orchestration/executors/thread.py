@@ -52,6 +52,8 @@ class ThreadContext:
         self.work_folder = work_folder
         self.resume: dict[str, Any] | None = None
         self.inputs: dict[str, Any] = {}
+        self.var: Path | None = None
+        self.artifacts: str | None = None
         self.stop: str | None = None
         """Why the target shall stop, once it shall."""
         self.stopped_by: str | None = None

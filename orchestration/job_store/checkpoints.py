@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestration.job_store.ledger import JobLedger
     from orchestration.jobs import Job
+    from utils.persistence.artifact_store import ArtifactStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,15 @@ class SqlCheckpoints:
             payload = {"step": record.step, "sha256": record.sha256}
             await self._ledger.announce(connection, job.id, "checkpoint_committed", payload)
 
-    async def newest(self, job_id: str) -> Checkpoint | None:
-        """Return the newest checkpoint whose file still has its hash; older ones stand in for it.
+    async def newest(self, job_id: str, *, store: ArtifactStore | None = None) -> Checkpoint | None:
+        """Return the newest checkpoint that is still whole; older ones stand in for it.
 
         Args:
             job_id: Whose.
+            store: Where files of other machines are found by their hash.
+
+        Raises:
+            ArtifactsUnreachableError: The store does not answer.
         """
         table = checkpoint
         query = (
@@ -67,7 +72,7 @@ class SqlCheckpoints:
             rows = (await connection.execute(query)).mappings().all()
         for row in rows:
             record = Checkpoint(**row)
-            if await anyio.to_thread.run_sync(_is_whole, record):
+            if await anyio.to_thread.run_sync(_is_whole, record, store):
                 return record
         return None
 
@@ -83,6 +88,8 @@ class SqlCheckpoints:
         await connection.execute(this_attempt, {"resume_checkpoint": record.path})
 
 
-def _is_whole(record: Checkpoint) -> bool:
+def _is_whole(record: Checkpoint, store: ArtifactStore | None) -> bool:
     path = Path(record.path)
-    return path.is_file() and hash_file(path) == record.sha256
+    if path.is_file() and hash_file(path) == record.sha256:
+        return True
+    return store is not None and store.holds(record.sha256)

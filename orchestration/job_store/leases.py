@@ -188,7 +188,9 @@ class SqlLeases:
         """
         async with self._database.write() as connection:
             job = await self.ledger.load(connection, job_id, to_write=True)
-            event = self.judge_failure(job, fence, error_class, error)
+            event: Failed | Lost = self.judge_failure(job, fence, error_class, error)
+            if error_class is ErrorClass.LOST:  # it did nothing wrong: its machine is gone
+                event = self._lose(job, fence, error, self._clock.now())
             return await self.ledger.apply(connection, job_id, event)
 
     def judge_failure(self, job: Job, fence: int, error_class: ErrorClass, error: str) -> Failed:
@@ -262,12 +264,11 @@ class SqlLeases:
             return Expired()
         expired = job.lease_until is not None and job.lease_until < now
         reason = "its lease ran out" if expired else "its process is gone"
+        return self._lose(job, job.fence, f"worker {job.lease_owner} was lost: {reason}", now)
+
+    def _lose(self, job: Job, fence: int, reason: str, now: datetime) -> Lost:
         retry_at = self._retry.retry_at(ErrorClass.LOST, job.lost + 1, now, salt=job.id) or now
-        return Lost(
-            fence=job.fence,
-            reason=f"worker {job.lease_owner} was lost: {reason}",
-            retry_at=retry_at,
-        )
+        return Lost(fence=fence, reason=reason, retry_at=retry_at)
 
 
 def _overdue(now: datetime, dead_workers: Collection[str]) -> Select[Any]:

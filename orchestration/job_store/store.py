@@ -191,6 +191,13 @@ class SqlJobStore:
             await self._ledger.notify(connection)
             return job
 
+    async def limits(self) -> dict[str, int]:
+        """Return how many jobs with each limited key may hold leases at once."""
+        table = tables.job_limit
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(table).order_by(table.c.key))
+            return {row.key: row.most for row in rows}
+
     async def set_limit(self, key: str, most: int | None) -> None:
         """Say how many jobs with a key may hold leases at once, wherever they run.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 from orchestration.jobs import Condition, Job, Need, NewJob
 from orchestration.pipelines.declaration import Pipeline, PipelineError, read_pipeline
 from orchestration.pipelines.kinds import KINDS, StepKind, Surroundings
 from orchestration.pipelines.retraining import RETRAIN, Retraining, plan_retraining
 from utils.clock import new_id
 from utils.errors import QuartermasterError
+from utils.persistence.jobs import job as table
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -119,6 +122,19 @@ class PipelineDesk:
                 f"no pipeline {pipeline_id}: `python -m orchestration pipelines list` names them"
             )
         return found[::-1]
+
+    async def recent(self, *, limit: int = 20) -> list[list[Job]]:
+        """Return the jobs of the newest pipelines, newest pipeline first.
+
+        Args:
+            limit: At most so many pipelines.
+        """
+        column = table.c.pipeline_id
+        query = select(column).where(column.is_not(None)).group_by(column)
+        query = query.order_by(column.desc()).limit(limit)  # ids sort by time
+        async with self._database.read() as connection:
+            found = list(await connection.scalars(query))
+        return [await self.jobs(pipeline_id) for pipeline_id in found]
 
     async def _submit(
         self, connection: AsyncConnection, order: Order, *, after: Sequence[str], priority: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from orchestration.scheduler.timing import (
 from utils.clock import new_id
 from utils.errors import ConfigError, QuartermasterError
 from utils.persistence import schedules as tables
-from utils.persistence.outbox import NEWEST
+from utils.persistence.outbox import NEWEST, add_line
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from utils.persistence.engine import Database
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+EVENT = re.compile(r"[a-z][a-z0-9_]{0,59}")
+OWN_EVENTS = ("job_", "model_", "run_", "schedule_", "webhook_")
+LARGEST_PAYLOAD_BYTES = 64 * 1024
 MOST_PENDING = 1000
 
 
@@ -243,6 +247,30 @@ class SqlSchedules:
             query = query.order_by(table.c.fire_time.desc(), table.c.event_seq.desc())
             rows = (await connection.execute(query.limit(limit))).mappings()
             return [Fire(**row) for row in rows]
+
+    async def announce(self, type_: str, payload: Mapping[str, Any]) -> None:
+        """Tell the outbox of something that happened elsewhere, such as new data.
+
+        Args:
+            type_: Its name; those of the engine's own events are refused.
+            payload: Plain JSON.
+
+        Raises:
+            ConfigError: The name is none, or the payload is no JSON or too large.
+        """
+        if not EVENT.fullmatch(type_) or type_.startswith(OWN_EVENTS):
+            raise ConfigError(
+                f"event {type_!r}: take a name in snake_case such as new_data, none that begins "
+                f"with {', '.join(OWN_EVENTS)}"
+            )
+        try:
+            size = len(json.dumps(dict(payload), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"event {type_}: its payload is not plain JSON: {error}") from error
+        if size > LARGEST_PAYLOAD_BYTES:
+            raise ConfigError(f"event {type_}: at most {LARGEST_PAYLOAD_BYTES} bytes, not {size}")
+        async with self._database.write() as connection:
+            await add_line(connection, type_, payload, at=self._clock.now())
 
     def preview(self, timing: Timing, count: int) -> list[datetime]:
         """Return the next fires by the clock; none after events.

@@ -33,6 +33,8 @@ class FallbackReason(StrEnum):
     """The policy was not done in time."""
     OUTSIDE_VALIDATED_RANGE = "outside_validated_range"
     """The request lies where the policy was neither trained nor evaluated."""
+    CIRCUIT_OPEN = "circuit_open"
+    """The policy failed so often of late that it was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,17 @@ class ServingMetrics:
             registry=registry,
         )
 
+        self._records_written = Counter(
+            "agent_decision_records_written_total",
+            "Records of decisions that the database has",
+            registry=registry,
+        )
+        self._records_dropped = Counter(
+            "agent_decision_records_dropped_total",
+            "Records of decisions that were lost, because the database was away too long",
+            registry=registry,
+        )
+
     def answered(self, agent: str, version: str, *, outcome: Outcome, seconds: float) -> None:
         """Count one request.
 
@@ -90,6 +101,22 @@ class ServingMetrics:
         """
         agent, constraint = self._capped("agent", agent), self._capped("constraint", constraint)
         self._guardrails.labels(agent, constraint).inc()
+
+    def records_written(self, number: int) -> None:
+        """Count records of decisions that are safe.
+
+        Args:
+            number: How many more.
+        """
+        self._records_written.inc(number)
+
+    def records_dropped(self, number: int) -> None:
+        """Count records of decisions that are lost.
+
+        Args:
+            number: How many more.
+        """
+        self._records_dropped.inc(number)
 
     def serving(self, agent: str, version: str, *, artifact: str) -> None:
         """Show a version as being served.

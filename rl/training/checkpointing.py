@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,13 @@ class CheckpointFolder:
     """
 
     def __init__(
-        self, root: Path, *, fence: int = 0, keep_last: int = 2, keep_best: int = 1
+        self,
+        root: Path,
+        *,
+        fence: int = 0,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        share_beside: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         """Choose the folder; it is made by the first write.
 
@@ -77,6 +83,8 @@ class CheckpointFolder:
             keep_last: How many of the newest stay, at least 2: the one before the newest must
                 outlive it until the newest is recorded.
             keep_best: How many of the highest scores stay beside them.
+            share_beside: Puts what else a resumed training reads where other machines find it, and
+                returns hashes by file name for the manifest.
 
         Raises:
             ConfigError: `keep_last` is below 2, or `keep_best` below 0.
@@ -89,6 +97,7 @@ class CheckpointFolder:
         self.fence = fence
         self.keep_last = keep_last
         self.keep_best = keep_best
+        self._share_beside = share_beside
 
     def write(
         self,
@@ -129,6 +138,8 @@ class CheckpointFolder:
             },
             "fields": fields,
         }
+        if self._share_beside is not None:
+            manifest["beside"] = dict(self._share_beside())
         manifest_content = json.dumps(manifest, indent=1, allow_nan=False).encode()
         path = self.root / f"{stem}.json"
         try:

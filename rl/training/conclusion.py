@@ -20,6 +20,7 @@ from rl.training.curriculum_driver import CurriculumReport
 from rl.training.policy_card import make_card
 from rl.training.problem import Parameters, Problem
 from rl.training.recorder import StopReason
+from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.trainer import TrainOutcome
 from rl.training.training_config import TrainingConfig
 from utils.errors import ConfigError
@@ -76,6 +77,8 @@ class Places:
     """Of another run: its best policy is what a new run begins with."""
     fence: int = 0
     """Of the lease under which checkpoints are written."""
+    shared: SharedCheckpoints | None = None
+    """Brings checkpoints to other machines; None where the folder is all there is."""
 
 
 @dataclass(frozen=True, kw_only=True)

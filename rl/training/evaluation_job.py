@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +15,7 @@ from rl.evaluation.players import Player
 from rl.evaluation.recorded_play import record_play
 from rl.training.artifact_policy import artifact_policy
 from rl.training.job import JobContext
+from rl.training.job_places import open_artifacts
 from rl.training.problem import Problem
 from rl.training.problems import make_problem
 from rl.training.promotion import Evidence, Interval, Rival
@@ -23,7 +23,7 @@ from rl.training.scenario_files import unpack_scenarios
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
-from utils.persistence.artifact_store import DirectoryArtifactStore
+from utils.persistence.artifact_store import ArtifactStore
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -55,7 +55,7 @@ def judge_policy(spec: Mapping[str, Any], context: StepContext) -> dict[str, Any
     """
     torch.set_num_threads(1)
     problem = make_problem(from_json(TrainingConfig, spec["config"], "config."))
-    store = DirectoryArtifactStore(Path(spec["artifact_root"]))
+    store = open_artifacts(spec, context)
     sha256 = _candidate_of(spec, context)
     candidate = PolicyArtifact.from_bytes(store.get(sha256))
     episodes = _episodes_of(problem, spec, context, store)
@@ -105,7 +105,7 @@ def _episodes_of(
     problem: Problem,
     spec: Mapping[str, Any],
     context: StepContext,
-    store: DirectoryArtifactStore,
+    store: ArtifactStore,
 ) -> ScenarioSet:
     if spec["scenarios"] is None:
         return problem.held_out.first(spec["episodes"])

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rl.evaluation.contest import ScenarioSet
 from rl.training.job import JobContext
+from rl.training.job_places import open_artifacts
 from rl.training.problems import make_problem
 from rl.training.scenario_files import pack_scenarios
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
-from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.seeding import make_generator
 
 
@@ -31,7 +30,6 @@ def generate(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
     Raises:
         ConfigError: The config fits no problem.
     """
-    del context
     problem = make_problem(from_json(TrainingConfig, spec["config"], "config."))
     count, seed = int(spec["episodes"]), int(spec["seed"])
     scenarios = problem.training.draw(count, make_generator(seed, "generated for judging"))
@@ -42,7 +40,7 @@ def generate(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
         blocks=np.arange(count),
     )
     content = pack_scenarios(episodes)
-    store = DirectoryArtifactStore(Path(spec["artifact_root"]))
+    store = open_artifacts(spec, context)
     return {
         "sha256": store.put(content),
         "size_bytes": len(content),

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rl.training.conclusion import Places, ResumePoint
+from rl.training.job_places import PlaceContext, open_artifacts
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
+from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import TrainingConfig
 from rl.training.training_run import train_problem
 from utils.config import from_json, to_json
-from utils.persistence.artifact_store import DirectoryArtifactStore
 
 STOP_REASONS = {
     "pause": StopReason.PAUSE,
@@ -21,7 +22,7 @@ STOP_REASONS = {
 }
 
 
-class JobContext(Protocol):
+class JobContext(PlaceContext, Protocol):
     """What the supervisor gives a child."""
 
     @property
@@ -58,13 +59,15 @@ class JobContext(Protocol):
 class FrameRecorder:
     """A recorder that turns what a trainer says into frames."""
 
-    def __init__(self, context: JobContext) -> None:
+    def __init__(self, context: JobContext, *, shared: SharedCheckpoints | None = None) -> None:
         """Keep the way to the supervisor.
 
         Args:
             context: Of the attempt.
+            shared: Brings checkpoints to where other machines find them.
         """
         self._context = context
+        self._shared = shared
 
     def metrics(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Send figures.
@@ -89,7 +92,12 @@ class FrameRecorder:
 
         Args:
             checkpoint: Already safe on disk.
+
+        Raises:
+            ArtifactsUnreachableError: Other machines cannot be given it; no row was committed.
         """
+        if self._shared is not None:
+            self._shared.share(checkpoint)
         self._context.checkpoint(
             Path(checkpoint.path),
             checkpoint.sha256,
@@ -136,17 +144,14 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
 
     Raises:
         ConfigError: The config does not fit.
+        CheckpointAbsentError: What it begins with lies on another machine.
+        ArtifactsUnreachableError: The shared artifacts do not answer.
     """
     run_id = str(spec["run_id"])
     config = from_json(TrainingConfig, spec["config"], "config.")
-    places = Places(
-        folder=Path(spec["run_root"]) / run_id,
-        artifacts=DirectoryArtifactStore(Path(spec["artifact_root"])),
-        resume=_point(context.resume),
-        init=_point(spec.get("init")),
-        fence=context.fence,
-    )
-    result = train_problem(config, FrameRecorder(context), places, run_id=run_id)
+    places = _find_places(spec, context, run_id)
+    recorder = FrameRecorder(context, shared=places.shared)
+    result = train_problem(config, recorder, places, run_id=run_id)
     context.emit("lineage", to_json(result.lineage))
     return {
         "agent": result.agent,
@@ -164,7 +169,27 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
     }
 
 
-def _point(found: Mapping[str, Any] | None) -> ResumePoint | None:
+def _find_places(spec: Mapping[str, Any], context: JobContext, run_id: str) -> Places:
+    folder = Path(spec["run_root"]) if context.var is None else context.var / "runs"
+    artifacts = open_artifacts(spec, context)
+    is_alone = context.artifacts is None
+    shared = None if is_alone else SharedCheckpoints(artifacts, folder / run_id)
+    return Places(
+        folder=folder / run_id,
+        artifacts=artifacts,
+        resume=_point(context.resume, shared, "checkpoints"),
+        init=None if context.resume else _point(spec.get("init"), shared, "init"),
+        fence=context.fence,
+        shared=shared,
+    )
+
+
+def _point(
+    found: Mapping[str, Any] | None, shared: SharedCheckpoints | None, into: str
+) -> ResumePoint | None:
     if found is None:
         return None
-    return ResumePoint(path=str(found["path"]), sha256=str(found["sha256"]))
+    path, sha256 = str(found["path"]), str(found["sha256"])
+    if shared is not None:
+        path = shared.fetch(path, sha256, into)
+    return ResumePoint(path=path, sha256=sha256)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from rl.artifacts import PolicyArtifact
+from rl.training.job_places import PlaceContext, open_artifacts
 from utils.config import from_json
 from utils.errors import ConfigError
-from utils.persistence.artifact_store import DirectoryArtifactStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,7 @@ def _not_better(rival: Rival) -> str | None:
     )
 
 
-class _Inputs(Protocol):
+class _Inputs(PlaceContext, Protocol):
     @property
     def inputs(self) -> Mapping[str, Any]: ...
 
@@ -117,7 +116,7 @@ def decide_promotion(spec: Mapping[str, Any], context: _Inputs) -> dict[str, Any
     evidence = from_json(Evidence, result["evidence"], "evidence.")
     reasons = why_keep(evidence, most_violation=spec["most_violation"])
     if not reasons:
-        store = DirectoryArtifactStore(Path(spec["artifact_root"]))
+        store = open_artifacts(spec, context)
         PolicyArtifact.from_bytes(store.get(evidence.sha256))
     champion = evidence.champion
     return {

@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from rl.training.checkpoint_files import PIN, TENSORS, pin
 from rl.training.run_places import RunPlaces, check_at_rest
+from rl.training.shared_checkpoints import list_named
 from utils.errors import ConfigError
 from utils.persistence import run_removal as rows
 from utils.persistence.run_queries import get_run
@@ -120,10 +121,11 @@ async def mark_garbage(database: Database, places: RunPlaces, *, clock: Clock) -
     """
     artifacts = set(await anyio.to_thread.run_sync(places.artifacts.list_hashes))
     folders = set(await anyio.to_thread.run_sync(_list_folders, places.runs))
+    shared = await _list_shared(database, places)
     marked = 0
     async with database.write() as connection:
         wanted = {
-            Kind.ARTIFACT: await rows.list_wanted_artifacts(connection),
+            Kind.ARTIFACT: await rows.list_wanted_artifacts(connection) | shared,
             Kind.FOLDER: await rows.list_known_runs(connection),
         }
         for kind, found in ((Kind.ARTIFACT, artifacts), (Kind.FOLDER, folders)):
@@ -178,9 +180,10 @@ async def _sweep_artifacts(
     gone = []
     async with database.read() as connection:
         due = await rows.list_tombstones(connection, Kind.ARTIFACT, until=until)
+    shared = await _list_shared(database, places)  # newer ones are touched, so they stay
     for sha256 in due:
         async with database.write() as connection:  # nobody refers to it meanwhile
-            wanted = await rows.list_wanted_artifacts(connection)
+            wanted = await rows.list_wanted_artifacts(connection) | shared
             if sha256 not in wanted and places.artifacts.remove(
                 sha256, touched_by=until.timestamp()
             ):
@@ -200,6 +203,13 @@ async def _sweep_folders(database: Database, places: RunPlaces, until: datetime)
                 gone.append(name)
             await rows.drop_tombstones(connection, Kind.FOLDER, [name])
     return tuple(gone)
+
+
+async def _list_shared(database: Database, places: RunPlaces) -> set[str]:
+    """Return the hashes of what checkpoints consist of that other machines may go on from."""
+    async with database.read() as connection:
+        ready = await rows.list_ready_checkpoints(connection)
+    return await anyio.to_thread.run_sync(list_named, places.artifacts, ready)
 
 
 def _list_folders(root: Path) -> list[str]:

@@ -32,6 +32,7 @@ from rl.training.problem import LearnerSettings, MakeStages, Parameters, Problem
 from rl.training.problems import make_problem
 from rl.training.recorder import Recorder
 from rl.training.run_diary import DiaryRecorder
+from rl.training.shared_checkpoints import CURVE_FILE, EXPERTS_FILE
 from rl.training.tensorboard_recorder import TensorboardRecorder
 from rl.training.trainer import Trainer, TrainerConfig
 from rl.training.training_config import TrainingConfig
@@ -91,7 +92,7 @@ def train_problem(
         if unexportable:
             logger.warning("no_artifact_will_be_made", reason=unexportable)
         recorder.stage_changed(0, "tuning the experts")
-        experts = tune_experts_once(problem, places.folder / "experts.json", recorder)
+        experts = tune_experts_once(problem, places.folder / EXPERTS_FILE, recorder)
         stopped = recorder.should_stop()
         if stopped is not None and len(experts) < len(problem.experts):
             return leave_unfinished(problem, stopped)
@@ -156,7 +157,7 @@ def _prepare(
     curriculum = _make_curriculum(study) if config.use_curriculum else None
     validation = make_validation(problem, study.experts, config.eval_episodes)
     curve = CurveRecorder(
-        recorder, places.folder / "curve.json", problem.contest, problem.validation.about
+        recorder, places.folder / CURVE_FILE, problem.contest, problem.validation.about
     )
     trainer = Trainer(
         _trainer_config(config, problem, settings),
@@ -168,6 +169,7 @@ def _prepare(
             fence=places.fence,
             keep_last=config.keep_last,
             keep_best=config.keep_best,
+            share_beside=None if places.shared is None else places.shared.share_beside,
         ),
         evaluate=validation,
         callbacks=_callbacks(config, problem, validation),

@@ -57,7 +57,7 @@ class Hand:
 
     async def report(self, job, step, *, value=1.5, kpi=90.0):
         async with self.leases.fenced(job.id, job.fence) as connection:
-            await self.sink.metrics(connection, job, step, {"return": value})
+            await self.sink.metrics(connection, job, [(step, {"return": value})])
             scores = {"kpi": kpi, "kpi_low": kpi - 1, "kpi_high": kpi + 1, "expert": 80.0,
                       "bound": 120.0, "gap_closed": (kpi - 80) / 40}  # fmt: skip
             payload = {"env_steps": step, "scores": scores}

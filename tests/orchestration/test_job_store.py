@@ -17,6 +17,7 @@ from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.workers import process_start
 from orchestration.jobs import Desired, JobState, LeaseLostError
 from orchestration.retry import ErrorClass
+from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.errors import DatabaseError
 from utils.persistence.files import write_atomically
 from utils.persistence.jobs import attempt
@@ -181,6 +182,31 @@ async def test_newest_whole_checkpoint_is_chosen(engine, tmp_path):
     assert await engine.checkpoints.newest(job.id) == records[0]
     (tmp_path / "10.1").unlink()
     assert await engine.checkpoints.newest(job.id) is None
+
+
+async def test_a_checkpoint_of_another_machine_counts_if_the_shared_store_holds_it(
+    engine, tmp_path
+):
+    await engine.store.submit("train", {})
+    job = await claim(engine)
+    store = DirectoryArtifactStore(tmp_path / "artifacts")
+    sha256 = store.put(b"state")
+    for step, one in ((10, sha256), (20, "0" * 64)):
+        record = Checkpoint(path=f"/elsewhere/{step}.1", sha256=one, step=step, size_bytes=5)
+        async with engine.leases.fenced(job.id, job.fence) as connection:
+            await engine.checkpoints.commit(connection, job, record)
+    assert await engine.checkpoints.newest(job.id) is None
+    assert (await engine.checkpoints.newest(job.id, store=store)).step == 10
+
+
+async def test_an_attempt_whose_machine_is_gone_is_lost_not_failed(engine):
+    await engine.store.submit("train", {})
+    job = await claim(engine)
+    lost = await engine.leases.fail(job.id, job.fence, ErrorClass.LOST, "its node has died")
+    assert (lost.state, lost.attempt, lost.lost) == (JobState.RETRY_WAIT, 0, 1)
+    assert lost.run_at == engine.clock.now()  # the first loss waits for nothing
+    with pytest.raises(LeaseLostError):
+        await engine.leases.fail(job.id, job.fence, ErrorClass.LOST, "again")
 
 
 def start_process():

@@ -156,6 +156,21 @@ async def test_unknown_agents_and_versions_are_404(house):
     assert_problem(answer, 404, "it has: 1, 2")
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/jobs", "GET, POST"),
+        (INVOKE, "POST"),
+        ("/v1/environments/sessions/x", "DELETE"),
+        ("/openapi.json", None),
+    ],
+)
+async def test_wrong_methods_are_told_the_right_ones(house, path, methods):
+    answer = await house.client.put(path)
+    assert_problem(answer, 405)
+    assert methods in {None, answer.headers["allow"]}
+
+
 async def test_wrong_methods_and_queries(house):
     assert_problem(await house.client.delete("/v1/runs"), 405)
     assert_problem(await house.client.get("/v1/runs?limit=0"), 422, fields={"limit"})
@@ -323,7 +338,11 @@ async def test_a_real_server_answers_and_leaves_at_sigterm(tmp_path):
                 head = f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999\r\n\r\n"
                 await stream.send(head.encode())
                 assert (await stream.receive()).startswith(b"HTTP/1.1 413")
-        server.send_signal(signal.SIGTERM)
+            async with client.stream("GET", "/v1/events/stream") as stream:
+                lines = stream.aiter_lines()
+                await anext(lines)
+                server.send_signal(signal.SIGTERM)
+                assert [line async for line in lines] == [""]  # ended whole, by the server
         rest, _ = await anyio.to_thread.run_sync(server.communicate)
         assert server.returncode == 0
         assert "Stopped" in rest

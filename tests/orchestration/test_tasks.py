@@ -271,7 +271,7 @@ async def test_reports_become_rows_once(house):
     await submit(house)
     job = await claim(house)
     for _ in range(2):
-        await tell(house, job, house.sink.metrics, 144, {"loss": 0.5, "return": 3.0})
+        await tell(house, job, house.sink.metrics, [(144, {"loss": 0.5, "return": 3.0})])
         await tell(
             house, job, house.sink.event, "evaluated", {"env_steps": 144, "scores": {"kpi": 2.0}}
         )
@@ -317,7 +317,7 @@ async def test_a_stale_attempt_writes_nothing(house):
     current = await claim(house)
     assert current.fence > stale.fence
     for report in (
-        (house.sink.metrics, 9, {"loss": 1.0}),
+        (house.sink.metrics, [(9, {"loss": 1.0})]),
         (house.sink.event, "evaluated", {"env_steps": 9, "scores": {}}),
         (house.sink.finished, RESULT),
     ):
@@ -358,7 +358,7 @@ async def test_rows_of_checkpoints_follow_the_files_and_lineage_is_kept(house):
 async def test_listeners_hear_every_report(house):
     await submit(house)
     job = await claim(house)
-    await tell(house, job, house.sink.metrics, 144, {"loss": 0.5})
+    await tell(house, job, house.sink.metrics, [(144, {"loss": 0.5})])
     await tell(house, job, house.sink.event, "evaluated", {"env_steps": 144, "scores": {"kpi": 2}})
     await tell(house, job, house.sink.event, "stage_changed", {"env_steps": 144, "stage": "late"})
     await commit_checkpoint(house, job)
@@ -382,7 +382,7 @@ async def test_metric_families_show_a_run_until_it_ends(house):
 
     await submit(house)
     job = await claim(house)
-    await tell(house, job, house.sink.metrics, 144, {"policy_loss": 0.5})
+    await tell(house, job, house.sink.metrics, [(144, {"policy_loss": 0.5})])
     await tell(house, job, house.sink.event, "evaluated", {"env_steps": 144, "scores": {"kpi": 2}})
     await commit_checkpoint(house, job)
     assert sample("rl_policy_loss") == 0.5

@@ -36,8 +36,8 @@ class RecordingSink(NullSink):
         self.rows = []
         self.finished_results = []
 
-    async def metrics(self, connection, job, step, values):
-        self.rows.append((step, values))
+    async def metrics(self, connection, job, rows):
+        self.rows += rows
 
     async def finished(self, connection, job, result):
         self.finished_results.append(result)

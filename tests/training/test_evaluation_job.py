@@ -21,6 +21,7 @@ from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.errors import ArtifactCorruptError
 
 CONFIG = TrainingConfig(num_agents=4)
+ALONE = {"var": None, "artifacts": None}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def judge(house, candidate, *, inputs=None, champion=None, scenarios=None, episo
         "episodes": episodes,
         "artifact_root": house.root,
     }
-    return judge_policy(spec, SimpleNamespace(inputs=inputs or {}))
+    return judge_policy(spec, SimpleNamespace(inputs=inputs or {}, **ALONE))
 
 
 def test_candidate_champion_and_expert_play_the_same_episodes(house, problem):
@@ -106,7 +107,7 @@ def test_generated_episodes_are_fresh_stored_and_played(house, problem):
             "seed": seed,
             "artifact_root": house.root,
         }
-        return generate(spec, SimpleNamespace())
+        return generate(spec, SimpleNamespace(**ALONE))
 
     one, again, other = make(1), make(1), make(2)
     assert one == again

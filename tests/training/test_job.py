@@ -18,6 +18,7 @@ from utils.persistence.run_facts import RunLineage
 
 class Context:
     fence = 4
+    var = artifacts = None
 
     def __init__(self, *, resume=None, stop=None):
         self.resume = resume

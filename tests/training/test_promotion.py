@@ -14,6 +14,7 @@ from utils.errors import ConfigError
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
 
+ALONE = {"var": None, "artifacts": None}
 BETTER = Interval(mean=2.0, low=0.5, high=3.5)
 EXPERT = Rival(name="twap", difference=BETTER, violation=0.0)
 CHAMPION = Rival(name="version 3", version=3, sha256="b" * 64, difference=BETTER, violation=1.0)
@@ -74,7 +75,7 @@ def decide(tmp_path, evidence, **spec):
         **spec,
     }
     inputs = {"judge": {"evidence": to_json(evidence)}}
-    return decide_promotion(spec, SimpleNamespace(inputs=inputs))
+    return decide_promotion(spec, SimpleNamespace(inputs=inputs, **ALONE))
 
 
 def test_the_verdict_names_whom_it_was_judged_against(tmp_path):

@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from rl.training.provenance import Provenance, tell_code_difference
 from rl.training.run_places import RunBusyError
 from rl.training.run_removal import mark_garbage, sweep_garbage
+from rl.training.shared_checkpoints import SharedCheckpoints, list_named
 from rl.training.training_config import TrainingConfig
 from tests.postgres import missing, open_server_database, run_server
 from tests.training.shelf import AGENT, Shelf
@@ -22,7 +23,7 @@ from utils.persistence import run_removal as rows
 from utils.persistence.engine import open_database
 from utils.persistence.run_facts import Relation, RunData, RunLineage, add_data
 from utils.persistence.run_filter import RunFilter, Threshold
-from utils.persistence.run_log import RunState, add_metrics
+from utils.persistence.run_log import RunState, add_metrics, keep_checkpoints
 from utils.persistence.run_queries import RunNotFoundError, get_run, list_checkpoints
 from utils.persistence.run_removal import Kind, RunInUseError, list_tombstones
 
@@ -99,6 +100,25 @@ async def test_runs_are_found_by_each_wish_and_all_together(opened):
     assert await ids(opened, text="50%_o") == ["r3"]
     assert await ids(opened, text="%") == ["r3"], "no wildcards"
     assert await ids(opened, environment="trading", thresholds=(over,), text="ppo") == ["r1"]
+
+
+async def test_shared_checkpoints_stay_as_long_as_somebody_may_go_on_from_them(opened):
+    await opened.add_run("r1")
+    await opened.add_run("r2")
+    shared = SharedCheckpoints(opened.places.artifacts, opened.places.folder("r1"))
+    (old, new) = (await opened.fill("r1", policy=b"shared"))[-2:]
+    for record in (old, new):
+        shared.share(record)
+    loose = opened.places.artifacts.put(b"nobody wants this")
+    await opened.write(keep_checkpoints, "r1", [new.path], fence=0)
+    await mark_garbage(opened.database, opened.places, clock=opened.clock)
+    opened.clock.advance(GRACE.total_seconds())
+    await sweep_garbage(opened.database, opened.places, until=opened.clock.now())
+    stored = opened.places.artifacts.list_hashes()
+    assert new.sha256 in stored
+    assert len(list_named(opened.places.artifacts, [new.sha256])) == 2
+    assert list_named(opened.places.artifacts, [new.sha256]) <= set(stored)
+    assert not {old.sha256, loose} & set(stored)
 
 
 @pytest.mark.parametrize("words", ["return", "return=5", "return>=x", ">=5", "return>=nan"])

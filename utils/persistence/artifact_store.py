@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
+from utils.persistence.file_upload import FileUpload
 from utils.persistence.files import write_atomically
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ class ArtifactStore(Protocol):
 
         Args:
             content: All of it.
+        """
+        ...
+
+    def holds(self, sha256: str) -> bool:
+        """Say whether bytes are stored under this hash.
+
+        Args:
+            sha256: As `put` returned it.
         """
         ...
 
@@ -46,6 +55,10 @@ class ArtifactStore(Protocol):
         Raises:
             ArtifactMissingError: Nothing is stored under this hash.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; no use afterwards."""
         ...
 
 
@@ -76,7 +89,27 @@ class DirectoryArtifactStore:
         Args:
             sha256: As `put` returned it.
         """
-        return self._place(sha256).is_file()
+        return is_sha256(sha256) and self._place(sha256).is_file()
+
+    def renew(self, sha256: str) -> bool:
+        """Say whether the bytes are there and whole; they then count as put just now.
+
+        Args:
+            sha256: As `put` returned it.
+        """
+        return is_sha256(sha256) and _is_there(self._place(sha256), sha256)
+
+    def receive(self, sha256: str) -> FileUpload:
+        """Begin to keep bytes that come piece by piece; nobody sees them before the last.
+
+        Args:
+            sha256: What they must hash to.
+
+        Raises:
+            ArtifactMissingError: It is no sha256.
+            OSError: The disk is full or not writable.
+        """
+        return FileUpload(self._place(sha256), sha256)
 
     def touched_at(self, sha256: str) -> float:
         """Return when somebody last put these bytes, in seconds since 1970.
@@ -92,7 +125,7 @@ class DirectoryArtifactStore:
     def list_hashes(self) -> list[str]:
         """Return the hashes of all that is stored, sorted."""
         files = self._root.glob("[0-9a-f][0-9a-f]/*")
-        return sorted(path.name for path in files if re.fullmatch(r"[0-9a-f]{64}", path.name))
+        return sorted(path.name for path in files if is_sha256(path.name))
 
     def remove(self, sha256: str, *, touched_by: float) -> bool:
         """Forget bytes, unless somebody put them again since; gone ones stay gone.
@@ -152,10 +185,22 @@ class DirectoryArtifactStore:
             raise ArtifactMissingError(f"no artifact {sha256} in {self._root}: was it removed?")
         return place
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _place(self, sha256: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        if not is_sha256(sha256):
             raise ArtifactMissingError(f"{sha256!r} is not a sha256 in lower-case hexadecimal")
         return self._root / sha256[:2] / sha256
+
+
+def is_sha256(name: str) -> bool:
+    """Say whether a name can be that of an artifact.
+
+    Args:
+        name: Any.
+    """
+    return re.fullmatch(r"[0-9a-f]{64}", name) is not None
 
 
 def _is_there(place: Path, sha256: str) -> bool:

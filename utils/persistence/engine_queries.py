@@ -105,15 +105,6 @@ async def count_states(connection: AsyncConnection) -> dict[str, int]:
     return {row.state: row.number for row in await connection.execute(query)}
 
 
-async def newest_seq(connection: AsyncConnection) -> int:
-    """Return the number of the newest line of the outbox.
-
-    Args:
-        connection: An open transaction.
-    """
-    return await connection.scalar(select(func.max(event.c.seq))) or 0
-
-
 async def find_retried(connection: AsyncConnection, job_id: str) -> str | None:
     """Return the job that this one repeats, if any.
 

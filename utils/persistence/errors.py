@@ -15,3 +15,7 @@ class ArtifactMissingError(QuartermasterError, LookupError):
 
 class ArtifactCorruptError(QuartermasterError):
     """Stored bytes do not have the hash they are stored under."""
+
+
+class ArtifactsUnreachableError(QuartermasterError):
+    """The place of the artifacts does not answer, or refuses us."""

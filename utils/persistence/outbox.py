@@ -48,16 +48,6 @@ async def add_line(
     await connection.execute(insert(event), line)
 
 
-async def newest_seq(database: Database) -> int:
-    """Return the number of the newest line that can be seen; 0 if there is none.
-
-    Args:
-        database: Holds the outbox.
-    """
-    async with database.read() as connection:
-        return int(await connection.scalar(NEWEST) or 0)
-
-
 async def settled_seq(database: Database) -> int:
     """Return a number up to which every line is committed or will never be.
 

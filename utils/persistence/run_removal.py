@@ -174,6 +174,16 @@ async def list_wanted_artifacts(connection: AsyncConnection) -> set[str]:
     return found
 
 
+async def list_ready_checkpoints(connection: AsyncConnection) -> set[str]:
+    """Return the manifests' hashes of all checkpoints that somebody may go on from.
+
+    Args:
+        connection: An open transaction.
+    """
+    query = select(checkpoint.c.sha256).where(checkpoint.c.state == "ready")
+    return set(await connection.scalars(query))
+
+
 async def list_wanted_checkpoints(connection: AsyncConnection) -> set[str]:
     """Return the manifests' hashes that must stay although their run was deleted.
 
