@@ -11,6 +11,8 @@ from orchestration.executors.child import TaskContext
 
 STARTED: queue.SimpleQueue[float] = queue.SimpleQueue()
 """When thread jobs of this process began, by `time.perf_counter`."""
+CALLED: queue.SimpleQueue[None] = queue.SimpleQueue()
+"""One for each no-op job that this process has carried."""
 
 
 def do_nothing(spec: Mapping[str, Any], context: TaskContext) -> dict[str, Any]:  # noqa: ARG001
@@ -20,6 +22,7 @@ def do_nothing(spec: Mapping[str, Any], context: TaskContext) -> dict[str, Any]:
         spec: Unused.
         context: Unused.
     """
+    CALLED.put(None)
     return {}
 
 

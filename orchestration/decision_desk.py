@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -228,7 +227,7 @@ def _judge(decision: AllocationDecision) -> Verdict:
 
 def _fingerprint(request: Request) -> str | None:
     if isinstance(request, AllocationRequest):
-        request = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+        request = request.model_dump_json()
     if isinstance(request, str):
         request = request.encode(errors="replace")
     return hashlib.sha256(request).hexdigest() if isinstance(request, bytes) else None

@@ -32,6 +32,7 @@ from utils.clock import Clock, new_id
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.model_log import NewArtifact, register_model
+from utils.persistence.outbox import add_line
 from utils.persistence.run_facts import (
     Relation,
     RunLineage,
@@ -77,6 +78,7 @@ RUN_STATES = {
 }
 """What each state of a job means for its run."""
 
+RUN_FINISHED = "run_finished"
 _WITH_ERROR = {JobState.RETRY_WAIT, JobState.FAILED, JobState.TIMED_OUT, JobState.DEAD}
 
 
@@ -229,6 +231,11 @@ class RunStateObserver:
         if state.is_terminal or state is RunState.PAUSED:
             with contextlib.suppress(ConfigError):  # of a version that this program cannot read
                 self._events.publish(RunEnded(run=_info(job), state=state))
+        if state.is_terminal:
+            config = job.spec.get("config", {})
+            told = {name: config.get(name) for name in ("environment", "experiment_name")}
+            line = {"run_id": run_id, "state": state.value, **told}
+            await add_line(connection, RUN_FINISHED, line, at=self._clock.now(), job_id=job.id)
 
 
 class TrainSink:

@@ -65,8 +65,8 @@ class AgentCalls:
             version: Which of its versions answers, by number, rather than by alias.
             name: What results call it; agent and version, or alias, if absent.
             request_id: The caller's name for the request; the decision's own id if absent.
-            deadline_seconds: Time the call has; 5 seconds if absent. The expert answers if the
-                policy takes more than 80 % of it.
+            deadline_seconds: Time the call has; that of the pattern's limits if absent. The expert
+                answers if the policy takes more than 80 % of it, or of 5 seconds if absent.
         """
         seconds = deadline_seconds or Limits().call_seconds
         ask = partial(
@@ -81,7 +81,7 @@ class AgentCalls:
             name=name or f"{agent}@{version or alias}",
             ask=ask,
             request=request,
-            deadline_seconds=seconds,
+            deadline_seconds=deadline_seconds,
         )
 
     async def averaging(

@@ -85,6 +85,8 @@ class GroupWriter:
     async def _apply_group(
         self, connection: AsyncConnection, group: list[_Change]
     ) -> dict[str, Job | Exception]:
+        if any(one.first is not None for one in group):  # locked in the order that all keep to
+            await self._ledger.load_many(connection, [one.job_id for one in group], to_write=True)
         plain = [(one.job_id, one.event) for one in group if one.first is None]
         applied = await self._ledger.apply_many(connection, plain)
         outcomes: dict[str, Job | Exception] = {

@@ -22,7 +22,6 @@ from orchestration.job_store.needs import find_released
 from orchestration.job_store.rows import JobNotFoundError, to_job, to_row
 from orchestration.jobs import TERMINAL, Job, JobTransitionError, LeaseLostError
 from utils.persistence import jobs as tables
-from utils.persistence.outbox import announce_writer
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -283,8 +282,6 @@ class JobLedger:
     ) -> None:
         if not lines:
             return
-        if self.database.is_server:
-            await announce_writer(connection)
         at = self.clock.now()
         rows = [
             {"job_id": job_id, "type": line.type, "payload": dict(line.payload), "at": at}

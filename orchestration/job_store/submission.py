@@ -46,6 +46,9 @@ async def submit_jobs(
         IdempotencyConflictError: A key was used for something else before.
     """
     await _lock_keys(connection, requests)
+    needed = [need.job_id for request in requests for need in request.needs]
+    if needed:  # so that none of them ends unseen before the commit; in one order for all
+        await ledger.load_many(connection, needed, to_write=True)
     now = await ledger.now(connection)
     jobs: list[Job] = []
     plain: list[Job] = []

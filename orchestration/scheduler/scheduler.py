@@ -23,7 +23,7 @@ from orchestration.scheduler.schedules import (
 from utils.logs import get_logger
 from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
-from utils.persistence.outbox import newest_seq, settled_seq
+from utils.persistence.outbox import NEWEST, settled_seq
 from utils.persistence.schedules import schedule as table
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ class Scheduler:
     async def look(self) -> list[Fire]:
         """Fire what is due now, and return what was fired, or skipped, by this look."""
         found: list[Fire] = []
-        for name in await self._find_by_clock():
+        due, newest = await self._glance()
+        for name in due:
             found += await self._handle(name, self._firing.by_clock)
-        newest = await newest_seq(self._database)
         if newest != self._seen_seq:
             settled = await settled_seq(self._database)
             names = await self._find_by_event(settled)
@@ -125,12 +125,14 @@ class Scheduler:
             logger.info("schedule_fired", schedule=name, outcome=one.outcome, reason=one.error)
         return found
 
-    async def _find_by_clock(self) -> list[str]:
+    async def _glance(self) -> tuple[list[str], int]:
+        """Return which schedules are due by the clock, and the newest line of the outbox."""
         now = self._clock.now()
         late = (table.c.next_time <= now) | (table.c.handled_until > now + CLOCK_STEP)
         query = select(table.c.name).where(table.c.active, table.c.event_type.is_(None), late)
         async with self._database.read() as connection:
-            return list(await connection.scalars(query.order_by(table.c.name)))
+            names = list(await connection.scalars(query.order_by(table.c.name)))
+            return names, int(await connection.scalar(NEWEST) or 0)
 
     async def _find_by_event(self, settled: int) -> list[str]:
         wanted = exists().where(

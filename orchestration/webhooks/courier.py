@@ -12,7 +12,7 @@ from orchestration.webhooks.sending import Message, Sender
 from utils.clock import new_id
 from utils.logs import get_logger
 from utils.persistence.errors import DatabaseError
-from utils.persistence.outbox import newest_seq, settled_seq
+from utils.persistence.outbox import settled_seq
 
 if TYPE_CHECKING:
     from utils.clock import Clock
@@ -61,16 +61,19 @@ class Courier:
 
     async def look(self) -> list[str]:
         """Pass on new events, attempt what is due, and return what became of it."""
-        if await newest_seq(self._database) != self._seen_seq:
+        newest, is_due = await self.webhooks.glance()
+        if newest != self._seen_seq:
             settled = await settled_seq(self._database)
             try:
                 spread = await self.webhooks.spread(settled)
             except WebhookNotFoundError:  # deleted since we looked
                 spread = 1
             self._seen_seq = -1 if spread else settled
+            is_due = is_due or spread > 0
         states: list[str] = []
+        claims = await self.webhooks.claim(SENT_AT_ONCE) if is_due else []
         async with anyio.create_task_group() as group:
-            for claim in await self.webhooks.claim(SENT_AT_ONCE):
+            for claim in claims:
                 group.start_soon(self._attempt, claim, states)
         return states
 

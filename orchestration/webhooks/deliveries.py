@@ -169,6 +169,15 @@ class SqlWebhooks:
                 await self._spread_to(connection, name, settled)
         return len(names)
 
+    async def glance(self) -> tuple[int, bool]:
+        """Return the newest line of the outbox, and whether a delivery is due."""
+        due = select(delivery.c.id).where(
+            delivery.c.status == PENDING, delivery.c.next_at <= self._clock.now()
+        )
+        async with self._database.read() as connection:
+            newest = int(await connection.scalar(NEWEST) or 0)
+            return newest, await connection.scalar(due.limit(1)) is not None
+
     async def claim(self, limit: int) -> list[Claim]:
         """Take deliveries that are due; nobody else attempts them for a while.
 
@@ -183,9 +192,6 @@ class SqlWebhooks:
             .order_by(delivery.c.next_at, delivery.c.event_seq)
             .limit(limit)
         )
-        async with self._database.read() as connection:
-            if (await connection.execute(due)).first() is None:
-                return []
         async with self._database.write() as connection:
             locked = due.with_for_update(of=delivery, skip_locked=True)
             rows = (await connection.execute(locked)).mappings().all()

@@ -202,6 +202,24 @@ async def test_facts_of_another_process_come_with_the_next_poll(stores):
         group.cancel_scope.cancel()
 
 
+async def test_a_fact_that_comes_just_after_the_look_is_not_slept_over(quick):
+    read = quick.database.read
+
+    @contextlib.asynccontextmanager
+    async def read_and_let_others_write():
+        async with read() as connection:
+            yield connection
+        quick.database.read = read
+        await put(quick, "a", 1)
+
+    quick.database.read = read_and_let_others_write
+    async with anyio.create_task_group() as group:
+        follower = Follower(quick.board, group)
+        with anyio.fail_after(10):
+            await follower.until(1)  # the clock stands still: no poll helps
+        group.cancel_scope.cancel()
+
+
 async def test_a_follower_waits_while_the_database_is_away(quick):
     await put(quick, "a", 1)
     quick.database.is_away = True

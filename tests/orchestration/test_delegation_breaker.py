@@ -90,12 +90,23 @@ class BreakerMachine(RuleBasedStateMachine):
             assert phase is (Phase.OPEN if self.trial_at is None else Phase.HALF_OPEN)
         assert self.breakers.phase("a", "2") is Phase.CLOSED
 
+    @precondition(lambda self: self.opened_at is None)
+    @rule()
+    def it_opens(self):
+        while self.opened_at is None:
+            self.hear(self.ask(), Verdict.FAILED)
+
+    @precondition(lambda self: self.opened_at is not None)
+    @rule(verdict=st.sampled_from(list(Verdict)))
+    def it_is_tried(self, verdict):
+        self.clock.advance(CONFIG.open_seconds)
+        self.hear(self.ask(), verdict)
+
     @precondition(lambda self: self.opened_at is not None)
     @rule()
     def it_always_recovers(self):
         self.clock.advance(CONFIG.open_seconds)
-        tell, asked = self.ask()
-        self.hear((tell, asked), Verdict.SOUND)
+        self.hear(self.ask(), Verdict.SOUND)
         assert self.breakers.phase("a", "1") is Phase.CLOSED
 
 

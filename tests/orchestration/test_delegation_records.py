@@ -134,6 +134,9 @@ async def test_time_and_number_write_what_waits(quick):
         await until_written(quick)
         add(quick, 2, 3, 4, 5, 6)  # a whole batch does not wait for the time
         await until_written(quick)
+        add(quick, 7)
+        await anyio.wait_all_tasks_blocked()
+        assert quick.log.num_waiting == 1  # it rests again
         group.cancel_scope.cancel()
     assert await ids(quick) == [6, 5, 4, 3, 2, 1]
 
@@ -153,7 +156,9 @@ async def test_while_the_database_is_away_the_newest_wait(stores):
     stores.database.is_away = True
     add(stores, *range(10))
     assert not await stores.log.flush()
-    add(stores, *range(10, 20))
+    add(stores, *range(10, 14))
+    assert [int(one.id) for one in stores.log._waiting] == list(range(2, 14))
+    add(stores, *range(14, 20))
     assert not await stores.log.flush()
     assert (stores.log.num_waiting, stores.counted("dropped")) == (12, 8)
     stores.database.is_away = False
@@ -169,6 +174,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_twice(stores):
     stores.database.fails_after_commit = False
     assert await stores.log.flush()
     assert await ids(stores) == [2, 1, 0]
+    assert stores.counted("dropped") == 0
 
 
 async def test_the_background_goes_on_after_an_outage(quick):

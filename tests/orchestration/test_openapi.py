@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +34,16 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 async def fill(application):
-    """A running job with an attempt and figures, beside the agents of the house."""
-    await application.orchestrator.submit_training(TrainingConfig(seed=1))
+    """A running job with an attempt and figures, beside the agents of the house; its id."""
+    job = await application.orchestrator.submit_training(TrainingConfig(seed=1))
     hand = Hand(application)
     await hand.report(await hand.claim(), 9216)
+    return {"KNOWN_JOB": job.id, "KNOWN_RUN": job.spec["run_id"]}
 
 
 async def test_no_check_fails(tmp_path):
     async with open_house(tmp_path, versions=1) as application, anyio.create_task_group() as group:
-        await fill(application)
+        known = await fill(application)
         clock = SystemClock()
         streams = Streams(clock, StreamConfig(longest_seconds=0.05, poll_seconds=0.02))
         bounds = SessionConfig(most=1)  # most worlds that it asks for are then refused at once
@@ -60,9 +63,15 @@ async def test_no_check_fails(tmp_path):
             *(f"{server.url}/openapi.json", "--checks", "all", "--max-examples", "10"),
             *("--header", f"Authorization: Bearer {token}", "--generation-deterministic"),
             *("--no-color", "--continue-on-failure", "--request-timeout", "300"),
+            *("--max-response-time", "300"),  # a busy machine builds large worlds slowly
         ]
-        done = await anyio.run_process(command, check=False, cwd=tmp_path)
+        env = {**os.environ, **known}
+        done = await anyio.run_process(command, check=False, cwd=tmp_path, env=env)
         group.cancel_scope.cancel()
     said = done.stdout.decode() + done.stderr.decode()
     assert done.returncode == 0, said
-    assert "No issues found" in said, said
+    generated, passed = re.search(r"(\d+) generated, (\d+) passed", said).groups()
+    assert generated == passed, said
+    assert int(generated) > 1000, said
+    selected, there = re.search(r"Selected: (\d+)/(\d+)", said).groups()
+    assert selected == there == re.search(r"Tested: (\d+)", said)[1], said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -31,6 +32,8 @@ from orchestration.pipelines.submission import (
 )
 from orchestration.tasks import RunStateObserver, make_train_spec
 from rl.training.training_config import TrainingConfig
+from tests.orchestration.conftest import _open as open_kind
+from tests.orchestration.conftest import make_engine
 from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import jobs as tables
@@ -55,6 +58,13 @@ AGENT = "resource_allocator"
 
 def steps(*needs, kind="train"):
     return tuple(Step(name=name, kind=kind, needs=tuple(needed.split())) for name, needed in needs)
+
+
+@pytest.fixture(params=["memory", "server"])
+async def engine(request, tmp_path):
+    """A store on SQLite and on a server; the store's own tests have all three."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield make_engine(await open_kind(request, stack, tmp_path))
 
 
 @pytest.fixture
@@ -291,6 +301,17 @@ async def test_a_run_that_has_ended_can_be_judged_by_itself(desk):
     (judge,) = await desk.desk.submit(read_pipeline(declared))
     assert judge.spec["candidate"] == "a" * 64
     assert judge.spec["config"]["seed"] == 11
+
+
+async def test_the_end_of_a_run_is_told_once(desk):
+    _, spec = await make_champion(desk)
+    (event,) = await told(desk, "run_finished")
+    assert event.payload == {
+        "run_id": spec.run_id,
+        "state": "cancelled",
+        "environment": "resource_allocation",
+        "experiment_name": "quartermaster",
+    }
 
 
 # Promotion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -20,6 +21,8 @@ from orchestration.scheduler.schedules import (
     SqlSchedules,
 )
 from orchestration.scheduler.timing import Cron, Interval, Once, OnEvent
+from tests.orchestration.conftest import _open as open_kind
+from tests.orchestration.conftest import make_engine
 from utils.clock import new_id
 from utils.errors import ConfigError
 from utils.persistence.schedules import schedule_fire
@@ -47,6 +50,13 @@ class Launcher:
             if self.breaks is not None:
                 raise self.breaks
         return pipeline
+
+
+@pytest.fixture(params=["file", "server"])
+async def engine(request, tmp_path):
+    """A store on SQLite and on a server; the store's own tests have all three."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield make_engine(await open_kind(request, stack, tmp_path))
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ async def test_unused_sessions_end(sessions, clock):
     assert sessions.open == 1
     clock.advance(1)
     sessions.sweep()
-    await gone.wait()
+    with anyio.fail_after(20):
+        await gone.wait()
     with pytest.raises(SessionEndedError, match="nobody used it for 50 s"):
         await sessions.step(session_id, {})
 

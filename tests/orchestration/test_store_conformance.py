@@ -444,8 +444,10 @@ async def test_a_limit_that_is_being_changed_still_binds(engine):
 async def until_blocked(engine, connection, count):
     """On a server, wait until so many transactions wait for locks."""
     blocked = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-    while engine.database.is_server and await connection.scalar(blocked) < count:  # noqa: ASYNC110
-        await anyio.sleep(0.01)
+    if engine.database.is_server:
+        with anyio.fail_after(20):
+            while await connection.scalar(blocked) < count:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
 
 
 async def test_claimers_at_once_share_the_jobs_without_overlap(engine):
@@ -724,6 +726,38 @@ async def test_an_error_of_the_database_reaches_every_caller(engine, monkeypatch
     assert {await state(engine, job) for job in jobs} == {JobState.LEASED}
     outcomes = await apply_all(writer, changes)
     assert {job.state for job in outcomes.values()} == {JobState.SUCCEEDED}
+
+
+async def test_a_group_and_a_renewal_of_the_same_jobs_do_not_block_each_other(engine):
+    await engine.store.submit_all([NewJob(kind="a") for _ in range(2)])
+    small, large = sorted(await take(engine, most=2), key=lambda job: job.id)
+    asked, renewed = [], {}
+
+    async def renew():
+        leases = {job.id: Lease(fence=1) for job in (small, large)}
+        renewed.update(await engine.leases.renew_all(leases, lease_seconds=30))
+
+    async def meet(connection):
+        if not asked:
+            asked.append(group.start_soon(renew))
+            await until_blocked(engine, connection, 1)
+
+    changes = {job.id: (job.id, Completed(fence=1, result={}), meet) for job in (large, small)}
+    async with anyio.create_task_group() as group:
+        outcomes = await apply_all(GroupWriter(engine.ledger), changes)
+    assert [job.state for job in outcomes.values()] == [JobState.SUCCEEDED] * 2
+    assert set(renewed.values()) <= {None}
+
+
+async def test_a_batch_of_jobs_with_needs_does_not_block_those_who_work_on_them(engine):
+    small, large = sorted([await submit(engine), await submit(engine)], key=lambda job: job.id)
+    requests = [NewJob(kind="a", needs=needs(one)) for one in (large, small)]
+    async with anyio.create_task_group() as group, engine.database.write() as connection:
+        await engine.ledger.load(connection, small.id, to_write=True)
+        group.start_soon(engine.store.submit_all, requests)
+        await until_blocked(engine, connection, 1)
+        await engine.ledger.load(connection, large.id, to_write=True)
+    assert len(await engine.store.list_jobs()) == 4
 
 
 # The outbox

@@ -138,8 +138,9 @@ async def test_too_many_streams_and_readers_that_leave(tmp_path):
             assert served.parts.streams.open == 1
             async with served.stream("/v1/events/stream") as second:
                 assert (second.status_code, "retry-after" in second.headers) == (429, True)
-        while served.parts.streams.open:  # noqa: ASYNC110  the reader has left
-            await anyio.sleep(0.01)
+        with anyio.fail_after(20):
+            while served.parts.streams.open:  # noqa: ASYNC110  the reader has left
+                await anyio.sleep(0.01)
         async with served.stream("/v1/events/stream") as third:
             assert third.status_code == 200
 

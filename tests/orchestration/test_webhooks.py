@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -27,6 +28,8 @@ from orchestration.webhooks.deliveries import (
 )
 from orchestration.webhooks.hosts import HostRules, WebhookRefusedError
 from orchestration.webhooks.sending import Message, Sender, load_secret, sign
+from tests.orchestration.conftest import _open as open_kind
+from tests.orchestration.conftest import make_engine
 from utils.clock import ManualClock
 from utils.errors import ConfigError
 
@@ -76,6 +79,13 @@ def receiver():
     found = Receiver()
     yield found
     found.close()
+
+
+@pytest.fixture(params=["memory", "server"])
+async def engine(request, tmp_path):
+    """A store on SQLite and on a server; the store's own tests have all three."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield make_engine(await open_kind(request, stack, tmp_path))
 
 
 @pytest.fixture

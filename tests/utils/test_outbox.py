@@ -8,7 +8,7 @@ import pytest
 
 from tests.postgres import open_server_database, run_server
 from utils.clock import SystemClock
-from utils.persistence.outbox import add_line, newest_seq, settled_seq
+from utils.persistence.outbox import NEWEST, add_line, settled_seq
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,8 @@ async def test_a_line_that_is_still_being_written_is_not_overtaken(tmp_path):
                 await add_line(early, "early", {}, at=clock.now())
                 async with database.write() as late:
                     await add_line(late, "late", {}, at=clock.now())
-                assert await newest_seq(database) == 2
+                async with database.read() as seen:
+                    assert await seen.scalar(NEWEST) == 2
                 group.start_soon(look)
                 with anyio.move_on_after(0.2):
                     while not settled:

@@ -75,8 +75,9 @@ class DecisionRecord:
     agent: str
     version: str
     request_sha256: str | None
-    """Of the request as read, keys sorted; of the text where it could not be read; None where there
-    was no text either."""
+    """Of the request as read, written as JSON: its fields in a fixed order, names within a field
+    such as `capacity` in the caller's. Of the text where it could not be read; None where there was
+    no text either."""
     latency_seconds: float
     outcome: str
     """`decision`, `fallback`, `refused` or `error`, as in the metrics."""

@@ -199,6 +199,7 @@ _SERVER_AWAY = "Check that the server runs and can be reached; nothing of this w
 
 def _advice(complaint: str) -> str | None:
     advices = {
+        "deadlock detected": "Two programs waited for each other; try again.",
         "locked": f"Another process wrote for more than {BUSY_TIMEOUT_SECONDS} s; "
         "find and stop it (`fuser` on the file), then try again.",
         "disk is full": "Free some space and try again; nothing of this transaction was kept.",
@@ -217,7 +218,6 @@ def _advice(complaint: str) -> str | None:
         "consuming input failed": _SERVER_AWAY,
         "the connection is closed": _SERVER_AWAY,
         "database system is": _SERVER_AWAY,
-        "deadlock detected": "Two programs waited for each other; try again.",
         "lock timeout": "Another program holds the row; try again.",
     }
     return next((advice for word, advice in advices.items() if word in complaint), None)

@@ -1,9 +1,4 @@
-"""The outbox, whose lines are numbered before they are committed where the database is a server.
-
-A reader that goes on from the last number it saw would never see a line with a smaller number
-that is committed later. So writers share a lock from before they take a number until they commit,
-and a reader waits for those that held it when it looked.
-"""
+"""The outbox for those who are no jobs, and how far it can be read without overtaking a writer."""
 
 from __future__ import annotations
 
@@ -13,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, text
 
+from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
 
 if TYPE_CHECKING:
@@ -20,16 +16,15 @@ if TYPE_CHECKING:
 
     from utils.persistence.engine import Database
 
-NEWEST = select(func.coalesce(func.max(event.c.seq), 0))
-_KEYS = {"space": 0x514D, "key": 1}
-_SHARE = text("SELECT pg_advisory_xact_lock_shared(:space, :key)")
+# Whoever adds a line locks the table so, from before the line has its number until the commit.
 _WRITERS = text(
-    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    " AND classid = :space AND objid = :key AND objsubid = 2"
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'event'::regclass"
+    " AND mode = 'RowExclusiveLock' AND granted"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _PAUSE = text("SELECT pg_sleep(0.01)")
 _MOST_PAUSES = 200
+NEWEST = select(func.coalesce(func.max(event.c.seq), 0))
 
 
 async def add_line(
@@ -49,57 +44,44 @@ async def add_line(
         at: When.
         job_id: The job it concerns, if it concerns one.
     """
-    if connection.dialect.name == "postgresql":
-        await announce_writer(connection)
     line = {"job_id": job_id, "type": type_, "payload": dict(payload), "at": at}
     await connection.execute(insert(event), line)
 
 
-async def newest_seq(database: Database) -> int:
-    """Return the number of the newest line that can be seen; 0 if there is none.
-
-    Args:
-        database: Holds the outbox.
-    """
-    async with database.read() as connection:
-        return int(await connection.scalar(NEWEST) or 0)
-
-
 async def settled_seq(database: Database) -> int:
-    """Return a number up to which every line is committed or will never be; 0 if none is known.
+    """Return a number up to which every line is committed or will never be.
+
+    A server hands numbers out before their transactions commit, so a smaller one may appear after a
+    larger one. Readers that remember only the last number they saw must stop here.
 
     Args:
         database: Holds the outbox.
+
+    Raises:
+        DatabaseError: Somebody who adds lines does not come to an end.
     """
     async with database.read() as connection:
         newest = int(await connection.scalar(NEWEST) or 0)
-        if database.is_server and not await await_writers(connection):
-            return 0
+        if not await await_writers(connection):
+            raise DatabaseError(f"{database.path}: a transaction is open for long; try again")
         return newest
 
 
-async def announce_writer(connection: AsyncConnection) -> None:
-    """Let readers know that this transaction is about to number lines.
-
-    Args:
-        connection: An open write transaction on a server.
-    """
-    await connection.execute(_SHARE, _KEYS)
-
-
 async def await_writers(connection: AsyncConnection) -> bool:
-    """Wait until every transaction that is numbering lines now has ended.
+    """Wait until every transaction that is adding lines now has ended; later ones are let pass.
 
     Args:
-        connection: An open transaction on a server.
+        connection: An open transaction.
 
     Returns:
         Whether all of them have, within two seconds.
     """
-    earlier = set((await connection.execute(_WRITERS, _KEYS)).scalars())
+    if connection.dialect.name == "sqlite":  # writers come one after the other
+        return True
+    earlier = set((await connection.execute(_WRITERS)).scalars())
     for _ in range(_MOST_PAUSES):
         if not earlier:
             return True
         await connection.execute(_PAUSE)
-        earlier &= set((await connection.execute(_WRITERS, _KEYS)).scalars())
+        earlier &= set((await connection.execute(_WRITERS)).scalars())
     return not earlier
