@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import delete, select, update
 from typer.testing import CliRunner
 
-from orchestration import app as root
 from orchestration.app import Settings
 from orchestration.cli import commands
 from orchestration.endpoints.callers import Callers
+from orchestration.serving import serve
 from tests.orchestration.doors import Doors, open_doors
 from tests.postgres import missing, open_server_database, run_server
 from utils.clock import ManualClock
@@ -271,7 +271,7 @@ def test_commands_make_list_and_revoke(tmp_path, restored_logging):
 async def test_a_public_address_wants_a_token_first(tmp_path):
     settings = Settings(var=tmp_path, host="0.0.0.0", port=0, allowed_hosts=("train.example",))
     with pytest.raises(ConfigError, match="tokens create"):
-        await root.serve(settings, announce=pytest.fail)
+        await serve(settings, announce=pytest.fail)
 
 
 @pytest.mark.parametrize(

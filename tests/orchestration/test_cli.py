@@ -155,6 +155,7 @@ def test_empty_state_says_how_to_begin(shell):
         (("promote", "nobody", "1"), "train and promote one first"),
         (("promote", AGENT, "newest"), "give a number, or `latest`"),
         (("invoke", AGENT, "/no/file"), "name a JSON file"),
+        (("serve", "--host", "192.0.2.1"), "make one first"),
         (("serve", "--host", "0.0.0.0"), "--allow-host"),
         (("serve", "--port", "70000"), "choose 0 to 65535"),
         (("--log-level", "loud", "runs"), "log level 'loud'"),

@@ -12,11 +12,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestration.app import make_api_parts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import StreamConfig, Streams
 from orchestration.environment_sessions import EnvironmentSessions, SessionConfig
 from orchestration.executors.process import ProcessExecutor
+from orchestration.serving import make_api_parts
 from rl.training.training_config import TrainingConfig
 from tests.orchestration.doors import Doors
 from tests.orchestration.house import Hand, open_house
