@@ -115,6 +115,7 @@ async def test_a_stream_that_is_never_silent_gets_old_too():
     clock = ManualClock()
 
     async def source(after):
+        assert after < 9
         clock.advance(100)
         return [Piece(id=after + 1, type="note", data={})], False
 
