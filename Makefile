@@ -6,7 +6,7 @@ export PYTHON
 run := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test learn shapes check fix bench install install-dev
+.PHONY: help demo test learn chaos shapes check fix bench install install-dev
 
 help:  ## show this list
 	@echo "Quartermaster: train agents that allocate scarce things, prove them, put them to work."
@@ -24,6 +24,10 @@ test: install-dev  ## run all tests but the learning ones
 
 learn: install-dev  ## train each algorithm on a small problem until a known score
 	@OMP_NUM_THREADS=1 $(run) -m pytest -m learning $(ARGS)
+
+chaos: install-dev  ## kill, freeze and restart everything for minutes; nothing may be lost or doubled
+	@QUARTERMASTER_CHAOS_SECONDS=180 OMP_NUM_THREADS=1 $(run) -m pytest -s --hypothesis-profile=chaos \
+		tests/chaos/test_storm.py tests/orchestration/test_state_machine.py $(ARGS)
 
 shapes: install-dev  ## test the learning core with the shape of every array checked
 	@OMP_NUM_THREADS=1 $(run) -m pytest -q -m "not slow and not learning" tests/algorithms \

@@ -17,13 +17,14 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from orchestration.app import Settings, make_api_parts, open_application
+from orchestration.app import Settings, open_application
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.executors.ray_executor import RayConfig
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import JobState
+from orchestration.serving import make_api_parts
 from rl.artifacts import PolicyArtifact
 from rl.domains.allocation_experts import EXPERTS
 from rl.training import training_run

@@ -56,8 +56,8 @@ async def _open(request, stack, tmp_path):
     return database
 
 
-def make_engine(database):
-    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+def make_engine(database, make_clock=None):
+    clock = make_clock() if make_clock else ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     observer = Observer()
     ledger = JobLedger(database, clock, observer=observer)
     return SimpleNamespace(
