@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -206,9 +207,17 @@ class Conductor:
             group.start_soon(self._thaw, hand, hand.process, blow.seconds)
 
     async def _thaw(self, hand, process, seconds):
-        await anyio.sleep(seconds)
+        began = datetime.now(UTC)
+        until = anyio.current_time() + seconds
+        blocks = self._server is None and await anyio.to_thread.run_sync(
+            _is_locked, self._database.path
+        )
+        await anyio.sleep_until(until)
         process.send_signal(signal.SIGCONT)
         hand.is_frozen = False
+        if blocks:  # it slept with the write lock of the file: nobody could write meanwhile
+            self.done["frozen with the lock"] += 1
+            self.outages.append((began, datetime.now(UTC)))
 
     async def _hit_child(self, blow, group):
         workers = {hand.process.pid for hand in self._hands}
@@ -256,6 +265,16 @@ class Conductor:
     async def _scalar(self, query):
         async with self._database.read() as connection:
             return await connection.scalar(query)
+
+
+def _is_locked(path):
+    with contextlib.closing(sqlite3.connect(path, timeout=1.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+    return False
 
 
 async def _wake(pid, seconds):
