@@ -17,10 +17,6 @@ from orchestration import tasks
 from orchestration.delegation.blackboard import Blackboard
 from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
-from orchestration.endpoints.outbox import Outbox
-from orchestration.endpoints.parts import ApiParts
-from orchestration.endpoints.rest import ApiServer, make_api
-from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
 from orchestration.executors.places import SharedPlaces
@@ -48,7 +44,6 @@ from rl.training.training_events import MetricsExporter, TrainingEvents
 from utils.clock import Clock, SystemClock
 from utils.errors import ConfigError
 from utils.observability import make_registry
-from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database, open_database
 from utils.persistence.http_artifact_store import open_artifact_store
@@ -212,66 +207,6 @@ async def run_with(application: Application, work: Callable[[], Awaitable[T]]) -
     return returned
 
 
-async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Serve API and metrics and carry jobs, until SIGINT or SIGTERM.
-
-    Args:
-        settings: Where to listen and keep state.
-        announce: Told the address once connections are accepted.
-
-    Raises:
-        ConfigError: The port is taken.
-        DatabaseError: The database cannot be used as it is.
-    """
-    async with open_application(settings, with_worker=True) as application:
-        await _check_access(application)
-        parts = make_api_parts(application)
-        server = ApiServer(
-            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.streams.stop
-        )
-        announce(server.url)
-        await run_with(application, server.run)
-
-
-def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
-    """Return what the HTTP API needs of an application.
-
-    Args:
-        application: Behind its doors.
-        streams: How it streams events.
-    """
-    parts, settings = application.parts, application.settings
-    return ApiParts(
-        orchestrator=application.orchestrator,
-        metrics=application.metrics,
-        database=application.database,
-        store=parts.store,
-        ledger=application.ledger,
-        outbox=Outbox(parts.store, application.database, parts.clock),
-        artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
-        kinds=_make_kinds(parts.clock),
-        output_dir=parts.output_dir,
-        sessions=application.sessions,
-        streams=streams or Streams(parts.clock),
-        clock=parts.clock,
-        wake=parts.wake,
-        allowed_hosts=(*settings.allowed_hosts, settings.host),
-        is_open=settings.is_local,
-    )
-
-
-async def _check_access(application: Application) -> None:
-    if application.settings.is_local:
-        return
-    async with application.database.read() as connection:
-        if not await has_tokens(connection):
-            raise ConfigError(
-                f"host={application.settings.host}: others can reach it, and there is no token: "
-                "make one first (`python -m orchestration tokens create NAME --scope admin`), or "
-                "listen on 127.0.0.1"
-            )
-
-
 def _build(
     settings: Settings,
     database: Database,
@@ -341,7 +276,13 @@ def _make_automation(
     )
 
 
-def _make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str, TaskBinding]:
+def make_kinds(clock: Clock, events: TrainingEvents | None = None) -> dict[str, TaskBinding]:
+    """Return all kinds of jobs of this program, by name.
+
+    Args:
+        clock: Tells when reports came.
+        events: Hears of each report.
+    """
     return tasks.make_registry(clock, events=events) | promoting.make_registry(clock)
 
 
@@ -368,7 +309,7 @@ def _make_worker(
     return Worker(
         ledger,
         RayExecutor(settings.ray) if settings.executor == "ray" else executor,
-        _make_kinds(ledger.clock, events),
+        make_kinds(ledger.clock, events),
         work_root=settings.var / "work",
         config=WorkerConfig(
             parallel_jobs=settings.parallel_jobs,

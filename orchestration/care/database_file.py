@@ -7,10 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-
 from orchestration.care.findings import Finding, fine, note, problem
-from utils.persistence.upgrade import MIGRATIONS, VERSION_TABLE
+from utils.persistence.revisions import known_revisions
+from utils.persistence.upgrade import VERSION_TABLE
 
 BUSY_SECONDS = 2.0
 LARGE_WAL = 256 << 20
@@ -56,9 +55,8 @@ def _check_content(connection: sqlite3.Connection, path: Path) -> Iterator[Findi
 
 
 def _check_revision(connection: sqlite3.Connection, path: Path) -> Finding:
-    script = ScriptDirectory(str(MIGRATIONS))
-    newest = script.get_current_head()
-    known = {revision.revision for revision in script.walk_revisions()}
+    known = known_revisions()
+    newest = known[-1]
     try:
         query = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  our own constant
         row = connection.execute(query).fetchone()

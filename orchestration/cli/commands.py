@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
@@ -33,7 +34,6 @@ from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
-from orchestration.endpoints.training_routes import view
 from orchestration.jobs import Job, JobState, Resources
 from orchestration.orchestrator import Orchestrator, Place
 from utils.clock import SystemClock
@@ -171,7 +171,8 @@ def submit(  # noqa: PLR0913  each is an option of the command line
         console.print("Saved. The same command goes on from there.")
         raise typer.Exit(INTERRUPTED)
     if as_json:
-        _print_json(view(job).model_dump(mode="json"))
+        views = importlib.import_module("orchestration.endpoints.job_views")  # with FastAPI
+        _print_json(views.view(job).model_dump(mode="json"))
     elif watch:
         _tell_end(console, job)
     raise typer.Exit(1 if job.state in {JobState.FAILED, JobState.DEAD} else 0)

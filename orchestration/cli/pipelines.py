@@ -14,13 +14,12 @@ from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
 from orchestration.cli.words import read_words
 from orchestration.pipelines.declaration import PipelineError, load_declaration
 from orchestration.pipelines.retraining import RETRAIN
-from orchestration.pipelines.submission import Order, PipelineNotFoundError, plan_from_json
+from orchestration.pipelines.submission import Order, plan_from_json
 from utils.clock import SystemClock
 
 if TYPE_CHECKING:
     from orchestration.jobs import Job
 
-SHORTEST_END = 4
 What = Annotated[
     str, typer.Argument(metavar="WHAT", help="`retrain`, or a YAML or JSON file of steps.")
 ]
@@ -109,14 +108,7 @@ def read_order(what: str, words: list[str]) -> Order:
 
 async def _find(pipeline: str, application: Application) -> list[Job]:
     desk = application.orchestrator.automation.pipelines
-    found = [
-        jobs
-        for jobs in await desk.recent(limit=1000)
-        if len(pipeline) >= SHORTEST_END and str(jobs[0].pipeline_id).endswith(pipeline)
-    ]
-    if len(found) > 1:
-        raise PipelineNotFoundError(f"{len(found)} pipelines end in {pipeline!r}: give more of it")
-    return found[0] if found else await desk.jobs(pipeline)
+    return await desk.jobs(await desk.find(pipeline))
 
 
 def _steps(jobs: list[Job]) -> Any:

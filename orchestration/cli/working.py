@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,6 @@ import anyio
 import typer
 from rich.console import Console
 
-from orchestration import app as root
 from orchestration.app import Settings, open_application, run_with
 from orchestration.cli.parts import DATABASE
 from orchestration.executors.ray_executor import RayConfig
@@ -67,7 +67,8 @@ def serve(
         parallel_jobs=parallel_jobs,
         artifacts=artifacts,
     )
-    anyio.run(functools.partial(root.serve, settings, announce=announce))
+    server = importlib.import_module("orchestration.serving")  # no other command needs FastAPI
+    anyio.run(functools.partial(server.serve, settings, announce=announce))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 
 

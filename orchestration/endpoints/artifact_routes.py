@@ -27,7 +27,7 @@ Sha256 = Annotated[str, Path(pattern=SHA256_PATTERN, description="Of the whole c
 _CONTENT = {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-@router.head("/{sha256}")
+@router.head("/{sha256}", response_class=Response, responses={200: _CONTENT})
 async def has_artifact(sha256: Sha256, artifacts: Artifacts) -> Response:
     """Tell whether an artifact is there and whole; 404 if it is not."""
     if not await anyio.to_thread.run_sync(artifacts.renew, sha256):

@@ -10,6 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
@@ -29,6 +30,7 @@ class ApiParts:
     orchestrator: Orchestrator
     metrics: CollectorRegistry
     database: Database
+    callers: Callers
     store: SqlJobStore
     ledger: JobLedger
     outbox: Outbox
@@ -44,8 +46,6 @@ class ApiParts:
     """Tells a worker of this process, if there is one, that a job waits."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that the server answers to, beside those of this machine."""
-    is_open: bool = True
-    """Whether callers need no token as long as there is none."""
 
 
 def get_parts(request: Request) -> ApiParts:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from orchestration.endpoints.callers import Caller
 from orchestration.endpoints.parts import Conductor
 from orchestration.endpoints.schedule_shapes import (
     Announcement,
@@ -22,7 +23,7 @@ from orchestration.endpoints.schedule_shapes import (
     view_pipeline,
     view_schedule,
 )
-from orchestration.endpoints.security import Caller, Trainer
+from orchestration.endpoints.security import Trainer
 from orchestration.endpoints.shapes import may_fail
 from orchestration.scheduler.schedules import Fire
 

@@ -11,7 +11,7 @@ from fastapi import HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ai_agents.base_agent import FieldProblem, RequestError
-from orchestration.endpoints.security import Caller
+from orchestration.endpoints.callers import Caller
 from orchestration.endpoints.shapes import ID_PATTERN, TEXT_PATTERN, Settings, Whole
 from orchestration.endpoints.submission import read_config
 from orchestration.jobs import Job, JobState

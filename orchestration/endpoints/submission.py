@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import HTTPException
 
 from ai_agents.base_agent import FieldProblem, RequestError
+from orchestration.endpoints.callers import Caller
 from orchestration.endpoints.job_views import JobRequest
 from orchestration.endpoints.parts import ApiParts
-from orchestration.endpoints.security import Caller
 from orchestration.jobs import (
     Condition,
     Job,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
+from orchestration.endpoints.callers import Caller
 from orchestration.endpoints.job_views import (
     JobDetails,
     JobPage,
@@ -16,7 +17,7 @@ from orchestration.endpoints.job_views import (
     view_details,
 )
 from orchestration.endpoints.parts import Conductor, Parts
-from orchestration.endpoints.security import Caller, Trainer
+from orchestration.endpoints.security import Trainer
 from orchestration.endpoints.shapes import ID_PATTERN, Cursor, JobId, Limit, may_fail
 from orchestration.endpoints.submission import read_config, retry, submit
 from orchestration.jobs import JobState

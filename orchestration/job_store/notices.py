@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import psycopg
 
 from orchestration.job_store.ledger import WAKE_CHANNEL
 from utils.logs import get_logger
@@ -26,6 +25,7 @@ async def listen(database: Database, wake: Callable[[], None], clock: Clock) -> 
         wake: Called in this task.
         clock: Paces new connections.
     """
+    psycopg = importlib.import_module("psycopg")  # a file's users do without
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     while True:
         try:

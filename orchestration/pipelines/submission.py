@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from orchestration.job_store.rows import to_job
 from orchestration.jobs import Condition, Job, Need, NewJob
 from orchestration.pipelines.declaration import Pipeline, PipelineError, read_pipeline
 from orchestration.pipelines.kinds import KINDS, StepKind, Surroundings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from orchestration.job_store.store import SqlJobStore
     from utils.persistence.engine import Database
 
+SHORTEST_END = 4
 Order = Pipeline | Retraining
 """What can be submitted: declared steps, or the built-in pipeline and for whom."""
 
@@ -130,11 +132,33 @@ class PipelineDesk:
             limit: At most so many pipelines.
         """
         column = table.c.pipeline_id
-        query = select(column).where(column.is_not(None)).group_by(column)
-        query = query.order_by(column.desc()).limit(limit)  # ids sort by time
+        newest = select(column).where(column.is_not(None)).group_by(column)
+        newest = newest.order_by(column.desc()).limit(limit)  # ids sort by time
         async with self._database.read() as connection:
-            found = list(await connection.scalars(query))
-        return [await self.jobs(pipeline_id) for pipeline_id in found]
+            ids = list(await connection.scalars(newest))
+            query = select(table).where(column.in_(ids)).order_by(table.c.id)
+            jobs = [to_job(row) for row in (await connection.execute(query)).mappings()]
+        return [[job for job in jobs if job.pipeline_id == one] for one in ids]
+
+    async def find(self, end: str) -> str:
+        """Return the id of the one pipeline whose id ends so.
+
+        Args:
+            end: The id, or at least four characters of its end.
+
+        Raises:
+            PipelineNotFoundError: None ends so, or several do.
+        """
+        column = table.c.pipeline_id
+        query = select(column).where(column.endswith(end, autoescape=True)).distinct().limit(2)
+        async with self._database.read() as connection:
+            found = list(await connection.scalars(query)) if len(end) >= SHORTEST_END else []
+        if len(found) == 1:
+            return str(found[0])
+        many = "several pipelines end in" if found else "no pipeline ends in"
+        raise PipelineNotFoundError(
+            f"{many} {end!r}: `python -m orchestration pipelines list` names them"
+        )
 
     async def _submit(
         self, connection: AsyncConnection, order: Order, *, after: Sequence[str], priority: int

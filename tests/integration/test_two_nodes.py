@@ -17,13 +17,14 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from orchestration.app import Settings, make_api_parts, open_application
+from orchestration.app import Settings, open_application
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.executors.ray_executor import RayConfig
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import JobState
+from orchestration.serving import make_api_parts
 from rl.artifacts import PolicyArtifact
 from rl.domains.allocation_experts import EXPERTS
 from rl.training import training_run
@@ -103,7 +104,7 @@ class Machines:
             return (await connection.execute(query)).all()
 
 
-async def until(condition, seconds=90):
+async def until(condition, seconds=180):
     with anyio.fail_after(seconds):
         while not (value := await condition()):  # noqa: ASYNC110  # other processes change it
             await anyio.sleep(0.05)
@@ -134,6 +135,9 @@ async def test_three_workers_and_two_orchestrators_share_a_server(tmp_path):
             (began,) = await one.until_told(held, "began")
             await one.until_told(held, "step_done", 3)
             frozen.send_signal(signal.SIGSTOP)
+            (tmp_path / "machine-0").rename(
+                tmp_path / "out-of-sight"
+            )  # as another machine's disk is
             keys = [f"work-{number}" for number in range(12)]
             submitted = {}
             for orchestrator in (one, other):

@@ -19,6 +19,7 @@ from utils.persistence.engine import open_database, open_memory_database
 from utils.persistence.errors import DatabaseError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+EMPTY: list[bytes] = []
 KINDS = ["memory", "file", "server"]
 SMALL = DecisionLogConfig(flush_seconds=1.0, batch_rows=5, buffer_rows=12)
 
@@ -57,10 +58,19 @@ async def open_stores(kind, request, folder, *, config=SMALL):
             url = request.getfixturevalue("server_url")
             database = await stack.enter_async_context(open_server_database(url, folder))
         else:
-            opening = open_database(folder / "q.sqlite") if kind == "file" else None
+            opening = open_file(folder / "q.sqlite") if kind == "file" else None
             database = await (opening or open_memory_database())
             stack.push_async_callback(database.aclose)
         yield make_stores(database, config)
+
+
+async def open_file(path):
+    """Open a fresh file, migrated once per session."""
+    if not EMPTY:
+        await (await open_database(path)).aclose()
+        EMPTY.append(path.read_bytes())
+    path.write_bytes(EMPTY[0])
+    return await open_database(path)
 
 
 def make_stores(database, config=SMALL):

@@ -8,8 +8,8 @@ from datetime import timedelta
 import anyio
 import httpx
 
-from orchestration.app import make_api_parts
 from orchestration.endpoints.rest import make_api
+from orchestration.serving import make_api_parts
 from tests.orchestration.house import open_house
 from utils.persistence.access_tokens import Scope, create_token
 

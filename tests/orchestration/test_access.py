@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,13 @@ import pytest
 from sqlalchemy import delete, select, update
 from typer.testing import CliRunner
 
-from orchestration import app as root
 from orchestration.app import Settings
 from orchestration.cli import commands
-from tests.orchestration.doors import open_doors
+from orchestration.endpoints.callers import Callers
+from orchestration.serving import serve
+from tests.orchestration.doors import Doors, open_doors
 from tests.postgres import missing, open_server_database, run_server
+from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import access, access_tokens, audit_log
 from utils.persistence.access_tokens import Scope
@@ -26,10 +29,19 @@ OPEN_TO_ALL = {("get", "/health/live"), ("get", "/health/ready")}
 CHANGES_NOTHING = {"/v1/agents/{name}:invoke"}
 
 
+def forgetful(doors):
+    """The same doors, where a proof of a token holds for no time at all."""
+    application, parts = doors.application, doors.parts
+    callers = Callers(
+        application.database, parts.clock, is_open=application.settings.is_local, trust_seconds=0
+    )
+    return Doors(application, dataclasses.replace(parts, callers=callers))
+
+
 @pytest.fixture
 async def doors(tmp_path):
     async with open_doors(tmp_path) as found:
-        yield found
+        yield forgetful(found)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -212,6 +224,29 @@ async def test_callers_without_a_token_leave_no_line(doors):
         assert await audit_log.list_audit(connection) == []
 
 
+async def test_a_proof_holds_for_a_second_and_what_is_wrong_is_not_remembered(database):
+    clock = ManualClock(NOW)
+    callers = Callers(database, clock, is_open=True)
+    assert (await callers.find(None)).name == "local"
+    async with database.write() as connection:
+        text = await access_tokens.create_token(connection, "a", [Scope.TRAIN], now=NOW)
+    assert (await callers.find(None)).name == "local"  # within the second
+    assert await callers.find("qm_x_y") is None
+    assert (await callers.find(text)).name == "token:a"
+    async with database.write() as connection:
+        await access_tokens.revoke_token(connection, "a", now=NOW)
+        again = await access_tokens.create_token(connection, "b", [Scope.TRAIN], now=NOW)
+    clock.advance(0.9)
+    assert (await callers.find(text)).name == "token:a"
+    clock.advance(0.1)
+    assert await callers.find(text) is None
+    assert await callers.find(None) is None
+    assert (await callers.find(again)).scopes == {Scope.TRAIN}
+    closed = Callers(database, clock, is_open=False)
+    assert await closed.find(None) is None
+    assert text not in repr(vars(callers))
+
+
 def run(tmp_path, *words):
     return CliRunner().invoke(commands.cli, ["--var", str(tmp_path), *words])
 
@@ -236,7 +271,7 @@ def test_commands_make_list_and_revoke(tmp_path, restored_logging):
 async def test_a_public_address_wants_a_token_first(tmp_path):
     settings = Settings(var=tmp_path, host="0.0.0.0", port=0, allowed_hosts=("train.example",))
     with pytest.raises(ConfigError, match="tokens create"):
-        await root.serve(settings, announce=pytest.fail)
+        await serve(settings, announce=pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +285,8 @@ def test_hosts_that_cannot_be(tmp_path, host, words):
 
 async def test_a_public_server_answers_to_its_names_only(tmp_path):
     settings = {"host": "192.0.2.1", "allowed_hosts": ("train.example",)}
-    async with open_doors(tmp_path, **settings) as doors:
+    async with open_doors(tmp_path, **settings) as found:
+        doors = forgetful(found)
         async with doors.caller() as client:  # no token yet: closed all the same
             assert (await client.get("/v1/agents")).status_code == 401
         token = await doors.make_token("mine", "invoke")

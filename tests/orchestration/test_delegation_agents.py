@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from collections import Counter
 
 import anyio
@@ -24,7 +25,7 @@ from orchestration.delegation.decision_shelf import DecisionFilter
 from orchestration.delegation.patterns import Step
 from rl.deployment.guardrails import FallbackReason
 from tests.orchestration.house import AGENT, REQUEST, open_house
-from tests.serving import NAMES, WORLD, make_artifact, make_ranges
+from tests.serving import NAMES, WORLD, make_ranges
 from utils.clock import ManualClock
 from utils.persistence.errors import DatabaseError
 
@@ -32,20 +33,31 @@ pytestmark = pytest.mark.anyio
 RESOURCES = WORLD.resources
 
 
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A folder with three versions of an agent, to be copied."""
+    folder = tmp_path_factory.mktemp("furnished")
+
+    async def furnish():
+        async with open_house(folder, versions=3):
+            pass
+
+    anyio.run(furnish)
+    return folder
+
+
 @pytest.fixture
-async def house(tmp_path):
-    async with open_house(tmp_path, versions=3) as application:
+async def house(tmp_path, furnished):
+    shutil.copytree(furnished, tmp_path / "var")
+    async with open_house(tmp_path / "var") as application:
         yield application
 
 
 @pytest.fixture
-async def timed(tmp_path):
-    clock = ManualClock()
-    async with open_application(
-        Settings(var=tmp_path), with_worker=False, clock=clock
-    ) as application:
-        await application.orchestrator.registry.register(make_artifact().to_bytes())
-        await application.orchestrator.promote(AGENT, 1)
+async def timed(tmp_path, furnished):
+    shutil.copytree(furnished, tmp_path / "var")
+    settings, clock = Settings(var=tmp_path / "var"), ManualClock()
+    async with open_application(settings, with_worker=False, clock=clock) as application:
         application.orchestrator.clock = clock
         yield application.orchestrator
 

@@ -110,7 +110,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert self.breakers.phase("a", "1") is Phase.CLOSED
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestBreaker = BreakerMachine.TestCase
 
 

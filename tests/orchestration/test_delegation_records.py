@@ -255,7 +255,7 @@ async def test_one_record_that_the_database_refuses_does_not_stop_the_others(qui
     assert (quick.counted("written"), quick.counted("dropped")) == (4, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(st.integers(1, 9), st.sampled_from(["flush", "go", "come", "lose"]))))
 def test_every_record_is_written_once_dropped_or_waits(steps):
     async def play():

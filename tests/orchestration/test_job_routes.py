@@ -220,8 +220,13 @@ NAMES = [
 ]
 
 
-async def test_artifact_ids_lead_nowhere_else(client):
-    for name in NAMES:
+async def test_artifact_ids_lead_nowhere_else(client, tmp_path):
+    stray = (
+        tmp_path / "artifacts" / "se" / "secret"
+    )  # where a file of this name would be looked for
+    stray.parent.mkdir(parents=True)
+    stray.write_text("SQLite")
+    for name in [*NAMES, "secret"]:
         answer = await client.get(f"/v1/artifacts/{name}")
         assert answer.status_code in {404, 422}, name
         assert answer.headers["content-type"] == "application/problem+json"

@@ -12,11 +12,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestration.app import make_api_parts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import StreamConfig, Streams
 from orchestration.environment_sessions import EnvironmentSessions, SessionConfig
 from orchestration.executors.process import ProcessExecutor
+from orchestration.serving import make_api_parts
 from rl.training.training_config import TrainingConfig
 from tests.orchestration.doors import Doors
 from tests.orchestration.house import Hand, open_house
@@ -69,6 +69,7 @@ async def test_no_check_fails(tmp_path):
         done = await anyio.run_process(command, check=False, cwd=tmp_path, env=env)
         group.cancel_scope.cancel()
     said = done.stdout.decode() + done.stderr.decode()
+    await anyio.Path(tmp_path / "schemathesis.txt").write_text(said)
     assert done.returncode == 0, said
     generated, passed = re.search(r"(\d+) generated, (\d+) passed", said).groups()
     assert generated == passed, said

@@ -209,6 +209,22 @@ async def test_jobs_wait_for_what_they_need_and_know_their_pipeline(desk):
         await desk.desk.jobs("nothing")
 
 
+async def test_pipelines_are_listed_and_found_by_their_end(desk):
+    first = await desk.desk.submit(read_pipeline(LINE))
+    desk.clock.advance(1)
+    second = await desk.desk.submit(read_pipeline(LINE))
+    await desk.store.submit(
+        "train", make_train_spec(TrainingConfig(), output_dir=desk.root, clock=desk.clock).to_json()
+    )  # of no pipeline
+    assert await desk.desk.recent() == [second, first]
+    assert await desk.desk.recent(limit=1) == [second]
+    ids = [str(jobs[0].pipeline_id) for jobs in (first, second)]
+    assert [await desk.desk.find(one[-8:]) for one in ids] == ids
+    for end in ("%", "____", "", ids[0][-3:], "zzzz"):
+        with pytest.raises(PipelineNotFoundError, match="no pipeline"):
+            await desk.desk.find(end)
+
+
 async def test_a_failed_step_ends_those_that_need_it(desk):
     jobs = {job.step: job for job in await desk.desk.submit(read_pipeline(LINE))}
     await desk.store.request(jobs["learn"].id, Desired.CANCEL)

@@ -13,9 +13,9 @@ import anyio
 import httpx
 import pytest
 
-from orchestration.app import make_api_parts
 from orchestration.endpoints.bodies import LARGEST_BODY_BYTES, BodyLimit
 from orchestration.endpoints.rest import make_api
+from orchestration.serving import make_api_parts
 from tests.orchestration.house import AGENT, REQUEST, Hand, open_house
 
 pytestmark = pytest.mark.anyio

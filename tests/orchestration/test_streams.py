@@ -9,9 +9,9 @@ import anyio
 import httpx
 import pytest
 
-from orchestration.app import make_api_parts
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import StreamConfig, Streams
+from orchestration.serving import make_api_parts
 from tests.orchestration.house import Hand, open_house
 from utils.clock import SystemClock
 from utils.errors import ConfigError

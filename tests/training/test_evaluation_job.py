@@ -21,7 +21,6 @@ from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.errors import ArtifactCorruptError
 
 CONFIG = TrainingConfig(num_agents=4)
-ALONE = {"var": None, "artifacts": None}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,11 @@ def put(house, seed=0, **how):
     return house.store.put(make_artifact(seed, **how).to_bytes())
 
 
-def judge(house, candidate, *, inputs=None, champion=None, scenarios=None, episodes=6):
+def context(inputs=None, var=None, artifacts=None):
+    return SimpleNamespace(inputs=inputs or {}, var=var, artifacts=artifacts)
+
+
+def judge(house, candidate, *, inputs=None, champion=None, scenarios=None, episodes=6, **places):
     champions = {"resource_allocator": {"version": 7, "sha256": champion}} if champion else {}
     spec = {
         "config": to_json(CONFIG),
@@ -54,7 +57,7 @@ def judge(house, candidate, *, inputs=None, champion=None, scenarios=None, episo
         "episodes": episodes,
         "artifact_root": house.root,
     }
-    return judge_policy(spec, SimpleNamespace(inputs=inputs or {}, **ALONE))
+    return judge_policy(spec, context(inputs, **places))
 
 
 def test_candidate_champion_and_expert_play_the_same_episodes(house, problem):
@@ -83,6 +86,13 @@ def test_an_exported_policy_is_no_better_than_itself(house):
     assert found == {"mean": 0.0, "low": 0.0, "high": 0.0}
 
 
+def test_on_another_machine_policies_come_from_the_shared_store(house, tmp_path):
+    candidate = put(house)
+    elsewhere = {"var": tmp_path / "elsewhere", "artifacts": house.root}
+    house.root = "/nowhere"
+    assert judge(house, candidate, **elsewhere)["evidence"]["sha256"] == candidate
+
+
 def test_without_a_champion_the_expert_alone_is_the_bar(house):
     assert judge(house, put(house))["evidence"]["champion"] is None
 
@@ -107,7 +117,7 @@ def test_generated_episodes_are_fresh_stored_and_played(house, problem):
             "seed": seed,
             "artifact_root": house.root,
         }
-        return generate(spec, SimpleNamespace(**ALONE))
+        return generate(spec, context())
 
     one, again, other = make(1), make(1), make(2)
     assert one == again

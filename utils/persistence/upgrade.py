@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, event, pool, text
+from sqlalchemy import URL, Connection, create_engine, event, inspect, pool, text
 
 from utils.persistence.errors import DatabaseError
+from utils.persistence.revisions import known_revisions
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "quartermaster_revision"
 SERVER_DRIVER = "postgresql+psycopg"
 _UPGRADE_LOCK = 0x5153_4D52
@@ -76,21 +73,23 @@ def upgrade_connection(connection: Connection, name: str, revision: str = "head"
     Raises:
         DatabaseError: The database was written by a newer program.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    current = context.get_current_revision()
-    if current == script.get_current_head():
+    known = known_revisions()
+    current = _current_revision(connection)
+    if current == known[-1]:
         return
-    known = {revision.revision for revision in script.walk_revisions()}
     if current is not None and current not in known:
         raise DatabaseError(
             f"{name} has revision {current}, which this program does not know: it was written by a "
             "newer version. Update the program, or name another database."
         )
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    importlib.import_module("utils.persistence.migration_run").migrate(connection, revision)
+
+
+def _current_revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+    return None if found is None else str(found)
 
 
 def _begin(connection: Connection) -> None:

@@ -1,0 +1,75 @@
+"""The server: the application behind its HTTP doors. Other commands do without what it loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestration.app import Application, Settings, make_kinds, open_application, run_with
+from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.outbox import Outbox
+from orchestration.endpoints.parts import ApiParts
+from orchestration.endpoints.rest import ApiServer, make_api
+from orchestration.endpoints.streams import Streams
+from utils.errors import ConfigError
+from utils.persistence.access_tokens import has_tokens
+from utils.persistence.artifact_store import DirectoryArtifactStore
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Serve API and metrics and carry jobs, until SIGINT or SIGTERM.
+
+    Args:
+        settings: Where to listen and keep state.
+        announce: Told the address once connections are accepted.
+
+    Raises:
+        ConfigError: The port is taken.
+        DatabaseError: The database cannot be used as it is.
+    """
+    async with open_application(settings, with_worker=True) as application:
+        await _check_access(application)
+        parts = make_api_parts(application)
+        server = ApiServer(
+            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.streams.stop
+        )
+        announce(server.url)
+        await run_with(application, server.run)
+
+
+def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
+    """Return what the HTTP API needs of an application.
+
+    Args:
+        application: Behind its doors.
+        streams: How it streams events.
+    """
+    parts, settings = application.parts, application.settings
+    return ApiParts(
+        orchestrator=application.orchestrator,
+        metrics=application.metrics,
+        database=application.database,
+        callers=Callers(application.database, parts.clock, is_open=settings.is_local),
+        store=parts.store,
+        ledger=application.ledger,
+        outbox=Outbox(parts.store, application.database, parts.clock),
+        artifacts=DirectoryArtifactStore(settings.var / "artifacts"),
+        kinds=make_kinds(parts.clock),
+        output_dir=parts.output_dir,
+        sessions=application.sessions,
+        streams=streams or Streams(parts.clock),
+        clock=parts.clock,
+        wake=parts.wake,
+        allowed_hosts=(*settings.allowed_hosts, settings.host),
+    )
+
+
+async def _check_access(application: Application) -> None:
+    if application.settings.is_local:
+        return
+    async with application.database.read() as connection:
+        if not await has_tokens(connection):
+            raise ConfigError(
+                f"host={application.settings.host}: others can reach it, and there is no token: "
+                "make one first (`python -m orchestration tokens create NAME --scope admin`), or "
+                "listen on 127.0.0.1"
+            )
