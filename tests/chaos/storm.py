@@ -37,7 +37,7 @@ from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
 
 ROOT = Path(__file__).parents[2]
-QUIET_SECONDS = 90
+QUIET_SECONDS = 180
 RESTART_SECONDS = 0.3
 
 
@@ -70,8 +70,9 @@ class Hand:
     @property
     def works(self):
         """Whether it has come so far as to work, and is not frozen."""
-        is_there = (self._ready / str(self.process.pid)).exists()
-        return is_there and not self.is_frozen and self.process.poll() is None
+        if self.process is None or self.is_frozen or self.process.poll() is not None:
+            return False
+        return (self._ready / str(self.process.pid)).exists()
 
     def kill(self):
         self.was_killed = True
@@ -111,6 +112,8 @@ class Conductor:
         try:
             async with anyio.create_task_group() as keepers:
                 keepers.start_soon(self._keep_alive)
+                while not all(hand.works for hand in self._hands):  # noqa: ASYNC110
+                    await anyio.sleep(0.1)
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._submit_all)
                     group.start_soon(self._rage)
