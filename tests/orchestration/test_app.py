@@ -19,10 +19,17 @@ from utils.persistence.errors import DatabaseError
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org", ""])
-def test_addresses_that_others_reach_are_refused(host):
-    with pytest.raises(ConfigError, match="no access tokens yet"):
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("0.0.0.0", "allow-host"), ("::", "allow-host"), ("example.org", "IP address"), ("", "IP")],
+)
+def test_addresses_that_nobody_could_name_are_refused(host, said):
+    with pytest.raises(ConfigError, match=said):
         Settings(host=host)
+
+
+def test_an_address_that_others_reach_is_no_local_one():
+    assert not Settings(host="192.168.1.4").is_local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
