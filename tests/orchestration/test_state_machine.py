@@ -47,7 +47,7 @@ from utils.persistence.engine import open_database, open_memory_database
 
 PROFILE = settings.get_current_profile_name()
 IS_LONG = PROFILE == "chaos"
-EXAMPLES = {"memory": 2000 if IS_LONG else 40, "file": 60 if IS_LONG else 8}
+EXAMPLES = {"memory": 2000 if IS_LONG else 30, "file": 60 if IS_LONG else 6}
 EXAMPLES["server"] = EXAMPLES["file"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SLOW = Backoff(first_delay_seconds=2, jitter_fraction=0)
