@@ -25,8 +25,6 @@ from orchestration.care.engine_view import (
 )
 from orchestration.cli import tables, training
 from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
-from orchestration.job_store.ledger import JobLedger
-from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Job, JobState, Resources
 from utils.clock import Clock, SystemClock
 from utils.persistence.run_queries import RunNotFoundError
@@ -84,8 +82,7 @@ def jobs(
     """List jobs of every kind, newest first."""
 
     async def find(application: Application) -> list[Job]:
-        store = SqlJobStore(JobLedger(application.database, SystemClock()))
-        return await store.list_jobs(
+        return await application.parts.store.list_jobs(
             states=state or (),
             kind=kind,
             pipeline_id=pipeline,

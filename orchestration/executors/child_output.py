@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 from orchestration.job_logs import LogKeeper, LogLimits, drop_old, log_path
 from utils.logs import configure_logs, get_logger, label_process
@@ -36,14 +37,24 @@ def capture_output(
     with log_path(folder, fence).open("ab", buffering=0) as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(write_through=True)  # a crash would take buffered words along
+    sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
     drop_old(folder, limits)
     faulthandler.enable()
     label_process(job=job, attempt=attempt, run=run)
     configure_logs(json=True, stream=sys.stderr)
     keeper = LogKeeper(sys.stderr.fileno(), limits.max_bytes)
     threading.Thread(target=_keep_trimmed, args=(keeper,), name="log-trim", daemon=True).start()
+
+
+def _unbuffered(stream: TextIO) -> TextIO:
+    """Return a stream to the same place; a crash would take buffered words along."""
+    raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        raw,  # as Python itself does it when asked for no buffers
+        encoding="utf-8",
+        errors="backslashreplace",
+        write_through=True,
+    )
 
 
 def _keep_trimmed(keeper: LogKeeper) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,7 @@ from orchestration.executors.process import ProcessExecutor
 from orchestration.job_logs import LogPlace
 
 pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -46,6 +51,24 @@ async def test_no_word_of_a_crashed_child_is_lost(run, crash):
     assert log.startswith("first words\nto stderr\nfrom a grandchild\nlast words")
     assert ("Segmentation fault" in log) == (crash == "segfault")
     assert ("print_and_crash" in log) == (crash == "segfault")
+
+
+def test_words_do_not_wait_in_a_buffer(tmp_path):
+    """By itself, because whoever starts the tests may have switched buffers off."""
+    program = f"""
+import os
+from pathlib import Path
+from orchestration.executors.child_output import capture_output
+from orchestration.job_logs import LogLimits
+folder = Path({str(tmp_path)!r})
+capture_output(folder, 1, job="j", attempt=1, run=None, limits=LogLimits())
+print("last words", end="")
+os.kill(os.getpid(), 9)
+"""
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=False)
+    assert done.returncode == -9
+    assert job_logs.read(tmp_path, LogPlace(attempt=1)).text == "last words"
 
 
 async def test_every_log_line_names_its_job(run):

@@ -94,7 +94,7 @@ async def test_a_jobs_events_are_followed_to_its_end(served):
         await hand.finish(await hand.claim())
         rest = parse([line async for line in lines])
     types = [type_ for _, type_, _ in rest]
-    assert types[-2:] == ["job_succeeded", "end"]
+    assert types[-3:] == ["job_succeeded", "run_finished", "end"]
     whole = await served.read(path)
     places = [place for place, _, _ in whole[:-1]]
     assert places == sorted(set(places))
