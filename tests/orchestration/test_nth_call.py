@@ -404,9 +404,10 @@ async def test_a_worker_without_its_database_rests(engine, monkeypatch, tmp_path
 class WritingSink(NullSink):
     """Keeps numbers where they stand or fall with their transaction."""
 
-    async def metrics(self, connection, job, step, values):
-        line = {"job_id": job.id, "type": "number", "payload": {"step": step}, "at": job.run_at}
-        await connection.execute(tables.event.insert(), line)
+    async def metrics(self, connection, job, rows):
+        line = {"job_id": job.id, "type": "number", "at": job.run_at}
+        lines = [{**line, "payload": {"step": step}} for step, _ in rows]
+        await connection.execute(tables.event.insert(), lines)
 
 
 @each_mode

@@ -375,4 +375,5 @@ def test_the_store_does_what_the_model_says(kind, request, tmp_path):
         loop.run_until_complete(stack.__aexit__(None, None, None))
         loop.close()
     print(f"{kind}: {FINDINGS}")  # noqa: T201
-    assert min(FINDINGS.refused, FINDINGS.accepted) > EXAMPLES[kind] / 2
+    wanted = EXAMPLES[kind] / 2 if IS_LONG else 0
+    assert min(FINDINGS.refused, FINDINGS.accepted) > wanted
