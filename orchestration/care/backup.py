@@ -157,7 +157,7 @@ async def _add_named(
 ) -> list[tuple[NamedFile, str]]:
     async with copy.read() as connection:
         artifacts = await list_artifact_files(connection, var / "artifacts")
-        checkpoints = await list_checkpoint_files(connection)
+        checkpoints = await list_checkpoint_files(connection, var / "artifacts")
     faults = await anyio.to_thread.run_sync(_add_whole, writer, [*artifacts, *checkpoints], var)
     if faults and not tolerant:
         raise _WentAwayError
@@ -180,8 +180,8 @@ def _add_whole(
     faults = []
     for file in files:
         fault = file.find_fault()
-        if fault is None and not file.path.is_relative_to(var):
-            fault = f"{file.path} lies outside {var}"
+        if fault is None and not file.place.is_relative_to(var):
+            fault = f"{file.place} lies outside {var}"
         if fault is None:
             fault = _add_parts(writer, file, var)
         if fault is not None:

@@ -111,13 +111,14 @@ def check_leases(view: EngineView) -> Iterator[Finding]:
 async def _check_named(database: Database, var: Path, clock: Clock) -> list[Finding]:
     async with database.read() as connection:
         artifacts = await list_artifact_files(connection, var / "artifacts")
-        checkpoints = await list_checkpoint_files(connection)
+        checkpoints = await list_checkpoint_files(connection, var / "artifacts")
     checked = len(checkpoints)
     bad = await anyio.to_thread.run_sync(_find_faults, checkpoints)
     if bad:  # a run that is under way has thrown some away and is about to say so
         await clock.sleep(SECOND_LOOK_SECONDS)
         async with database.read() as connection:
-            ready = {file.checkpoint_id for file in await list_checkpoint_files(connection)}
+            named = await list_checkpoint_files(connection, var / "artifacts")
+        ready = {file.checkpoint_id for file in named}
         bad = [(file, fault) for file, fault in bad if file.checkpoint_id in ready]
     lost = await anyio.to_thread.run_sync(_find_faults, artifacts)
     found = [

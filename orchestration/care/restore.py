@@ -147,10 +147,11 @@ async def _check_database(staging: Path, old: Path, var: Path, *, gone: set[str]
 async def _check_files(database: Database, staging: Path, old: Path, gone: set[str]) -> None:
     async with database.read() as connection:
         files = await list_artifact_files(connection, old / "artifacts")
-        files += await list_checkpoint_files(connection)
+        files += await list_checkpoint_files(connection, old / "artifacts")
     for file in files:
-        known = file.path.is_relative_to(old)
-        if str(file.path) in gone or (known and (staging / file.path.relative_to(old)).is_file()):
+        known = [place for place in file.places if place.is_relative_to(old)]
+        is_here = any((staging / place.relative_to(old)).is_file() for place in known)
+        if is_here or str(file.path) in gone:
             continue
         raise BackupError(f"the backup lacks {file.path}, which its database names")
 

@@ -134,11 +134,11 @@ class Streams:
                 yield "event: end\ndata: {}\n\n"
                 return
             now = self._clock.monotonic()
+            if now - began >= config.longest_seconds:
+                return
             if pieces:
                 spoke = now
                 continue
-            if now - began >= config.longest_seconds:
-                return
             if now - spoke >= config.heartbeat_seconds:
                 yield ": still here\n\n"
                 spoke = now

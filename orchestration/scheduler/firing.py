@@ -17,6 +17,7 @@ from orchestration.scheduler.schedules import Fire, Schedule, save_schedule
 from orchestration.scheduler.timing import OnEvent
 from utils.errors import QuartermasterError
 from utils.persistence import jobs
+from utils.persistence.errors import DatabaseError
 from utils.persistence.schedules import schedule_fire as fires
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class Firing:
             async with connection.begin_nested():
                 after = list(unfinished)
                 started = await self._launcher.launch(connection, schedule.plan, after=after)
+        except DatabaseError:
+            raise
         except QuartermasterError as error:
             return FAILED, None, str(error)
         return LAUNCHED, started, None

@@ -168,8 +168,10 @@ def _recoveries(workers, attempts, kills, outages):
     ids = {row.pid: row.id for row in workers}
     found = []
     for pid, at in kills:
-        soon = at + timedelta(seconds=ALLOWED_SECONDS)
-        since = max([at, *(end for begin, end in outages if begin < soon and end > at)])
+        since = at
+        for begin, end in sorted(outages):  # one may follow the other
+            if begin < since + timedelta(seconds=ALLOWED_SECONDS) and end > since:
+                since = end
         for row in attempts:
             was_open = row.ended_at is not None and row.started_at <= at < row.ended_at
             if was_open and row.worker_id == ids.get(pid):

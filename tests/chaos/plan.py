@@ -61,7 +61,7 @@ def plan_blows(storm):
     weights = dict(BLOWS)
     if storm.database == "sqlite":
         del weights["restart database"]
-    blows, at = [], 2.5
+    blows, at = [], 1.0
     while at < storm.seconds - 2:
         kind = chance.choices(list(weights), list(weights.values()))[0]
         seconds = chance.uniform(1.3, 1.8) * LEASE_SECONDS

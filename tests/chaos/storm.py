@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
 
 ROOT = Path(__file__).parents[2]
-QUIET_SECONDS = 90
+QUIET_SECONDS = 180
 RESTART_SECONDS = 0.3
 
 
@@ -69,8 +70,9 @@ class Hand:
     @property
     def works(self):
         """Whether it has come so far as to work, and is not frozen."""
-        is_there = (self._ready / str(self.process.pid)).exists()
-        return is_there and not self.is_frozen and self.process.poll() is None
+        if self.process is None or self.is_frozen or self.process.poll() is not None:
+            return False
+        return (self._ready / str(self.process.pid)).exists()
 
     def kill(self):
         self.was_killed = True
@@ -110,6 +112,8 @@ class Conductor:
         try:
             async with anyio.create_task_group() as keepers:
                 keepers.start_soon(self._keep_alive)
+                while not all(hand.works for hand in self._hands):  # noqa: ASYNC110
+                    await anyio.sleep(0.1)
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._submit_all)
                     group.start_soon(self._rage)
@@ -206,9 +210,17 @@ class Conductor:
             group.start_soon(self._thaw, hand, hand.process, blow.seconds)
 
     async def _thaw(self, hand, process, seconds):
-        await anyio.sleep(seconds)
+        began = datetime.now(UTC)
+        until = anyio.current_time() + seconds
+        blocks = self._server is None and await anyio.to_thread.run_sync(
+            _is_locked, self._database.path
+        )
+        await anyio.sleep_until(until)
         process.send_signal(signal.SIGCONT)
         hand.is_frozen = False
+        if blocks:  # it slept with the write lock of the file: nobody could write meanwhile
+            self.done["frozen with the lock"] += 1
+            self.outages.append((began, datetime.now(UTC)))
 
     async def _hit_child(self, blow, group):
         workers = {hand.process.pid for hand in self._hands}
@@ -256,6 +268,16 @@ class Conductor:
     async def _scalar(self, query):
         async with self._database.read() as connection:
             return await connection.scalar(query)
+
+
+def _is_locked(path):
+    with contextlib.closing(sqlite3.connect(path, timeout=1.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+    return False
 
 
 async def _wake(pid, seconds):

@@ -285,7 +285,7 @@ async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_
             ray.init(address=cluster.address, namespace="quartermaster", log_to_driver=False)
             blocker = ray.remote(Blocker).options(num_cpus=1).remote()
             ray.get(blocker.__ray_ready__.remote())
-            with anyio.fail_after(240):
+            with anyio.fail_after(360):
                 group.start_soon(application.run)
                 await deep_enough.wait()
                 node = find_node(cluster, f"job-{job.id}-1")

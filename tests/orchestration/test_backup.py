@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from orchestration.care import backup as backup_module
 from orchestration.care.archive import BackupError, read_archive, writing
 from orchestration.care.backup import back_up
+from orchestration.care.named_files import list_checkpoint_files
 from orchestration.care.restore import restore
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
+from rl.training.shared_checkpoints import SharedCheckpoints
 from tests.postgres import open_server_database
 from tests.training.shelf import AGENT, Shelf
 from utils.clock import SystemClock
@@ -107,6 +112,30 @@ async def test_everything_comes_back_elsewhere(shelf, tmp_path):
         assert all(is_file(one) for one, state in ready if state == "ready")
         assert all(one.startswith(f"{place}/") for one, _ in ready)
         assert len(await rows(database, metric)) == 101
+
+
+async def test_a_checkpoint_of_another_machine_is_kept_by_its_shared_copy(shelf, tmp_path):
+    artifacts, folder = shelf.places.artifacts, shelf.places.folder("r1")
+    shared = SharedCheckpoints(artifacts, folder)
+    ready = await rows(shelf.database, checkpoint.c.id, checkpoint.c.path, checkpoint.c.state)
+    kept = [(id_, Path(path)) for id_, path, state in ready if state == "ready"]
+    async with shelf.database.write() as connection:
+        for id_, path in kept:
+            shared.share(SimpleNamespace(path=path))
+            elsewhere = update(checkpoint).where(checkpoint.c.id == id_)
+            await connection.execute(elsewhere.values(path=f"/elsewhere/{path.name}"))
+    shutil.rmtree(folder / "checkpoints")
+    path, place = tmp_path / "b.tar", tmp_path / "new" / "var"
+    assert (await back_up(shelf.database, shelf.folder, path, clock=CLOCK)).left_out == ()
+    await restore(path, place, clock=CLOCK)
+    async with opened(place) as database, database.read() as connection:
+        files = await list_checkpoint_files(connection, place / "artifacts")
+    assert len(files) == len(kept) > 0
+    assert [file.find_fault() for file in files] == [None] * len(kept)
+    manifest = json.loads(files[0].place.read_bytes())
+    tensors = manifest["tensors_sha256"]
+    (place / "artifacts" / tensors[:2] / tensors).unlink()
+    assert "is missing" in files[0].find_fault()
 
 
 async def test_work_goes_on_meanwhile(shelf, tmp_path):

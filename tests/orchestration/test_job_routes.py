@@ -288,7 +288,8 @@ async def test_events_in_pages(client, doors):
     job_id = (await submit(client, config={})).json()["id"]
     await client.post(f"/v1/jobs/{job_id}/cancel")
     page = await get(client, f"/v1/jobs/{job_id}/events")
-    assert [one["type"] for one in page["items"]] == ["job_submitted", "job_cancelled"]
+    types = [one["type"] for one in page["items"]]
+    assert types == ["job_submitted", "job_cancelled", "run_finished"]
     last = page["items"][-1]["seq"]
     assert (await get(client, "/v1/events", since=last - 1))["items"] == page["items"][-1:]
     assert (await get(client, "/v1/events", since=last))["items"] == []

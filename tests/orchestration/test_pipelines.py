@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import insert, select
 
 from orchestration.events import Completed
@@ -168,6 +171,16 @@ def test_files_and_plans_come_back_the_same(tmp_path, ending):
     assert plan_from_json(plan_to_json(pipeline)) == pipeline
     order = Retraining(agent="a", settings={"seed": 1})
     assert plan_from_json(plan_to_json(order)) == order
+
+
+def test_the_example_of_the_page_is_a_pipeline():
+    page = Path(__file__).parents[2] / "docs" / "orchestration" / "pipelines.md"
+    (example,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    pipeline = read_pipeline(yaml.safe_load(example))
+    pipeline.check_kinds(KINDS)
+    assert [step.kind for step in pipeline.steps] == ["generate", "train", "evaluate", "promote"]
+    for step in pipeline.steps:
+        KINDS[step.kind].check(step)
 
 
 def test_files_that_cannot_be_read_say_so(tmp_path):

@@ -125,7 +125,7 @@ async def test_a_new_supervisor_takes_the_running_actor_over(executor, order, tm
 
 @needs_ray
 async def test_an_actor_that_nobody_asks_saves_and_ends(cluster, order, tmp_path):
-    executor = RayExecutor(RayConfig(address=cluster, orphan_seconds=0.4))
+    executor = RayExecutor(RayConfig(address=cluster, orphan_seconds=2))
     child = await executor.start(order("be_orphaned"))
     await hear(child, "event")
     with anyio.fail_after(20):

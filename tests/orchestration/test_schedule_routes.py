@@ -312,3 +312,25 @@ async def test_the_automation_of_an_application_fires_by_itself(tmp_path, monkey
             group.cancel_scope.cancel()
         (jobs,) = await automation.pipelines.recent()
         assert len(jobs) == 3
+
+
+@pytest.mark.anyio
+async def test_an_application_with_a_worker_looks_at_schedules_and_webhooks(tmp_path, monkeypatch):
+    from orchestration.app import Settings, open_application
+
+    async with open_application(Settings(var=tmp_path), with_worker=True) as application:
+        automation, looked = application.orchestrator.automation, []
+        for one in (automation.scheduler, automation.courier):
+            done = anyio.Event()
+            looked.append(done)
+
+            async def look(done=done):
+                done.set()
+
+            monkeypatch.setattr(one, "look", look)
+        async with anyio.create_task_group() as group:
+            group.start_soon(application.run)
+            with anyio.fail_after(10):
+                for done in looked:
+                    await done.wait()
+            group.cancel_scope.cancel()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import anyio.lowlevel
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestration.events import Completed
 from orchestration.jobs import Condition, Desired, JobState, Need, NewJob
@@ -25,6 +28,7 @@ from tests.orchestration.conftest import _open as open_kind
 from tests.orchestration.conftest import make_engine
 from utils.clock import new_id
 from utils.errors import ConfigError
+from utils.persistence.errors import DatabaseError
 from utils.persistence.schedules import schedule_fire
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +142,39 @@ async def test_a_death_before_the_commit_leaves_nothing_and_the_next_look_fires(
     place.launcher.breaks = None
     assert len(await place.scheduler.look()) == 1
     assert len(await jobs(place)) == 1
+
+
+@pytest.mark.parametrize("engine", ["file"], indirect=True)
+@pytest.mark.parametrize("timing", [HOURLY, OnEvent(type="drift", cooldown_seconds=0)])
+async def test_a_fault_at_any_call_loses_nothing_and_doubles_nothing(place, monkeypatch, timing):
+    """Fail the Nth statement of a look, N = 1, 2 .. until none is left to fail."""
+    await add(place, timing=timing, overlap=Overlap.CANCEL)
+    execute = AsyncConnection.execute
+    for nth in itertools.count(1):
+        place.clock.advance(3600)
+        await announce(place, "drift")
+        calls = 0
+
+        async def fail_nth(self, *words, nth=nth, **more):
+            nonlocal calls
+            calls += 1
+            if calls == nth:
+                raise OperationalError("a statement", {}, Exception("database is locked"))
+            return await execute(self, *words, **more)
+
+        with monkeypatch.context() as patch, contextlib.suppress(DatabaseError, OperationalError):
+            patch.setattr(AsyncConnection, "execute", fail_nth)
+            await place.scheduler.look()
+        await place.scheduler.look()
+        fires = await place.schedules.fires("nightly", limit=1000)
+        assert [fire.outcome for fire in fires] == [LAUNCHED] * nth
+        assert {fire.pipeline_id for fire in fires} == {
+            job.pipeline_id for job in await jobs(place)
+        }
+        assert len(await jobs(place)) == nth
+        if calls < nth:
+            break
+    assert nth > 10
 
 
 async def test_a_plan_that_cannot_start_says_why_once_and_keeps_nothing(place):
@@ -326,8 +363,6 @@ async def test_many_schedulers_handle_each_event_once(place):
 
 
 async def test_an_outage_of_the_database_does_not_end_the_loop(place, monkeypatch):
-    from utils.persistence.errors import DatabaseError
-
     looked = []
 
     async def look():

@@ -36,7 +36,7 @@ from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import attempt, job_limit
 
 pytestmark = pytest.mark.anyio
-CHAIN = 40
+CHAIN = 25
 MEET_SECONDS = 0.3  # how long a transaction stays open for another one that ought to wait for it
 
 

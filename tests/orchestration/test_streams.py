@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from orchestration.endpoints.rest import ApiServer, make_api
-from orchestration.endpoints.streams import StreamConfig, Streams
+from orchestration.endpoints.streams import Piece, StreamConfig, Streams
 from orchestration.serving import make_api_parts
 from tests.orchestration.house import Hand, open_house
-from utils.clock import SystemClock
+from utils.clock import ManualClock, SystemClock
 from utils.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +80,7 @@ async def open_served(var, **config):
 
 @pytest.fixture
 async def served(tmp_path):
-    async with open_served(tmp_path, longest_seconds=0.3, poll_seconds=0.02) as found:
+    async with open_served(tmp_path, poll_seconds=0.02) as found:
         yield found
 
 
@@ -94,7 +94,7 @@ async def test_a_jobs_events_are_followed_to_its_end(served):
         await hand.finish(await hand.claim())
         rest = parse([line async for line in lines])
     types = [type_ for _, type_, _ in rest]
-    assert types[-2:] == ["job_succeeded", "end"]
+    assert types[-3:] == ["job_succeeded", "run_finished", "end"]
     whole = await served.read(path)
     places = [place for place, _, _ in whole[:-1]]
     assert places == sorted(set(places))
@@ -103,11 +103,25 @@ async def test_a_jobs_events_are_followed_to_its_end(served):
     assert (await served.read(f"{path}?since={places[1]}")) == whole[2:]
 
 
-async def test_all_events_until_the_stream_is_old(served):
-    job_id = await served.submit()
-    events = await served.read("/v1/events/stream")
+async def test_all_events_until_the_stream_is_old(tmp_path):
+    async with open_served(tmp_path, longest_seconds=0.3, poll_seconds=0.02) as served:
+        job_id = await served.submit()
+        events = await served.read("/v1/events/stream")
     assert [(type_, data["job_id"]) for _, type_, data in events] == [("job_submitted", job_id)]
     assert events[0][0] == events[0][2]["seq"]
+
+
+async def test_a_stream_that_is_never_silent_gets_old_too():
+    clock = ManualClock()
+
+    async def source(after):
+        assert after < 9
+        clock.advance(100)
+        return [Piece(id=after + 1, type="note", data={})], False
+
+    streams = Streams(clock, StreamConfig(longest_seconds=250))
+    text = [piece async for piece in streams.answer(source, 0).body_iterator]
+    assert [place for place, _, _ in parse("".join(text).splitlines())] == [1, 2, 3]
 
 
 async def test_logs_are_followed_to_the_attempts_end(served, tmp_path):
