@@ -19,7 +19,7 @@ from orchestration.events import (
     decide,
 )
 from orchestration.job_store.needs import find_released
-from orchestration.job_store.rows import JobNotFoundError, to_job, to_row
+from orchestration.job_store.rows import JobNotFoundError, changed_columns, to_job, to_row
 from orchestration.jobs import TERMINAL, Job, JobTransitionError, LeaseLostError
 from utils.persistence import jobs as tables
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 WAKE_CHANNEL = "quartermaster_jobs"
 """On a PostgreSQL server: told when a job may be due or its owner wants something else."""
+Change = tuple[Job, Job, tuple[Effect, ...]]
+"""A job before and after a decision, and what else to record."""
 Refusal = LeaseLostError | JobTransitionError | JobNotFoundError
 
 
@@ -209,7 +211,7 @@ class JobLedger:
         now: datetime,
     ) -> tuple[list[Job | Refusal], list[Job]]:
         outcomes: list[Job | Refusal] = []
-        changes: list[tuple[Job, tuple[Effect, ...]]] = []
+        changes: list[Change] = []
         for job_id, event in events:
             if job_id not in before:
                 outcomes.append(_not_found(job_id))
@@ -221,9 +223,9 @@ class JobLedger:
                 continue
             outcomes.append(after)
             if after != before[job_id]:
-                changes.append((after, effects))
+                changes.append((before[job_id], after, effects))
         await self._write(connection, changes, now)
-        return outcomes, [job for job, _ in changes if job.state.is_terminal]
+        return outcomes, [job for _, job, _ in changes if job.state.is_terminal]
 
     async def announce(
         self,
@@ -254,15 +256,17 @@ class JobLedger:
     async def _write(
         self,
         connection: AsyncConnection,
-        changes: Sequence[tuple[Job, tuple[Effect, ...]]],
+        changes: Sequence[Change],
         now: datetime,
     ) -> None:
-        if not changes:
-            return
-        rows = [{**to_row(job), "its_id": job.id} for job, _ in changes]
-        statement = update(tables.job).where(tables.job.c.id == bindparam("its_id"))
-        await connection.execute(statement, rows)
-        flat = [(job, effect) for job, effects in changes for effect in effects]
+        # Changes of one kind touch the same columns, and share a statement.
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for before, job, _ in changes:
+            row = changed_columns(before, job)
+            alike.setdefault(tuple(row), []).append({**row, "its_id": job.id})
+        for rows in alike.values():
+            await connection.execute(_THIS_JOB, rows)
+        flat = [(job, effect) for _, job, effects in changes for effect in effects]
         opened = [_opening(job, one, now) for job, one in flat if isinstance(one, OpenAttempt)]
         noted = [_of(job) | {"pid": one.pid} for job, one in flat if isinstance(one, NoteProcess)]
         closed = [_closing(job, one, now) for job, one in flat if isinstance(one, CloseAttempt)]
@@ -273,7 +277,7 @@ class JobLedger:
                 await connection.execute(_THIS_ATTEMPT, told)
         lines = [(job.id, one) for job, one in flat if isinstance(one, Announce)]
         await self._announce_all(connection, lines)
-        for job, effects in changes:
+        for _, job, effects in changes:
             if effects:
                 await self._tell_observer(connection, job)
 
@@ -294,6 +298,7 @@ class JobLedger:
             await self._observer.changed(connection, job)
 
 
+_THIS_JOB = update(tables.job).where(tables.job.c.id == bindparam("its_id"))
 _THIS_ATTEMPT = update(tables.attempt).where(
     tables.attempt.c.job_id == bindparam("its_job"),
     tables.attempt.c.fence == bindparam("its_fence"),

@@ -42,3 +42,17 @@ def to_row(job: Job) -> dict[str, Any]:
     row: dict[str, Any] = dict(vars(job))
     row |= vars(row.pop("limits")) | vars(row.pop("resources"))
     return {**row, "state": job.state.value, "desired": job.desired.value}
+
+
+def changed_columns(before: Job, after: Job) -> dict[str, Any]:
+    """Return the columns in which a job after a decision differs from before.
+
+    Args:
+        before: As its row is.
+        after: What its row shall be; decisions leave limits and resources as they are.
+    """
+    old, changed = vars(before), {}
+    for name, value in vars(after).items():
+        if value is not old[name] and value != old[name]:
+            changed[name] = value.value if isinstance(value, JobState | Desired) else value
+    return changed
