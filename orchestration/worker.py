@@ -107,7 +107,8 @@ class Worker:
             config=self._config.attempt,
         )
         self._carried: dict[str, AttemptSupervisor] = {}
-        self._next_round = self._next_look = self._next_reap = self._clock.monotonic()
+        self._next_round = self._next_look = self._clock.monotonic()
+        self._is_quiet = False
         self._seen: tuple[int, ...] | None = None
         self._woken = anyio.Event()
 
@@ -133,22 +134,11 @@ class Worker:
 
     async def _take(self, identity: WorkerIdentity, group: TaskGroup) -> bool:
         """Start what is due, and say whether there may be more."""
-        now = self._clock.monotonic()
         try:
-            if now >= self._next_round:
-                await self._workers.seen(
-                    identity,
-                    parallel_jobs=self._config.parallel_jobs,
-                    capacity=self._config.capacity,
-                )
-                self._next_round = now + self._config.attempt.lease_seconds / 3
-            if now >= self._next_reap:
-                await self._take_over()
-                self._next_reap = now + self._config.idle_seconds
-            self._next_look = now + self._config.idle_seconds
+            await self._be_seen(identity)
             self._seen = self._database.fingerprint()
-            found = await self._leases.find_due([self._kinds[place] for place in Place])
-            due = {place for place, is_due in zip(Place, found, strict=True) if is_due}
+            look = await self._leases.look([self._kinds[place] for place in Place])
+            due = {place for place, is_due in zip(Place, look.due, strict=True) if is_due}
             jobs = await self._claim(identity, due, Place.THREAD, self._threads.room)
             for job in jobs:
                 group.start_soon(self._carry_thread, job)
@@ -159,11 +149,27 @@ class Worker:
                 group.start_soon(self._carry, self._carried[job.id])
             if Place.PROCESS in due and self._carried and not claimed:
                 await self._make_room(identity)
+            now = self._clock.monotonic()
+            if now >= self._next_look:
+                if not look.is_quiet:
+                    await self._take_over()
+                self._next_look = now + self._config.idle_seconds
+            self._is_quiet = look.is_quiet
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
             await self._clock.sleep(self._config.idle_seconds)
             return False
         return bool(jobs or claimed)
+
+    async def _be_seen(self, identity: WorkerIdentity) -> None:
+        now = self._clock.monotonic()
+        if now >= self._next_round:
+            await self._workers.seen(
+                identity,
+                parallel_jobs=self._config.parallel_jobs,
+                capacity=self._config.capacity,
+            )
+            self._next_round = now + self._config.attempt.lease_seconds / 3
 
     async def _claim(
         self, identity: WorkerIdentity, due: set[Place], place: Place, most: int
@@ -203,9 +209,10 @@ class Worker:
     async def _rest(self) -> None:
         """Wait for a sign of news, or until it is time to look anyway."""
         while not self._woken.is_set():
-            now = self._clock.monotonic()
-            is_due = now >= min(self._next_look, self._next_round)
-            if is_due or self._database.fingerprint() != self._seen:
+            now, written = self._clock.monotonic(), self._database.fingerprint()
+            is_still = self._is_quiet and written is not None and written == self._seen
+            is_due = now >= self._next_round or (now >= self._next_look and not is_still)
+            if is_due or written != self._seen:
                 break
             with anyio.move_on_after(self._config.attempt.poll_seconds):
                 await self._woken.wait()

@@ -30,6 +30,16 @@ class Lease:
     progress: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a worker sees of the queue."""
+
+    due: tuple[bool, ...]
+    """For each group of kinds, whether a job is due."""
+    is_quiet: bool
+    """Whether no job waits or is carried, so that nothing comes by time alone."""
+
+
 class SqlLeases:
     """Rights to work on jobs; every write for a job proves the right in its own transaction."""
 
@@ -58,19 +68,22 @@ class SqlLeases:
         Args:
             offer: What the worker can take.
         """
-        (has_due,) = await self.find_due([offer.kinds])
-        return await self.take(offer) if has_due else []  # the usual case costs no write lock
+        look = await self.look([offer.kinds])
+        return await self.take(offer) if any(look.due) else []  # the usual case costs no write lock
 
-    async def find_due(self, groups: Sequence[Collection[str]]) -> list[bool]:
+    async def look(self, groups: Sequence[Collection[str]]) -> Look:
         """Say for each of several groups of kinds whether a job is due, without writing.
 
         Args:
             groups: What a worker can run.
         """
+        open_ = [state.value for state in WAITING | LIVE]
+        is_open = select(tables.job.c.id).where(tables.job.c.state.in_(open_)).exists()
         async with self._database.read() as connection:
             now = await self.ledger.now(connection)
-            row = (await connection.execute(select(*(is_due(one, now) for one in groups)))).one()
-            return [bool(one) for one in row]
+            query = select(is_open, *(is_due(one, now) for one in groups))
+            any_open, *due = (await connection.execute(query)).one()
+        return Look(due=tuple(bool(one) for one in due), is_quiet=not any_open)
 
     async def take(self, offer: Offer) -> list[Job]:
         """Take the most urgent due jobs that fit an offer, where some are known to be due.
