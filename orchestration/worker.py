@@ -128,17 +128,17 @@ class Worker:
                 group.start_soon(self._threads.watch)
                 if self._database.is_server:
                     group.start_soon(listen, self._database, self.wake, self._clock)
+                woken = False
                 while True:
-                    if not await self._take(identity, group):
-                        await self._rest()
+                    if not await self._take(identity, group, woken=woken):
+                        woken = await self._rest()
 
-    async def _take(self, identity: WorkerIdentity, group: TaskGroup) -> bool:
+    async def _take(self, identity: WorkerIdentity, group: TaskGroup, *, woken: bool) -> bool:
         """Start what is due, and say whether there may be more."""
         try:
             await self._be_seen(identity)
             self._seen = self._database.fingerprint()
-            look = await self._leases.look([self._kinds[place] for place in Place])
-            due = {place for place, is_due in zip(Place, look.due, strict=True) if is_due}
+            due = set(Place) if woken else await self._look()  # who wakes us knows of a job
             jobs = await self._claim(identity, due, Place.THREAD, self._threads.room)
             for job in jobs:
                 group.start_soon(self._carry_thread, job)
@@ -151,15 +151,20 @@ class Worker:
                 await self._make_room(identity)
             now = self._clock.monotonic()
             if now >= self._next_look:
-                if not look.is_quiet:
+                if not self._is_quiet:
                     await self._take_over()
                 self._next_look = now + self._config.idle_seconds
-            self._is_quiet = look.is_quiet
+            self._is_quiet = self._is_quiet and not woken
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
             await self._clock.sleep(self._config.idle_seconds)
             return False
         return bool(jobs or claimed)
+
+    async def _look(self) -> set[Place]:
+        look = await self._leases.look([self._kinds[place] for place in Place])
+        self._is_quiet = look.is_quiet
+        return {place for place, is_due in zip(Place, look.due, strict=True) if is_due}
 
     async def _be_seen(self, identity: WorkerIdentity) -> None:
         now = self._clock.monotonic()
@@ -206,8 +211,8 @@ class Worker:
             logger.info("job_preempted", job=job.id, rival=rival.id)
             self._carried[job.id].preempt()
 
-    async def _rest(self) -> None:
-        """Wait for a sign of news, or until it is time to look anyway."""
+    async def _rest(self) -> bool:
+        """Wait for a sign of news, or until it is time to look anyway; say if it was a wake."""
         while not self._woken.is_set():
             now, written = self._clock.monotonic(), self._database.fingerprint()
             is_still = self._is_quiet and written is not None and written == self._seen
@@ -216,7 +221,8 @@ class Worker:
                 break
             with anyio.move_on_after(self._config.attempt.poll_seconds):
                 await self._woken.wait()
-        self._woken = anyio.Event()
+        woken, self._woken = self._woken.is_set(), anyio.Event()
+        return woken
 
     def _supervise(self, job: Job) -> AttemptSupervisor:
         return AttemptSupervisor(
