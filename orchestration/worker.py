@@ -141,6 +141,7 @@ class Worker:
             due = set(Place) if woken else await self._look()  # who wakes us knows of a job
             jobs = await self._claim(identity, due, Place.THREAD, self._threads.room)
             for job in jobs:
+                self._threads.admit(job)
                 group.start_soon(self._carry_thread, job)
             room = self._config.parallel_jobs - len(self._carried)
             claimed = await self._claim(identity, due, Place.PROCESS, room)

@@ -53,31 +53,38 @@ class ThreadLane:
         self._limiter = anyio.CapacityLimiter(most)
         self._attempts: dict[str, ThreadAttempt] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._is_closing = False
 
     @property
     def room(self) -> int:
         """How many more jobs it can take."""
         return self._most - len(self._attempts)
 
-    async def carry(self, job: Job) -> None:
-        """Carry a job to its outcome; cancelling waits for the target as long as `watch` grants.
+    def admit(self, job: Job) -> None:
+        """Give a job its place; `carry` it next.
 
         Args:
             job: As claimed.
         """
-        binding = self._registry[job.kind]
-        folder = self._work_root / job.id
-        attempt = ThreadAttempt(
+        self._attempts[job.id] = ThreadAttempt(
             job,
-            binding,
+            self._registry[job.kind],
             self._leases,
-            work_folder=folder,
+            work_folder=self._work_root / job.id,
             lease_seconds=self._config.lease_seconds,
         )
-        self._attempts[job.id] = attempt
-        scope = self._scopes[job.id] = anyio.CancelScope(shield=True)
-        with scope, log_context(job=job.id, attempt=job.attempt):
-            await attempt.run(self._writer, self._limiter)
+        self._scopes[job.id] = anyio.CancelScope(shield=True)
+        if self._is_closing:
+            self._dismiss(job.id)
+
+    async def carry(self, job: Job) -> None:
+        """Carry a job to its outcome; cancelling waits for the target as long as `watch` grants.
+
+        Args:
+            job: As admitted.
+        """
+        with self._scopes[job.id], log_context(job=job.id, attempt=job.attempt):
+            await self._attempts[job.id].run(self._writer, self._limiter)
         del self._attempts[job.id], self._scopes[job.id]
 
     async def watch(self) -> None:
@@ -85,10 +92,14 @@ class ThreadLane:
         try:
             await self._watch()
         finally:
-            for attempt in self._attempts.values():
-                attempt.tell("preempt")
-            for scope in self._scopes.values():  # a target that does not listen is left behind
-                scope.deadline = anyio.current_time() + self._config.stop_grace_seconds
+            self._is_closing = True
+            for job_id in self._attempts:
+                self._dismiss(job_id)
+
+    def _dismiss(self, job_id: str) -> None:
+        self._attempts[job_id].tell("preempt")
+        # A target that does not listen is left behind.
+        self._scopes[job_id].deadline = anyio.current_time() + self._config.stop_grace_seconds
 
     async def _watch(self) -> None:
         config, clock = self._config, self._clock

@@ -255,3 +255,13 @@ async def test_a_submission_elsewhere_wakes_an_idle_worker(house, tmp_path):
             await house.until(job, JobState.SUCCEEDED)
     finally:
         await other.aclose()
+
+
+async def test_a_job_that_is_claimed_while_its_worker_leaves_is_handed_back(house):
+    for _ in range(8):  # the moment of leaving differs
+        job = await house.submit("thread.until_stopped")
+        async with house.working():
+            await house.until(job, JobState.RUNNING)
+        left = await house.store.get(job.id)
+        assert (left.state, left.lost) == (JobState.QUEUED, 0)
+        await house.store.request(job.id, Desired.CANCEL)
