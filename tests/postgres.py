@@ -88,15 +88,20 @@ def open_server(*, fsync=False):
         shutil.rmtree(root, ignore_errors=True)
 
 
-@contextlib.asynccontextmanager
-async def open_server_database(url, folder):
-    """Open the server's database, its tables of the newest revision and empty."""
+def empty_tables(url):
+    """Leave the server's tables of the newest revision and empty."""
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.begin() as connection:
         upgrade_connection(connection, url)
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
     engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def open_server_database(url, folder):
+    """Open the server's database, its tables of the newest revision and empty."""
+    empty_tables(url)
     database = Database(create_async_engine(url, poolclass=pool.NullPool), folder / "server")
     yield database
     await database.aclose()

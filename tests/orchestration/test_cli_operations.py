@@ -22,6 +22,7 @@ from orchestration.cli import engine, logs
 from orchestration.job_store.workers import SqlWorkers
 from tests.orchestration.house import Hand
 from tests.orchestration.test_cli import Shell
+from tests.postgres import empty_tables
 from tests.training.shelf import Shelf
 from utils.clock import SystemClock
 
@@ -380,6 +381,7 @@ def test_a_taken_port_is_told():
 
 
 def test_a_database_on_a_server_is_examined_and_named(server_url, busy, tmp_path, monkeypatch):
+    empty_tables(server_url)  # other tests of the session share it
     monkeypatch.setenv("QUARTERMASTER_DATABASE", server_url)
     shell = Shell(tmp_path / "files")
     shell("submit", "train", "seed=1")
