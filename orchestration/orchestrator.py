@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ai_agents.allocation_schema import AllocationDecision
 from ai_agents.cards import AgentCard, describe
 from ai_agents.registry import CHAMPION, UnknownAgentError
 from ai_agents.registry_store import ArtifactRecord
-from orchestration.decision_desk import DecisionDesk, Request
+from orchestration.decision_desk import DecisionDesk
 from orchestration.delegation.agent_calls import AgentCalls
 from orchestration.delegation.circuit_breaker import CircuitBreakers
 from orchestration.delegation.decision_shelf import DecisionShelf
@@ -150,6 +149,7 @@ class Orchestrator:
             gate=CircuitBreakers(parts.clock),
             records=parts.decision_log,
         )
+        self.invoke = self._desk.invoke
         reader = RunReader(parts.database)
         self.runs, self.run = reader.runs, reader.run
         self.run_of, self.curve = reader.run_of, reader.curve
@@ -327,42 +327,6 @@ class Orchestrator:
         number = versions[-1].version if version == "latest" else version
         await self._parts.registry.promote(agent, number, alias=alias, reason=reason)
         return next(record for record in versions if record.version == number)
-
-    async def invoke(
-        self,
-        agent: str,
-        request: Request,
-        *,
-        alias: str = CHAMPION,
-        version: int | None = None,
-        request_id: str | None = None,
-        deadline_seconds: float | None = None,
-    ) -> AllocationDecision:
-        """Ask an agent for a decision.
-
-        Args:
-            agent: Its name.
-            request: JSON text, the object it holds, or the agent's own request type.
-            alias: Which of its versions answers, by what it is for.
-            version: Which of its versions answers, by number, rather than by alias.
-            request_id: The caller's name for the request; the id of the decision's record if
-                absent.
-            deadline_seconds: Time the policy has; the expert answers if it is late.
-
-        Raises:
-            UnknownAgentError: There is no such agent, or nothing has this alias.
-            UnknownVersionError: It has no such version.
-            RequestError: The request is malformed; each problem names its field.
-            AgentNotReadyError: The agent is closed.
-        """
-        return await self._desk.invoke(
-            agent,
-            request,
-            alias=alias,
-            version=version,
-            request_id=request_id,
-            deadline_seconds=deadline_seconds,
-        )
 
     async def _request(self, job_id: str, desired: Desired) -> Job:
         job = await self._store.request(job_id, desired)
