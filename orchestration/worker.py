@@ -106,7 +106,8 @@ class Worker:
             most=self._config.parallel_threads,
             config=self._config.attempt,
         )
-        self._carried: dict[str, AttemptSupervisor] = {}
+        # By job and fence: it can claim a job again whose lost attempt is still leaving.
+        self._carried: dict[tuple[str, int], AttemptSupervisor] = {}
         self._next_round = self._next_look = self._clock.monotonic()
         self._is_quiet = False
         self._seen: tuple[int, ...] | None = None
@@ -146,8 +147,8 @@ class Worker:
             room = self._config.parallel_jobs - len(self._carried)
             claimed = await self._claim(identity, due, Place.PROCESS, room)
             for job in claimed:
-                self._carried[job.id] = self._supervise(job)
-                group.start_soon(self._carry, self._carried[job.id])
+                supervisor = self._carried[job.id, job.fence] = self._supervise(job)
+                group.start_soon(self._carry, supervisor)
             if Place.PROCESS in due and self._carried and not claimed:
                 await self._make_room(identity)
             now = self._clock.monotonic()
@@ -210,7 +211,7 @@ class Worker:
             carried, rival, parallel_jobs=config.parallel_jobs, capacity=config.capacity
         ):
             logger.info("job_preempted", job=job.id, rival=rival.id)
-            self._carried[job.id].preempt()
+            self._carried[job.id, job.fence].preempt()
 
     async def _rest(self) -> bool:
         """Wait for a sign of news, or until it is time to look anyway; say if it was a wake."""
@@ -252,7 +253,7 @@ class Worker:
                 except anyio.get_cancelled_exc_class():
                     supervisor.preempt()
                     raise
-        del self._carried[job.id]
+        del self._carried[job.id, job.fence]
         self.wake()
 
 

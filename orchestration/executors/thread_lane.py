@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestration.job_store.leases import SqlLeases
     from orchestration.jobs import Job
 
+Key = tuple[str, int]
 logger = get_logger(__name__)
 
 
@@ -51,8 +52,9 @@ class ThreadLane:
         self._clock = leases.ledger.clock
         self._writer = GroupWriter(leases.ledger)
         self._limiter = anyio.CapacityLimiter(most)
-        self._attempts: dict[str, ThreadAttempt] = {}
-        self._scopes: dict[str, anyio.CancelScope] = {}
+        # By job and fence: a worker can claim a job again whose lost attempt is still leaving.
+        self._attempts: dict[Key, ThreadAttempt] = {}
+        self._scopes: dict[Key, anyio.CancelScope] = {}
         self._is_closing = False
 
     @property
@@ -66,16 +68,20 @@ class ThreadLane:
         Args:
             job: As claimed.
         """
-        self._attempts[job.id] = ThreadAttempt(
+        for former in self._attempts.values():
+            if former.job.id == job.id:
+                former.tell(LOST)
+        key = job.id, job.fence
+        self._attempts[key] = ThreadAttempt(
             job,
             self._registry[job.kind],
             self._leases,
             work_folder=self._work_root / job.id,
             lease_seconds=self._config.lease_seconds,
         )
-        self._scopes[job.id] = anyio.CancelScope(shield=True)
+        self._scopes[key] = anyio.CancelScope(shield=True)
         if self._is_closing:
-            self._dismiss(job.id)
+            self._dismiss(key)
 
     async def carry(self, job: Job) -> None:
         """Carry a job to its outcome; cancelling waits for the target as long as `watch` grants.
@@ -83,9 +89,10 @@ class ThreadLane:
         Args:
             job: As admitted.
         """
-        with self._scopes[job.id], log_context(job=job.id, attempt=job.attempt):
-            await self._attempts[job.id].run(self._writer, self._limiter)
-        del self._attempts[job.id], self._scopes[job.id]
+        key = job.id, job.fence
+        with self._scopes[key], log_context(job=job.id, attempt=job.attempt):
+            await self._attempts[key].run(self._writer, self._limiter)
+        del self._attempts[key], self._scopes[key]
 
     async def watch(self) -> None:
         """Renew leases and pass owners' wishes on; when cancelled, have all targets stop."""
@@ -93,13 +100,13 @@ class ThreadLane:
             await self._watch()
         finally:
             self._is_closing = True
-            for job_id in self._attempts:
-                self._dismiss(job_id)
+            for key in self._attempts:
+                self._dismiss(key)
 
-    def _dismiss(self, job_id: str) -> None:
-        self._attempts[job_id].tell("preempt")
+    def _dismiss(self, key: Key) -> None:
+        self._attempts[key].tell("preempt")
         # A target that does not listen is left behind.
-        self._scopes[job_id].deadline = anyio.current_time() + self._config.stop_grace_seconds
+        self._scopes[key].deadline = anyio.current_time() + self._config.stop_grace_seconds
 
     async def _watch(self) -> None:
         config, clock = self._config, self._clock
@@ -107,7 +114,7 @@ class ThreadLane:
         while True:
             await clock.sleep(config.poll_seconds)
             now = clock.monotonic()
-            attempts = dict(self._attempts)
+            attempts = {one.job.id: one for one in self._attempts.values()}  # the newest of each
             if not attempts:
                 trusted_until = now + config.lease_seconds
                 continue
@@ -132,12 +139,16 @@ class ThreadLane:
         began = self._clock.monotonic()
         wishes = await self._leases.renew_all(leases, lease_seconds=seconds)
         for job_id, desired in wishes.items():
-            if job_id in self._attempts:
+            if self._is_carried(attempts[job_id]):
                 attempts[job_id].renewed(began)
                 attempts[job_id].hear(desired)
 
     async def _ask(self, attempts: Mapping[str, ThreadAttempt]) -> None:
         fences = {job_id: attempt.job.fence for job_id, attempt in attempts.items()}
         for job_id, desired in (await self._leases.wishes(fences)).items():
-            if job_id in self._attempts:
+            if self._is_carried(attempts[job_id]):
                 attempts[job_id].hear(desired)
+
+    def _is_carried(self, attempt: ThreadAttempt) -> bool:
+        """Say whether an attempt has not ended meanwhile."""
+        return (attempt.job.id, attempt.job.fence) in self._attempts

@@ -10,6 +10,7 @@ import pytest
 from orchestration.executors.binding import Place, TaskBinding, TaskDefinition
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
+from orchestration.job_store.leases import SqlLeases
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Desired, JobState, Limits, Need, NewJob, Resources
@@ -265,3 +266,24 @@ async def test_a_job_that_is_claimed_while_its_worker_leaves_is_handed_back(hous
         left = await house.store.get(job.id)
         assert (left.state, left.lost) == (JobState.QUEUED, 0)
         await house.store.request(job.id, Desired.CANCEL)
+
+
+@pytest.mark.parametrize("place", Place)
+async def test_a_worker_may_claim_a_job_again_while_its_lost_attempt_still_leaves(
+    house, tmp_path, place
+):
+    async with house.working(parallel_jobs=2):
+        job = await house.submit(f"{place.value}.deaf", spec={"go": str(tmp_path / "go")})
+        await house.until_told(job, "ready")
+        owner = (await house.store.get(job.id)).lease_owner
+        (lost,) = await SqlLeases(house.ledger, retry=AT_ONCE).reap([owner])  # somebody's mistake
+        assert lost.state is JobState.RETRY_WAIT
+        with anyio.fail_after(20):
+            while len(await house.told(job, "ready")) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        (tmp_path / "go").touch()
+        done = await house.until(job, JobState.SUCCEEDED)
+        assert (done.fence, done.lost) == (2, 1)
+        other = await house.submit(f"{place.value}.note_inputs")  # the worker lives on
+        await house.until(other, JobState.SUCCEEDED)
+    assert len(await house.told(job, "job_succeeded")) == 1
