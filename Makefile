@@ -26,7 +26,7 @@ learn: install-dev  ## train each algorithm on a small problem until a known sco
 	@OMP_NUM_THREADS=1 $(run) -m pytest -m learning $(ARGS)
 
 chaos: install-dev  ## kill, freeze and restart everything for minutes; nothing may be lost or doubled
-	@QUARTERMASTER_CHAOS_SECONDS=180 OMP_NUM_THREADS=1 $(run) -m pytest -s --hypothesis-profile=chaos -o faulthandler_timeout=3600 \
+	@QUARTERMASTER_CHAOS_SECONDS=$${QUARTERMASTER_CHAOS_SECONDS:-180} OMP_NUM_THREADS=1 $(run) -m pytest -s --hypothesis-profile=chaos -o faulthandler_timeout=3600 \
 		tests/chaos/test_storm.py tests/orchestration/test_state_machine.py $(ARGS)
 
 shapes: install-dev  ## test the learning core with the shape of every array checked
