@@ -151,7 +151,7 @@ async def measure_throughput(
         batch: How many are submitted in a transaction.
         fsync: Whether each commit survives a power cut.
     """
-    async with working(location, threads=64, fsync=fsync) as bench:
+    async with working(location, threads=256, fsync=fsync) as bench:
         await _finish(bench, (await bench.store.submit("nothing", {})).id)
         done = CALLED.qsize()
         began = time.perf_counter()

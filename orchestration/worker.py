@@ -112,9 +112,11 @@ class Worker:
         self._is_quiet = False
         self._seen: tuple[int, ...] | None = None
         self._woken = anyio.Event()
+        self._knows_of_jobs = False
 
     def wake(self) -> None:
-        """Have it look for jobs now; a hint for submitters in the same process."""
+        """Have it take jobs now; a hint for submitters in the same process."""
+        self._knows_of_jobs = True
         self._woken.set()
 
     async def run(self) -> None:
@@ -129,17 +131,17 @@ class Worker:
                 group.start_soon(self._threads.watch)
                 if self._database.is_server:
                     group.start_soon(listen, self._database, self.wake, self._clock)
-                woken = False
                 while True:
-                    if not await self._take(identity, group, woken=woken):
-                        woken = await self._rest()
+                    if not await self._take(identity, group):
+                        await self._rest()
 
-    async def _take(self, identity: WorkerIdentity, group: TaskGroup, *, woken: bool) -> bool:
+    async def _take(self, identity: WorkerIdentity, group: TaskGroup) -> bool:
         """Start what is due, and say whether there may be more."""
+        hinted, self._knows_of_jobs = self._knows_of_jobs, False
         try:
             await self._be_seen(identity)
             self._seen = self._database.fingerprint()
-            due = set(Place) if woken else await self._look()  # who wakes us knows of a job
+            due = set(Place) if hinted else await self._look()
             jobs = await self._claim(identity, due, Place.THREAD, self._threads.room)
             for job in jobs:
                 self._threads.admit(job)
@@ -156,7 +158,7 @@ class Worker:
                 if not self._is_quiet:
                     await self._take_over()
                 self._next_look = now + self._config.idle_seconds
-            self._is_quiet = self._is_quiet and not woken
+            self._is_quiet = self._is_quiet and not hinted
         except DatabaseError as error:
             logger.warning("database_out_of_reach", reason=str(error))
             await self._clock.sleep(self._config.idle_seconds)
@@ -213,8 +215,8 @@ class Worker:
             logger.info("job_preempted", job=job.id, rival=rival.id)
             self._carried[job.id, job.fence].preempt()
 
-    async def _rest(self) -> bool:
-        """Wait for a sign of news, or until it is time to look anyway; say if it was a wake."""
+    async def _rest(self) -> None:
+        """Wait for a sign of news, or until it is time to look anyway."""
         while not self._woken.is_set():
             now, written = self._clock.monotonic(), self._database.fingerprint()
             is_still = self._is_quiet and written is not None and written == self._seen
@@ -223,8 +225,7 @@ class Worker:
                 break
             with anyio.move_on_after(self._config.attempt.poll_seconds):
                 await self._woken.wait()
-        woken, self._woken = self._woken.is_set(), anyio.Event()
-        return woken
+        self._woken = anyio.Event()
 
     def _supervise(self, job: Job) -> AttemptSupervisor:
         return AttemptSupervisor(
@@ -239,7 +240,7 @@ class Worker:
 
     async def _carry_thread(self, job: Job) -> None:
         await self._threads.carry(job)
-        self.wake()
+        self._woken.set()
 
     async def _carry(self, supervisor: AttemptSupervisor) -> None:
         job = supervisor.job
@@ -254,7 +255,7 @@ class Worker:
                     supervisor.preempt()
                     raise
         del self._carried[job.id, job.fence]
-        self.wake()
+        self._woken.set()
 
 
 async def _see_through(supervisor: AttemptSupervisor, ended: anyio.Event) -> None:
