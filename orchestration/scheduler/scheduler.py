@@ -24,6 +24,7 @@ from utils.logs import get_logger
 from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
 from utils.persistence.outbox import NEWEST, settled_seq
+from utils.persistence.polling import look_for_ever
 from utils.persistence.schedules import schedule as table
 
 if TYPE_CHECKING:
@@ -65,12 +66,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except DatabaseError as error:
-                logger.warning("database_out_of_reach", reason=str(error))
-            await self._clock.sleep(self._poll_seconds)
+        await look_for_ever(self.look, self._clock, self._poll_seconds, logger)
 
     async def look(self) -> list[Fire]:
         """Fire what is due now, and return what was fired, or skipped, by this look."""

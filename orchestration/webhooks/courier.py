@@ -11,8 +11,8 @@ from orchestration.webhooks.deliveries import Claim, SqlWebhooks, Webhook, Webho
 from orchestration.webhooks.sending import Message, Sender
 from utils.clock import new_id
 from utils.logs import get_logger
-from utils.persistence.errors import DatabaseError
 from utils.persistence.outbox import settled_seq
+from utils.persistence.polling import look_for_ever
 
 if TYPE_CHECKING:
     from utils.clock import Clock
@@ -52,12 +52,7 @@ class Courier:
 
     async def run(self) -> None:
         """Look and send until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except DatabaseError as error:
-                logger.warning("database_out_of_reach", reason=str(error))
-            await self._clock.sleep(self._poll_seconds)
+        await look_for_ever(self.look, self._clock, self._poll_seconds, logger)
 
     async def look(self) -> list[str]:
         """Pass on new events, attempt what is due, and return what became of it."""
