@@ -71,7 +71,7 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Standing:
     """Where a job stands among others."""
 
     priority: int = 0
@@ -82,7 +82,7 @@ class Place:
     """Jobs with this key run at most as many at once as the key allows."""
 
 
-ANYWHERE = Place()
+ANYWHERE = Standing()
 
 
 class RunReader:
@@ -166,7 +166,7 @@ class Orchestrator:
         config: TrainingConfig,
         *,
         dedupe_key: str | None = None,
-        place: Place = ANYWHERE,
+        place: Standing = ANYWHERE,
         rerun_of: str | None = None,
     ) -> Job:
         """Queue a training run.

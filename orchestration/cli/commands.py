@@ -35,7 +35,7 @@ from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
 from orchestration.jobs import Job, JobState, Resources
-from orchestration.orchestrator import Orchestrator, Place
+from orchestration.orchestrator import Orchestrator, Standing
 from utils.clock import SystemClock
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import configure_logs
@@ -137,7 +137,7 @@ def submit(  # noqa: PLR0913  each is an option of the command line
     config = training.read_settings(settings or [])
     console = Console(stderr=as_json)
     usual = training.WATCHED.priority if watch else 0
-    place = Place(
+    place = Standing(
         priority=usual if priority is None else priority,
         resources=Resources(cpu_milli=round(cpus * 1000), gpu_milli=round(gpus * 1000)),
         limit_key=limit_key,

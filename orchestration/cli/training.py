@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.app import Application, run_with
 from orchestration.cli.progress import make_display, watch
 from orchestration.jobs import Desired, Job
-from orchestration.orchestrator import Place
+from orchestration.orchestrator import Standing
 from rl.training.training_config import TrainingConfig
 from utils.clock import SystemClock
 from utils.config import from_json, to_json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestration.orchestrator import Orchestrator
     from utils.persistence.run_queries import RunSummary
 
-WATCHED = Place(priority=10)
+WATCHED = Standing(priority=10)
 """Of jobs that somebody sits and watches: they go before what was queued for later."""
 SHORTEST_END = 4
 
@@ -61,7 +61,7 @@ def settings_key(config: TrainingConfig) -> str:
 
 
 async def submit_or_continue(
-    orchestrator: Orchestrator, config: TrainingConfig, *, fresh: bool, place: Place = WATCHED
+    orchestrator: Orchestrator, config: TrainingConfig, *, fresh: bool, place: Standing = WATCHED
 ) -> tuple[Job, bool]:
     """Queue a training run, or find the unfinished job of the same settings and let it go on.
 
@@ -94,7 +94,7 @@ async def train_watched(
     *,
     fresh: bool,
     console: Console,
-    place: Place = WATCHED,
+    place: Standing = WATCHED,
 ) -> Job | None:
     """Train with a live display, carrying jobs in this process.
 
@@ -157,7 +157,7 @@ async def _train(
     *,
     fresh: bool,
     console: Console,
-    place: Place,
+    place: Standing,
 ) -> Job:
     orchestrator, clock = application.orchestrator, SystemClock()
     job, found = await submit_or_continue(orchestrator, config, fresh=fresh, place=place)
