@@ -13,7 +13,7 @@ from rl.training.shard_service import ShardService
 from utils.errors import ProcessLostError
 
 END_SECONDS = 5.0
-"""How long a process may take to end by itself."""
+"""How long the end of a process that has hung up is waited for, to tell its exit code."""
 
 
 class ShardLine(Protocol):
@@ -130,13 +130,10 @@ class ProcessLine:
             raise self._loss() from error
 
     def close(self) -> None:
-        """Hang up, wait, and kill what does not end."""
+        """Kill the process: it holds nothing that is not here, or in a checkpoint."""
         self._pipe.close()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
     def _loss(self) -> ProcessLostError:
         try:
