@@ -47,6 +47,7 @@ class AllocationDecisions(
     """Who gets how much of each resource in the coming step."""
 
     title = "Resource allocation agent"
+    tags = ("capacity", "services", "fairness")
     request_type = AllocationRequest
     decision_type = AllocationDecision
 

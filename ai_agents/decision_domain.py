@@ -46,6 +46,8 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
 
     title: str
     """Such as `Resource allocation agent`."""
+    tags: tuple[str, ...] = ()
+    """Words to find the agent by, beside the domain's name."""
     request_type: type[RequestT]
     decision_type: type[DecisionT]
     expert_name: str

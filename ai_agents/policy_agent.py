@@ -21,6 +21,8 @@ from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import FallbackReason
 from utils.clock import Clock, SystemClock
 
+WARM_UPS = 5
+
 
 class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, DecisionT, SituationT]):
     """Answers by a frozen policy.
@@ -54,12 +56,15 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
         self.name = name or artifact.card.agent
         self.version = version or artifact.sha256[:12]
         self._clock = clock or SystemClock()
+        self.seconds_per_decision: float | None = None
         self._health = Health(status="starting")
 
     async def setup(self) -> None:
-        """Warm up: answer one request of the agent's own world."""
+        """Warm up: answer a request of the agent's own world a few times."""
         self._health = Health(status="ready")
-        await self.invoke(self.domain.example_request(), InvocationContext(request_id="warm_up"))
+        example, context = self.domain.example_request(), InvocationContext(request_id="warm_up")
+        decisions = [await self.invoke(example, context) for _ in range(WARM_UPS)]
+        self.seconds_per_decision = min(one.duration_seconds for one in decisions)
 
     async def health(self) -> Health:
         """Tell whether the agent can answer, and whether by its policy."""
