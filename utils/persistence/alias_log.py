@@ -12,6 +12,7 @@ from utils.errors import QuartermasterError
 from utils.persistence.locks import lock_name
 from utils.persistence.outbox import add_line
 from utils.persistence.registry import alias_history, model_alias, model_version
+from utils.persistence.rollout_log import end_plan_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from utils.clock import Clock
 
 PROMOTED = "model_promoted"
+CHAMPION = "champion"
 
 
 class AliasMovedError(QuartermasterError):
@@ -107,6 +109,8 @@ async def move_alias(
     line = {**told, "reason": reason, "changed_at": changed_at}
     await connection.execute(insert(alias_history), line)
     await add_line(connection, PROMOTED, {**told, "reason": reason}, at=changed_at)
+    if alias == CHAMPION:
+        await end_plan_of(connection, agent, version, reason=reason, at=changed_at)
 
 
 async def move_aliases(
