@@ -105,6 +105,20 @@ def test_lots_are_the_nearest_of_all_that_fit(amounts, lot, limit):
     assert ((found - amounts) ** 2).sum() <= distances.min() + 1e-9
 
 
+@settings(max_examples=300)
+@given(
+    arrays.arrays(np.float64, SHAPE, elements=st.floats(1.0, 1e3)),
+    arrays.arrays(np.float64, SHAPE[:1], elements=st.floats(1e-3, 4.0)),
+)
+def test_what_is_cut_still_uses_up_the_limit(amounts, limit):
+    for used in (
+        to_simplex(amounts, limit).sum(-1),
+        to_leverage(-amounts, limit).sum(-1) * -1,
+        (to_budget(amounts, amounts, limit) * amounts).sum(-1),
+    ):
+        np.testing.assert_allclose(used, limit, rtol=1e-12, atol=1e-11)
+
+
 def test_budget_and_leverage_keep_the_mix():
     assert to_budget([2.0, 6.0], [1.0, 1.0], 4.0) == pytest.approx([1.0, 3.0])
     assert to_leverage([2.0, -6.0], 4.0) == pytest.approx([1.0, -3.0])
