@@ -40,8 +40,7 @@ class FieldEffect:
 
     field: str
     moved: float
-    """Mean change of the action's numbers, as the policy's action spec bounds them, if the field
-    alone were at its reference."""
+    """Mean change of the answer's numbers if the field alone were at its reference."""
     contributed: float
     """Mean size of what the field contributes to the numbers of the last layer."""
 
@@ -121,39 +120,55 @@ def integrate_gradients(
     return total, float(np.abs(gap).max())
 
 
-def occlude(artifact: PolicyArtifact, blend: Blend, num_fields: int) -> Array64:
-    """Return how far each number of the action is from what it is with a field at its reference.
+def occlude(answer: Blend, num_fields: int) -> Array64:
+    """Return how far each number of an answer is from what it is with a field at its reference.
 
     Args:
-        artifact: The policy.
-        blend: How the policy observes the request between its reference and itself.
+        answer: The numbers of the answer between the reference and the request.
         num_fields: How many fields there are.
 
     Returns:
-        `[number, field]`: the action as requested minus that without the field. For a discrete
-        policy the numbers are the probabilities of its choices.
+        `[number, field]`: the answer as requested minus that without the field.
     """
-    rows = np.concatenate([np.ones((1, num_fields)), 1.0 - np.eye(num_fields)])
-    runtime = PolicyRuntime(artifact)
-    output = runtime.output(blend(rows).astype(np.float32))
-    if artifact.action.kind == "discrete":
-        odds = np.exp(output - output.max(-1, keepdims=True), dtype=np.float64)
-        numbers = odds / odds.sum(-1, keepdims=True)
-    else:
-        numbers = runtime.choose(output).astype(np.float64)
+    numbers = answer(np.concatenate([np.ones((1, num_fields)), 1.0 - np.eye(num_fields)]))
     difference: Array64 = (numbers[0] - numbers[1:]).T
     return difference
 
 
-def attribute(artifact: PolicyArtifact, blend: Blend, fields: Sequence[str]) -> Attribution:
+def answer_of(artifact: PolicyArtifact, blend: Blend) -> Blend:
+    """Return the policy's action between the reference and the request.
+
+    Args:
+        artifact: The policy.
+        blend: How it observes them.
+
+    Returns:
+        Gives `[row, number]`; for a discrete policy the numbers are its choices' probabilities.
+    """
+    runtime = PolicyRuntime(artifact)
+
+    def answer(shares: Array64) -> Array64:
+        output = runtime.output(blend(shares).astype(np.float32))
+        if artifact.action.kind != "discrete":
+            return runtime.choose(output).astype(np.float64)
+        odds = np.exp(output - output.max(-1, keepdims=True), dtype=np.float64)
+        return np.asarray(odds / odds.sum(-1, keepdims=True))
+
+    return answer
+
+
+def attribute(
+    artifact: PolicyArtifact, blend: Blend, fields: Sequence[str], *, answer: Blend | None = None
+) -> Attribution:
     """Say on which fields of a request the policy's answer hangs.
 
     Args:
         artifact: The policy.
         blend: How the policy observes the request between its reference and itself.
         fields: Names of the fields, in the order of `blend`.
+        answer: What its answer is between them; its action if absent.
     """
-    moved = np.abs(occlude(artifact, blend, len(fields))).mean(0)
+    moved = np.abs(occlude(answer or answer_of(artifact, blend), len(fields))).mean(0)
     contributions, gap = integrate_gradients(artifact, blend, len(fields))
     contributed = np.abs(contributions).mean(0)
     effects = [

@@ -10,6 +10,7 @@ import pytest
 
 from rl.artifacts import ActionSpec, Layer
 from rl.deployment.attribution import (
+    answer_of,
     attribute,
     blend_columns,
     integrate_gradients,
@@ -122,7 +123,7 @@ def test_a_field_at_its_reference_contributes_nothing():
     observation, reference = make_points(rows=2)
     reference[5] = observation[5]
     found, _ = integrate_gradients(policy, columns(observation, reference), SIZE)
-    moved = occlude(policy, columns(observation, reference), SIZE)
+    moved = occlude(answer_of(policy, columns(observation, reference)), SIZE)
     assert (found[:, 5] == 0).all()
     assert (moved[:, 5] == 0).all()
 
@@ -145,6 +146,6 @@ def test_the_field_that_the_policy_looks_at_comes_first():
 def test_a_discrete_policy_moves_probabilities():
     policy = make_policy(kind="discrete")
     observation, reference = make_points(rows=2)
-    moved = occlude(policy, columns(observation, reference), SIZE)
+    moved = occlude(answer_of(policy, columns(observation, reference)), SIZE)
     np.testing.assert_allclose(moved.sum(0), 0.0, atol=1e-9)
     assert np.abs(moved).max() > 1e-3
