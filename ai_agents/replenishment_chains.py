@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_agents.policy_checks import check_policy
 from ai_agents.replenishment_state import KINDS, Array64, ChainState, ChainTerms, Limit
 from rl.artifacts import Figure, PolicyArtifact
 from rl.deployment.guardrails import finite_rows
@@ -258,7 +259,7 @@ class SerialChain:
         """
         whole = np.asarray(self._domain.round_orders(orders), np.float64)
         most = np.floor(self._capacity) if self._config.whole_units else self._capacity
-        return np.minimum(whole, most)
+        return np.asarray(np.minimum(whole, most))
 
     def shipped(self, orders: Array64, state: ChainState) -> Array64:
         """Cut orders, with those that wait, to what suppliers have and can ship.
@@ -269,7 +270,8 @@ class SerialChain:
         """
         source = np.full((len(orders), 1), np.inf)
         on_shelf = np.concatenate([state.stock[:, 1:], source], -1)
-        return np.minimum(orders + state.waiting_orders, np.minimum(on_shelf, self._capacity))
+        room = np.minimum(on_shelf, self._capacity)
+        return np.asarray(np.minimum(orders + state.waiting_orders, room))
 
     def view(self, state: ChainState) -> InventoryView:
         """Return the products in the precision of training.
@@ -312,25 +314,6 @@ class SerialChain:
                 *KINDS,
             ),
         )
-
-
-def check_policy(artifact: PolicyArtifact, meaning: str, observed: int, size: int) -> None:
-    """Refuse a network that does not fit the world in its artifact.
-
-    Args:
-        artifact: The policy.
-        meaning: What its action has to mean.
-        observed: Numbers in an observation.
-        size: Numbers in an action.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    action = artifact.action
-    if action.kind == "discrete" or action.meaning != meaning:
-        raise ConfigError(f"{action}: this agent knows continuous {meaning}")
-    if (artifact.observation_size, action.size) != (observed, size):
-        raise ConfigError("the artifact's network does not fit its own world; export it again")
 
 
 def _read_covers(parameters: Sequence[Figure]) -> Covers:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_agents.decision_domain import DecisionDomain, Header, Plan
+from ai_agents.base_agent import Header
+from ai_agents.decision_domain import DecisionDomain, Plan
 from ai_agents.replenishment_chains import LevelChain, SerialChain
 from ai_agents.replenishment_reading import (
     ReplenishmentReader,
@@ -54,7 +55,7 @@ class Cut:
     limits: list[Limit]
 
 
-class ReplenishmentDomain(
+class ReplenishmentDecisions(
     DecisionDomain[ReplenishmentRequest, ReplenishmentDecision, ReplenishmentSituation]
 ):
     """What each place orders today of each product."""
@@ -134,7 +135,7 @@ class ReplenishmentDomain(
         wish, usable = self._chain.wish(self._runtime, join_states([s.state for s in situations]))
         sizes = [len(one.names) for one in situations]
         whole = [part.all() for part in np.split(usable, np.cumsum(sizes)[:-1])]
-        return Plan(actions=_pad(wish, sizes), is_usable=np.asarray(whole, np.bool_))
+        return Plan(_pad(wish, sizes), np.asarray(whole, np.bool_))
 
     def ask_expert(self, situations: Sequence[ReplenishmentSituation]) -> NDArray[Any]:
         """Ask the expert about the products of all requests at once.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ai_agents.base_agent import FieldProblem, RequestError
 from ai_agents.decision_domain import Situation
+from ai_agents.policy_checks import problem_of, range_warning
 from ai_agents.replenishment_schema import ProductState, ReplenishmentRequest, Trouble
 from ai_agents.replenishment_state import KINDS, Array64, ChainState, ChainTerms
 from rl.artifacts import ValidRange
@@ -175,7 +176,7 @@ class ReplenishmentReader:
                 value = float(getattr(one, kind))
                 if not self._low[column] <= value <= self._high[column]:
                     found.append(self._note(f"trouble[{number}].{kind}", column, value, 1.0))
-        words = [_range_warning(one) for one in found[:MOST_WARNINGS]]
+        words = [range_warning(one) for one in found[:MOST_WARNINGS]]
         if len(found) > MOST_WARNINGS:
             words.append(f"{len(found) - MOST_WARNINGS} more fields lie outside validated ranges")
         return tuple(found), words
@@ -187,7 +188,7 @@ class ReplenishmentReader:
         return OutOfRange(field=path, value=value / scale, valid=shown)
 
     def _gaps(self, products: Sequence[ProductState], taken: Sequence[int]) -> list[str]:
-        words = []
+        words: list[str] = []
         for product, days in zip(products, taken, strict=True):
             wanted, known = min(days, self._terms.lookback), len(product.recent_demand)
             if known < wanted and len(words) < MOST_WARNINGS:
@@ -200,12 +201,12 @@ class ReplenishmentReader:
     def _problems(self, request: ReplenishmentRequest) -> Iterator[FieldProblem]:
         terms = self._terms
         if request.days_left is not None and request.days_left > terms.horizon:
-            yield _problem("days_left", f"at most {terms.horizon}: longer plans are not known")
+            yield problem_of("days_left", f"at most {terms.horizon}: longer plans are not known")
         seen: set[str] = set()
         for number, product in enumerate(request.products):
             where = f"products[{number}]"
             if product.name in seen:
-                yield _problem(f"{where}.name", f"{product.name} is named twice")
+                yield problem_of(f"{where}.name", f"{product.name} is named twice")
             seen.add(product.name)
             if product.stock.keys() != self._places:
                 yield from self._missing(f"{where}.stock", product.stock)
@@ -218,7 +219,7 @@ class ReplenishmentReader:
         yield from self._unknown(where, stock)
         for place in self._terms.places:
             if place not in stock:
-                yield _problem(f"{where}.{place}", "missing")
+                yield problem_of(f"{where}.{place}", "missing")
 
     def _unknown(self, where: str, named: Mapping[str, object]) -> Iterator[FieldProblem]:
         if named.keys() <= self._places:
@@ -226,7 +227,7 @@ class ReplenishmentReader:
         known = ", ".join(self._terms.places)
         for place in named:
             if place not in self._places:
-                yield _problem(f"{where}.{place}", f"unknown place; known: {known}")
+                yield problem_of(f"{where}.{place}", f"unknown place; known: {known}")
 
     def _too_long(self, where: str, product: ProductState) -> Iterator[FieldProblem]:
         if not product.on_the_way:
@@ -235,20 +236,20 @@ class ReplenishmentReader:
             coming = product.on_the_way.get(place, ())
             if len(coming) > way:
                 text = f"{len(coming)} days; goods take at most {way} to {place}"
-                yield _problem(f"{where}.on_the_way.{place}", text)
+                yield problem_of(f"{where}.on_the_way.{place}", text)
 
     def _misplaced(self, where: str, product: ProductState) -> Iterator[FieldProblem]:
         terms = self._terms
         if product.usual_sales is not None and terms.usual_sales is None:
             text = "this agent deals in units as they are; leave it out"
-            yield _problem(f"{where}.usual_sales", text)
+            yield problem_of(f"{where}.usual_sales", text)
         if product.waiting and not terms.customers_wait:
-            yield _problem(f"{where}.waiting", "customers do not wait in this agent's world")
+            yield problem_of(f"{where}.waiting", "customers do not wait in this agent's world")
         if product.waiting_orders:
             yield from self._unknown(f"{where}.waiting_orders", product.waiting_orders)
             if not terms.orders_wait:
                 text = "orders do not wait in this agent's world; leave them out"
-                yield _problem(f"{where}.waiting_orders", text)
+                yield problem_of(f"{where}.waiting_orders", text)
 
     def _trouble_problems(self, trouble: Sequence[Trouble]) -> Iterator[FieldProblem]:
         nodes, seen = self._terms.nodes, set()
@@ -256,12 +257,12 @@ class ReplenishmentReader:
             where = f"trouble[{number}]"
             if one.place not in nodes:
                 known = ", ".join(nodes) or "none, disruptions were not trained for"
-                yield _problem(f"{where}.place", f"unknown place; known: {known}")
+                yield problem_of(f"{where}.place", f"unknown place; known: {known}")
             if one.place in seen:
-                yield _problem(f"{where}.place", f"{one.place} is named twice")
+                yield problem_of(f"{where}.place", f"{one.place} is named twice")
             seen.add(one.place)
             if one.delay > self._terms.max_delay:
-                yield _problem(f"{where}.delay", f"at most {self._terms.max_delay} days")
+                yield problem_of(f"{where}.delay", f"at most {self._terms.max_delay} days")
 
 
 def recent_rate(state: ChainState) -> NDArray[np.float64]:
@@ -272,12 +273,3 @@ def recent_rate(state: ChainState) -> NDArray[np.float64]:
     """
     days = np.minimum(state.days_taken, state.demand.shape[-1])
     return np.asarray(state.demand.sum(-1) / np.maximum(days, 1.0))
-
-
-def _range_warning(found: OutOfRange) -> str:
-    valid = found.valid
-    return f"{found.field} = {found.value:g}: validated for {valid.low:g} to {valid.high:g} only"
-
-
-def _problem(field: str, problem: str) -> FieldProblem:
-    return FieldProblem(field=field, problem=problem)

@@ -36,7 +36,7 @@ class ProductState(RequestModel):
         description="Units that customers asked for on each of the last days, newest last. The "
         "more days, the better the long-run average; none if nothing was sold yet.",
     )
-    usual_sales: Annotated[float, Field(gt=0, le=LARGEST_AMOUNT)] | None = Field(
+    usual_sales: Annotated[float, Field(ge=1e-3, le=LARGEST_AMOUNT)] | None = Field(
         default=None,
         description="Units sold on a usual day. The agent plans in multiples of it; the trained "
         "one if absent. Not for agents that deal in whole units.",

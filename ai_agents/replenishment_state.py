@@ -126,9 +126,7 @@ class ReplenishmentChain(Protocol):
         """Who stands in for the policy."""
         ...
 
-    def wish(
-        self, runtime: PolicyRuntime, state: ChainState
-    ) -> tuple[Array64, NDArray[np.bool_]]:
+    def wish(self, runtime: PolicyRuntime, state: ChainState) -> tuple[Array64, NDArray[np.bool_]]:
         """Ask the policy.
 
         Args:
