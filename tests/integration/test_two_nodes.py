@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections import Counter
 from functools import partial
 
@@ -35,9 +32,10 @@ from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import EPISODE_STEPS, TrainingConfig
 from rl.training.training_events import CheckpointWritten, RunEnded
 from rl.training.training_run import train_problem
+from tests.integration.machines import open_machines, until
 from tests.integration.node_worker import KIND
 from tests.postgres import missing, run_server
-from tests.ray_clusters import ROOT, needs_ray, run_cluster
+from tests.ray_clusters import needs_ray, run_cluster
 from utils.clock import SystemClock
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
@@ -61,67 +59,6 @@ QUICK = AttemptConfig(lease_seconds=15, poll_seconds=0.1, flush_seconds=0.2)
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
-
-class Machines:
-    """A queue, and workers with folders of their own."""
-
-    def __init__(self, location, database, folder):
-        self.location, self.database, self.folder = location, database, folder
-        self.store = SqlJobStore(JobLedger(database, SystemClock(), trusts_server_clock=True))
-        self.processes = []
-
-    def start_worker(self, *more, lease_seconds=20):
-        name = f"machine-{len(list(self.folder.glob('machine-*.log')))}"
-        arguments = [self.location, self.folder / name, self.folder / "artifacts", lease_seconds]
-        command = [sys.executable, "-m", "tests.integration.node_worker", *map(str, arguments)]
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen([*command, *more], cwd=ROOT, stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
-    async def told(self, job, type_):
-        events = await self.store.events(job_id=job.id)
-        return [event.payload for event in events if event.type == type_]
-
-    async def until_told(self, job, type_, count=1):
-        return await until(partial(self._told_so_often, job, type_, count))
-
-    async def _told_so_often(self, job, type_, count):
-        found = await self.told(job, type_)
-        return found if len(found) >= count else None
-
-    async def until_ended(self, job):
-        async def ended():
-            now = await self.store.get(job.id)
-            return now if now.state.is_terminal else None
-
-        return await until(ended)
-
-    async def attempts(self, job):
-        query = select(attempt).where(attempt.c.job_id == job.id).order_by(attempt.c.fence)
-        async with self.database.read() as connection:
-            return (await connection.execute(query)).all()
-
-
-async def until(condition, seconds=180):
-    with anyio.fail_after(seconds):
-        while not (value := await condition()):  # noqa: ASYNC110  # other processes change it
-            await anyio.sleep(0.05)
-    return value
-
-
-@contextlib.asynccontextmanager
-async def open_machines(location, folder):
-    database = await open_database(location)
-    machines = Machines(str(location), database, folder)
-    try:
-        yield machines
-    finally:
-        for process in machines.processes:
-            process.kill()
-            process.wait()
-        await database.aclose()
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "PostgreSQL is there")
