@@ -8,13 +8,16 @@ from typing import Any
 from ai_agents.allocation_domain import AllocationDecisions
 from ai_agents.decision_domain import DecisionDomain
 from ai_agents.placement_domain import PlacementDecisions
+from ai_agents.view_domain import ViewDecisions
 from rl.artifacts import PolicyArtifact
 from rl.deployment.exporters import RESOURCE_ALLOCATION
 from rl.deployment.placement_exporter import CLUSTER_PLACEMENT
+from rl.domains.view_worlds import VIEW_WORLDS
 
 AnyDomain = DecisionDomain[Any, Any, Any]
 DOMAINS: Mapping[str, Callable[[PolicyArtifact], AnyDomain]] = {
     RESOURCE_ALLOCATION: AllocationDecisions,
     CLUSTER_PLACEMENT: PlacementDecisions,
+    **dict.fromkeys(VIEW_WORLDS, ViewDecisions),
 }
 """Makers by `PolicyArtifact.domain`; each raises ConfigError for what it cannot serve."""
