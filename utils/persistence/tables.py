@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from utils.persistence import (
     access,
+    approvals,
     decisions,
     experiments,
     jobs,
@@ -13,7 +14,7 @@ from utils.persistence import (
 )
 from utils.persistence.schema import metadata
 
-TABLES = (access, decisions, experiments, jobs, registry, rollouts, schedules)
+TABLES = (access, approvals, decisions, experiments, jobs, registry, rollouts, schedules)
 """The modules that declare them; importing one adds its tables to `metadata`."""
 
 __all__ = ["TABLES", "metadata"]
