@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ai_agents.registry import CHALLENGER, CHAMPION, UnknownAgentError, UnknownVersionError
 from orchestration.rollout.gate import GateClosedError, GateResult, weigh
+from orchestration.rollout.plan import check_share
 from orchestration.rollout.plan_store import NoCanaryError, SqlPlans
 from rl.training.run_removal import keep_promoted
 from utils.errors import ConfigError
@@ -81,6 +82,7 @@ class RolloutDesk:
             ArtifactCorruptError: The challenger's artifact is damaged; nothing changed.
             ConfigError: The share is none, or challenger and champion are the same version.
         """
+        check_share(share)
         aliases = await self._aliases(agent)
         tried = aliases.get(CHALLENGER) if version is None else version
         if tried is None or CHAMPION not in aliases:
