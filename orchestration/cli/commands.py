@@ -27,6 +27,7 @@ from orchestration.cli import (
     schedules,
     tables,
     training,
+    versions,
     webhooks,
     working,
 )
@@ -78,6 +79,7 @@ limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)
 schedules.register(cli)
+versions.register(cli)
 webhooks.register(cli)
 working.register(cli)
 

@@ -28,9 +28,12 @@ from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
 from orchestration.pipelines.submission import PipelineNotFoundError
+from orchestration.rollout.gate import GateClosedError
+from orchestration.rollout.plan_store import NoCanaryError
 from orchestration.scheduler.schedules import ScheduleNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
+from utils.persistence.alias_log import AliasMovedError
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
 from utils.persistence.run_queries import RunNotFoundError
 
@@ -46,6 +49,9 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     PipelineNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
+    NoCanaryError: HTTPStatus.NOT_FOUND,
+    GateClosedError: HTTPStatus.CONFLICT,
+    AliasMovedError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,
     SessionBusyError: HTTPStatus.CONFLICT,
     SessionConflictError: HTTPStatus.CONFLICT,

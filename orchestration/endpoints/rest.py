@@ -21,6 +21,7 @@ from orchestration.endpoints import (
     engine_routes,
     event_routes,
     log_routes,
+    rollout_routes,
     run_routes,
     schedule_routes,
     session_routes,
@@ -39,7 +40,7 @@ CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
-    *(agent_routes, session_routes, engine_routes, audit, artifact_routes),
+    *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 
