@@ -138,8 +138,10 @@ class Application:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
             group.start_soon(self.decision_log.run)
+            group.start_soon(self.orchestrator.supervision.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.regret.run)
                 group.start_soon(self.orchestrator.automation.run)
 
 
@@ -167,6 +169,7 @@ async def open_application(
         try:
             yield application
         finally:
+            await application.orchestrator.supervision.aclose()
             await application.decision_log.aclose()
         await registry.aclose()
     finally:
