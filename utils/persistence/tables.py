@@ -9,11 +9,12 @@ from utils.persistence import (
     experiments,
     jobs,
     registry,
+    rollouts,
     schedules,
 )
 from utils.persistence.schema import metadata
 
-TABLES = (access, approvals, decisions, experiments, jobs, registry, schedules)
+TABLES = (access, approvals, decisions, experiments, jobs, registry, rollouts, schedules)
 """The modules that declare them; importing one adds its tables to `metadata`."""
 
 __all__ = ["TABLES", "metadata"]
