@@ -9,7 +9,6 @@ not count.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sqlalchemy import select
 
-from ai_agents.base_agent import DecisionRequest, Header, RequestError
+from ai_agents.base_agent import Decision, DecisionRequest, Header, RequestError
 from ai_agents.registry import AnyAgent, UnknownVersionError
 from orchestration.feedback.approvals import ApprovalState
 from utils.errors import ConfigError
@@ -263,9 +262,10 @@ def _play_one(
     situation = domain.read(request)
     after = _read_following(agent, following)
     came = domain.realised(request, outcomes.get(one.decision_id), after)
-    (action,) = domain.ask_expert([situation])
-    by_expert = domain.decide(situation, action, header=_header(one, domain), expert=None)
     ours = agent.decision_type.model_validate_json(given)
+    (action,) = domain.ask_expert([situation])
+    header = _header(ours, domain.expert_name)
+    by_expert = domain.decide(situation, action, header=header, expert=None)
     worth = domain.worth(situation, ours, came), domain.worth(situation, by_expert, came)
     if worth[0] is None or worth[1] is None:
         return None
@@ -282,14 +282,13 @@ def _read_following(agent: AnyAgent, following: KeptRequest | None) -> DecisionR
     return read
 
 
-def _header(one: KeptRequest, domain: Any) -> Header:
-    request_id = json.loads(one.decision)["request_id"]
+def _header(ours: Decision, expert: str) -> Header:
     return Header(
-        agent=one.agent,
-        version=one.version,
-        request_id=request_id,
-        decision_id=one.decision_id,
-        decided_by=domain.expert_name,
+        agent=ours.agent,
+        version=ours.version,
+        request_id=ours.request_id,
+        decision_id=ours.decision_id,
+        decided_by=expert,
         fallback_used=True,
         fallback_reason=None,
         duration_seconds=0.0,
