@@ -19,6 +19,8 @@ from orchestration.app import Application
 from orchestration.cli import (
     access,
     adoption,
+    approvals,
+    decisions,
     experiments,
     limits,
     operations,
@@ -75,6 +77,8 @@ cli = typer.Typer(
 experiments.register(cli)
 adoption.register(cli)
 access.register(cli)
+approvals.register(cli)
+decisions.register(cli)
 limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -98,6 +99,7 @@ async def get_history(
     dependencies=[Invoker, Unaudited],
     openapi_extra=INVOCATION,
     response_model=AllocationDecision,
+    responses={202: {"description": "It waits for a person's approval."}},
 )
 async def invoke(
     name: AgentName,
@@ -118,7 +120,8 @@ async def invoke(
         request_id=request_id,
         deadline_seconds=deadline_seconds,
     )
-    return Response(decision.model_dump_json(), media_type="application/json")
+    status = HTTPStatus.ACCEPTED if decision.approval == "waiting" else HTTPStatus.OK
+    return Response(decision.model_dump_json(), status, media_type="application/json")
 
 
 @router.post("/agents/{name:word}/promote", dependencies=[Admin])

@@ -16,6 +16,9 @@ from starlette.exceptions import HTTPException
 
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
+from orchestration.delegation.blackboard import FactConflictError, FactNameError
+from orchestration.delegation.decision_shelf import DecisionNotFoundError, OutcomeKnownError
+from orchestration.delegation.json_values import JsonValueError
 from orchestration.endpoints.bodies import PROBLEM, problem
 from orchestration.environment_sessions import (
     SessionBusyError,
@@ -24,6 +27,7 @@ from orchestration.environment_sessions import (
     SessionLimitError,
     SessionNotFoundError,
 )
+from orchestration.feedback.approvals import ApprovalNotFoundError, VerdictKnownError
 from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
@@ -47,6 +51,13 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
     PipelineNotFoundError: HTTPStatus.NOT_FOUND,
+    DecisionNotFoundError: HTTPStatus.NOT_FOUND,
+    ApprovalNotFoundError: HTTPStatus.NOT_FOUND,
+    OutcomeKnownError: HTTPStatus.CONFLICT,
+    VerdictKnownError: HTTPStatus.CONFLICT,
+    FactConflictError: HTTPStatus.CONFLICT,
+    FactNameError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    JsonValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
     NoCanaryError: HTTPStatus.NOT_FOUND,

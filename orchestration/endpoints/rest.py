@@ -16,10 +16,13 @@ from starlette.types import ASGIApp
 from ai_agents.allocation_schema import AllocationRequest
 from orchestration.endpoints import (
     agent_routes,
+    approval_routes,
     artifact_routes,
     audit,
+    decision_routes,
     engine_routes,
     event_routes,
+    fact_routes,
     log_routes,
     rollout_routes,
     run_routes,
@@ -41,6 +44,7 @@ MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
     *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
+    *(decision_routes, approval_routes, fact_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 
