@@ -11,7 +11,9 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.mcp_door import McpDoor
 from orchestration.endpoints.outbox import Outbox
+from orchestration.endpoints.reception import Reception
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
@@ -28,6 +30,9 @@ class ApiParts:
     """Behind the doors."""
 
     orchestrator: Orchestrator
+    reception: Reception
+    """Where requests of all doors go to agents."""
+    mcp: McpDoor
     metrics: CollectorRegistry
     database: Database
     callers: Callers
@@ -48,7 +53,7 @@ class ApiParts:
     """Names that the server answers to, beside those of this machine."""
 
 
-def get_parts(request: Request) -> ApiParts:
+async def get_parts(request: Request) -> ApiParts:
     """Return what the app was made with.
 
     Args:
@@ -57,22 +62,22 @@ def get_parts(request: Request) -> ApiParts:
     return cast("ApiParts", request.app.state.parts)
 
 
-def get_orchestrator(request: Request) -> Orchestrator:
+async def get_orchestrator(request: Request) -> Orchestrator:
     """Return the orchestrator that the app was made with.
 
     Args:
         request: Any of the app's.
     """
-    return get_parts(request).orchestrator
+    return (await get_parts(request)).orchestrator
 
 
-def get_artifacts(request: Request) -> DirectoryArtifactStore:
+async def get_artifacts(request: Request) -> DirectoryArtifactStore:
     """Return the artifacts that the app was made with.
 
     Args:
         request: Any of the app's.
     """
-    return get_parts(request).artifacts
+    return (await get_parts(request)).artifacts
 
 
 Parts = Annotated[ApiParts, Depends(get_parts)]

@@ -11,6 +11,7 @@ from ai_agents.base_agent import FieldProblem
 from orchestration.endpoints.bodies import PROBLEM
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,36}$"
+AGENT_PATTERN = r"^[A-Za-z0-9_.-]+$"
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 LARGEST_SEQ = 2**31 - 1
@@ -22,7 +23,7 @@ JobId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a job.")]
 RunId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a run.")]
 AgentName = Annotated[
     str,
-    Path(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$", description="Of an agent."),
+    Path(min_length=1, max_length=100, pattern=AGENT_PATTERN, description="Of an agent."),
 ]
 Cursor = Annotated[
     str | None, Query(pattern=ID_PATTERN, description="`next` of the page before; older ones.")
