@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from ai_agents.policy_agent import PolicyAgent
 from utils.config import to_json
 
 
@@ -34,30 +34,24 @@ class AgentCard(BaseModel):
     examples: list[dict[str, Any]] = Field(description="Requests that this version answers.")
 
 
-def describe(agent: ResourceAllocationAgent) -> AgentCard:
+def describe(agent: PolicyAgent[Any, Any, Any]) -> AgentCard:
     """Write the card of an agent.
 
     Args:
         agent: Set up or not.
     """
-    card = agent.artifact.card
-    config = agent.config
-    services = ", ".join(service.name for service in config.services)
+    card, domain = agent.artifact.card, agent.domain
     return AgentCard(
         name=agent.name,
         version=agent.version,
-        title="Resource allocation agent",
-        description=(
-            f"Splits {' and '.join(config.resources)} among {services} for the coming step, so "
-            "that the priority-weighted served work minus the cost of idle units is as large as "
-            "can be over the hours to come."
-        ),
+        title=domain.title,
+        description=domain.describe(),
         domain=agent.artifact.domain,
         artifact_sha256=agent.artifact.sha256,
         model=to_json(card),
         gap_closed_fraction=card.gap_closed_fraction,
-        fallback_expert=agent.expert_name,
+        fallback_expert=domain.expert_name,
         request_schema=agent.request_type.model_json_schema(),
         decision_schema=agent.decision_type.model_json_schema(mode="serialization"),
-        examples=[agent.example_request().model_dump(mode="json")],
+        examples=[domain.example_request().model_dump(mode="json")],
     )
