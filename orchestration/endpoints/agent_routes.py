@@ -26,7 +26,6 @@ from orchestration.orchestrator import AgentSummary
 from utils.persistence.engine_queries import AliasMove, list_alias_moves
 
 
-
 class Word(StringConvertor):
     """A part of a path that ends before a colon, so that `{name}:verb` is another path."""
 
@@ -39,6 +38,7 @@ Alias = Annotated[str, Query(pattern=ALIAS_PATTERN)]
 Version = Annotated[
     int | None, Query(ge=1, le=LARGEST_VERSION, description="By number, rather than by alias.")
 ]
+
 
 class Promotion(BaseModel):
     """Which version an alias shall mean."""

@@ -1,4 +1,4 @@
-"""Asking agents over REST: plain ASGI, from bytes to bytes, as every microsecond here is a caller's.
+"""Asking agents over REST: plain ASGI, from bytes to bytes; every microsecond counts.
 
 The OpenAPI entries are written by hand, since no framework reads the signatures.
 """
@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from ai_agents.base_agent import Decision
+from ai_agents.base_agent import MOST_REQUESTS, Decision
 from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.reception import (
     ALIAS_PATTERN,
@@ -30,8 +30,6 @@ from utils.persistence.access_tokens import Scope as TokenScope
 
 PLACES = ("/v1/agents/{name:word}", "/v1/agents/{name:word}/versions/{version:word}")
 JSON = b"application/json"
-MOST_REQUESTS = 256
-"""In one `:batch`."""
 
 
 class InvokeDoor:

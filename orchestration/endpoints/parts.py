@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from orchestration.endpoints.callers import Callers
-from orchestration.endpoints.mcp_door import McpDoor
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.reception import Reception
 from orchestration.endpoints.streams import Streams
@@ -24,6 +23,10 @@ from utils.clock import Clock
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database
 
+if TYPE_CHECKING:  # clients of the API do without what these load
+    from orchestration.endpoints.a2a_door import A2aDoor
+    from orchestration.endpoints.mcp_door import McpDoor
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApiParts:
@@ -33,6 +36,7 @@ class ApiParts:
     reception: Reception
     """Where requests of all doors go to agents."""
     mcp: McpDoor
+    a2a: A2aDoor
     metrics: CollectorRegistry
     database: Database
     callers: Callers
@@ -51,6 +55,11 @@ class ApiParts:
     """Tells a worker of this process, if there is one, that a job waits."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that the server answers to, beside those of this machine."""
+
+    def stop(self) -> None:
+        """End what would keep connections open."""
+        self.streams.stop()
+        self.mcp.stop()
 
 
 async def get_parts(request: Request) -> ApiParts:

@@ -238,5 +238,3 @@ class Reception:
         queue.busy -= 1
         if queue.busy == 0:
             del self._queues[name]  # names are the callers' to choose
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -13,13 +14,14 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
-from ai_agents.allocation_schema import AllocationRequest
+from ai_agents.domains import DOMAINS
 from orchestration.endpoints import (
     agent_routes,
     artifact_routes,
     audit,
     engine_routes,
     event_routes,
+    invoke_routes,
     log_routes,
     run_routes,
     schedule_routes,
@@ -76,15 +78,32 @@ def make_api(parts: ApiParts) -> ASGIApp:
         summary="Train agents that allocate scarce things, and ask them.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
+        lifespan=lambda _: parts.mcp.run(),
     )
     api.state.parts = parts
+    api.router.routes[:0] = [  # first, as they are asked most
+        *invoke_routes.make_routes(parts.reception, parts.callers),
+        parts.mcp.make_route(parts.callers),
+        *parts.a2a.make_routes(parts.callers),
+    ]
     api.include_router(router)
     for topic in TOPICS:
         api.include_router(topic.router)
     explain_errors(api)
     bare = api.openapi
-    api.openapi = lambda: add_models(bare(), Problem, AllocationRequest)  # type: ignore[method-assign]
+    api.openapi = lambda: _describe(bare())  # type: ignore[method-assign]
     return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
+
+
+def _describe(document: dict[str, Any]) -> dict[str, Any]:
+    kinds = {
+        domain.request_type: domain.decision_type
+        for domain in DOMAINS.values()
+        if isinstance(domain, type)
+    }
+    add_models(document, Problem, *kinds, *kinds.values())
+    invoke_routes.describe_routes(document, kinds)
+    return document
 
 
 class ApiServer:
@@ -121,7 +140,7 @@ class ApiServer:
                 app,
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on",
                 ws="none",
                 server_header=False,
                 limit_concurrency=MOST_CONNECTIONS,
