@@ -51,7 +51,8 @@ async def serve_stdio(settings: Settings) -> None:
     async with open_application(settings, with_worker=False) as application:
         parts = application.parts
         reception = Reception(application.orchestrator, parts.clock)
-        await run_with(application, McpDoor(parts.registry, reception).run_stdio)
+        door = McpDoor(parts.registry, reception, parts.clock)
+        await run_with(application, door.run_stdio)
 
 
 def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
@@ -66,7 +67,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
     return ApiParts(
         orchestrator=application.orchestrator,
         reception=reception,
-        mcp=McpDoor(parts.registry, reception),
+        mcp=McpDoor(parts.registry, reception, parts.clock),
         a2a=A2aDoor(parts.registry, reception),
         metrics=application.metrics,
         database=application.database,

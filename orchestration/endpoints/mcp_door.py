@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import NotificationOptions, Server
@@ -25,23 +26,28 @@ from ai_agents.registry import UnknownAgentError
 from orchestration.endpoints.bodies import LARGEST_BULK_BYTES
 from orchestration.endpoints.security import Guard
 from utils.errors import QuartermasterError
+from utils.logs import get_logger
 from utils.persistence.access_tokens import Scope as TokenScope
+from utils.persistence.errors import DatabaseError
 
 if TYPE_CHECKING:
     from ai_agents.cards import AgentCard
     from ai_agents.registry import AgentRegistry
     from orchestration.endpoints.callers import Callers
     from orchestration.endpoints.reception import Reception
+    from utils.clock import Clock
 
 PATH = "/mcp"
 CARD = "agents://{name}/card"
 CARD_START, CARD_END = CARD.split("{name}")
+WATCH_SECONDS = 2.0
 ON_THIS_MACHINE = "stdio"
 INSTRUCTIONS = (
     "Each tool is a trained agent that decides how to allocate something scarce. Its card, the "
     "resource agents://NAME/card, says how good it is, for which ranges that was proved, and who "
     "answers outside of them. Every decision names the version that made it."
 )
+logger = get_logger(__name__)
 Context = ServerRequestContext[Any, Any]
 
 
@@ -50,6 +56,11 @@ class _Changes:
 
     def __init__(self) -> None:
         self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
 
     def tell(self, event: ServerEvent) -> None:
         """Tell all that listen."""
@@ -70,14 +81,16 @@ class _Changes:
 class McpDoor:
     """Agents as tools."""
 
-    def __init__(self, registry: AgentRegistry, reception: Reception) -> None:
+    def __init__(self, registry: AgentRegistry, reception: Reception, clock: Clock) -> None:
         """Make the server; nothing runs yet.
 
         Args:
             registry: Knows the agents.
             reception: Passes requests on to them.
+            clock: Tells when to look for what other processes promoted.
         """
         self._registry = registry
+        self._clock = clock
         self._reception = reception
         self._changes = _Changes()
         self._listening = ListenHandler(self._changes)
@@ -114,18 +127,32 @@ class McpDoor:
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Serve over HTTP inside the block; once only."""
-        async with self._sessions.run():
+        async with self._sessions.run(), anyio.create_task_group() as group:
+            group.start_soon(self._watch)
             yield
+            group.cancel_scope.cancel()
 
     async def run_stdio(self) -> None:
         """Serve the process that started this one, until it closes standard input."""
         options = self.server.create_initialization_options(NotificationOptions())
-        async with stdio_server() as (reading, writing):
+        async with stdio_server() as (reading, writing), anyio.create_task_group() as group:
+            group.start_soon(self._watch)
             await self.server.run(reading, writing, options)
+            group.cancel_scope.cancel()
 
     def stop(self) -> None:
         """End all streams of clients that listen."""
         self._listening.close()
+
+    async def _watch(self) -> None:
+        """Look at aliases while somebody listens; the registry tells what it sees to have moved."""
+        while True:
+            await self._clock.sleep(WATCH_SECONDS)
+            if self._changes.has_listeners:
+                try:
+                    await self._registry.cards()
+                except DatabaseError as error:
+                    logger.warning("agents_not_seen", reason=str(error))
 
     async def _list_tools(
         self, context: Context, params: types.PaginatedRequestParams | None
