@@ -5,16 +5,16 @@ The OpenAPI entries are written by hand, since no framework reads the signatures
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ai_agents.base_agent import MOST_REQUESTS, Decision
+from ai_agents.base_agent import MOST_REQUESTS, Decision, DecisionRequest
 from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.reception import (
     ALIAS_PATTERN,
@@ -132,22 +132,26 @@ async def _answer(send: Send, body: bytes) -> None:
 
 
 def describe_routes(
-    document: dict[str, Any], kinds: Mapping[type[BaseModel], type[Decision]]
+    document: dict[str, Any],
+    *,
+    requests: Sequence[type[DecisionRequest]],
+    decisions: Sequence[type[Decision]],
 ) -> None:
     """Add the routes to an OpenAPI document that holds the schemas already.
 
     Args:
         document: Changed.
-        kinds: Types of requests, and of the decisions that they get.
+        requests: Of all kinds of agents.
+        decisions: Of all kinds of agents.
     """
-    request = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in kinds]}
-    decision = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in kinds.values()]}
-    requests = {"type": "array", "items": request, "minItems": 1, "maxItems": MOST_REQUESTS}
+    request = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in requests]}
+    decision = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in decisions]}
+    batch = {"type": "array", "items": request, "minItems": 1, "maxItems": MOST_REQUESTS}
     words = {
         "invoke": ("Ask an agent for a decision.", request, decision),
         "batch": (
             "Ask an agent for several decisions by one pass of its policy.",
-            requests,
+            batch,
             {"type": "array", "items": decision},
         ),
     }

@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
-from ai_agents.domains import DOMAINS
+from ai_agents.base_agent import Decision, DecisionRequest
 from orchestration.endpoints import (
     agent_routes,
     artifact_routes,
@@ -33,7 +33,7 @@ from orchestration.endpoints.bodies import BodyLimit
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.problems import explain_errors
 from orchestration.endpoints.security import Anyone
-from orchestration.endpoints.shapes import Problem, add_models, may_fail
+from orchestration.endpoints.shapes import Problem, add_models, kinds_of, may_fail
 from utils.errors import ConfigError
 from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 
@@ -96,13 +96,9 @@ def make_api(parts: ApiParts) -> ASGIApp:
 
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:
-    kinds = {
-        domain.request_type: domain.decision_type
-        for domain in DOMAINS.values()
-        if isinstance(domain, type)
-    }
-    add_models(document, Problem, *kinds, *kinds.values())
-    invoke_routes.describe_routes(document, kinds)
+    requests, decisions = kinds_of(DecisionRequest), kinds_of(Decision)
+    add_models(document, Problem, *requests, *decisions)
+    invoke_routes.describe_routes(document, requests=requests, decisions=decisions)
     return document
 
 

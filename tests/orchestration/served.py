@@ -16,8 +16,10 @@ from a2a.types import Role, SendMessageRequest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from orchestration.cli.adoption import SHIPPED
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.serving import make_api_parts
+from tests.ai_agents.test_placement_agent import make_artifact as make_placement_artifact
 from tests.orchestration.doors import Doors
 from tests.orchestration.house import open_house
 
@@ -80,13 +82,24 @@ def decided(decision):
     return {name: value for name, value in decision.items() if name not in own}
 
 
+async def adopt_one_of_each(registry):
+    """An agent of every domain that a policy comes along for, and one that places pods."""
+    contents = [path.read_bytes() for path in sorted(SHIPPED.glob("*.safetensors"))]
+    for content in (*contents, make_placement_artifact().to_bytes()):
+        record = await registry.register(content)
+        await registry.promote(record.agent, record.version)
+
+
 @contextlib.asynccontextmanager
 async def serve(var, *, versions=1, change=lambda parts: parts, **settings):
-    """A house behind real doors."""
+    """A house behind real doors; with an agent of each kind if `versions` is `all`."""
+    number = 0 if versions == "all" else versions
     async with (
-        open_house(var, versions=versions, **settings) as application,
+        open_house(var, versions=number, **settings) as application,
         anyio.create_task_group() as group,
     ):
+        if versions == "all":
+            await adopt_one_of_each(application.orchestrator.registry)
         parts = change(make_api_parts(application))
         doors = Served(application, parts)
         server = ApiServer(make_api(parts), host="127.0.0.1", port=0, on_stop=parts.stop)

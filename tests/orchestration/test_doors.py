@@ -19,7 +19,6 @@ from tests.orchestration.house import AGENT, REQUEST
 from tests.orchestration.served import ask_a2a, decided, serve, stdio
 
 pytestmark = pytest.mark.anyio
-INVOKE, BATCH = f"/v1/agents/{AGENT}:invoke", f"/v1/agents/{AGENT}:batch"
 
 
 def assert_close(found, expected):
@@ -40,33 +39,53 @@ def is_number(value):
 
 
 async def test_the_same_request_gets_the_same_decision_at_every_door(tmp_path):
-    async with serve(tmp_path, versions=2) as doors:
+    async with serve(tmp_path, versions="all") as doors:
         orchestrator = doors.application.orchestrator
-        expected = decided((await orchestrator.invoke(AGENT, REQUEST)).model_dump(mode="json"))
-        assert expected["version"] == "1"
+        cards = await orchestrator.registry.cards()
+        assert len(cards) >= 4
+        expected = {}
+        for card in cards:
+            decision = await orchestrator.invoke(card.name, card.examples[0])
+            expected[card.name] = decided(decision.model_dump_json())
+            assert expected[card.name]["version"] == card.version
+        examples = {card.name: card.examples[0] for card in cards}
         async with doors.rest() as client:
-            assert decided((await client.post(INVOKE, json=REQUEST)).text) == expected
-            by_number = f"/v1/agents/{AGENT}/versions/1:invoke"
-            assert decided((await client.post(by_number, json=REQUEST)).text) == expected
-            batch = (await client.post(BATCH, json=[REQUEST, REQUEST])).json()
-            for one in batch:  # a product of matrices sums in another order than one of vectors
-                assert_close(decided(one), expected)
+            for name, example in examples.items():
+                path = f"/v1/agents/{name}"
+                assert decided(await post(client, f"{path}:invoke", example)) == expected[name]
+                by_number = f"{path}/versions/{expected[name]['version']}:invoke"
+                assert decided(await post(client, by_number, example)) == expected[name]
+                batch = json.loads(await post(client, f"{path}:batch", [example] * 2))
+                for one in batch:  # matrices are multiplied in another order than vectors
+                    assert_close(decided(one), expected[name])
         async with doors.mcp() as client:
-            answer = await client.call_tool(AGENT, REQUEST)
-            assert decided(answer.structured_content) == expected
-            assert decided(answer.content[0].text) == expected
+            await check_tools(client, examples, expected)
+        async with Client(stdio(tmp_path)) as client:
+            await check_tools(client, examples, expected)
         for binding in ("JSONRPC", "HTTP+JSON"):
             async with doors.a2a(bindings=[binding]) as client:
-                assert decided(await ask_a2a(client, AGENT, REQUEST)) == expected
-        async with Client(stdio(tmp_path)) as client:
-            answer = await client.call_tool(AGENT, REQUEST)
-            assert decided(answer.structured_content) == expected
+                for name, example in examples.items():
+                    assert decided(await ask_a2a(client, name, example)) == expected[name]
+
+
+async def post(client, path, body):
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def check_tools(client, examples, expected):
+    assert {tool.name for tool in (await client.list_tools()).tools} == examples.keys()
+    for name, example in examples.items():
+        answer = await client.call_tool(name, example)
+        assert not answer.is_error, answer.content
+        assert decided(answer.structured_content) == expected[name]
+        assert decided(answer.content[0].text) == expected[name]
 
 
 async def test_every_agent_is_a_tool_with_schemas_and_a_card(tmp_path):
-    async with serve(tmp_path) as doors:
+    async with serve(tmp_path, versions="all") as doors:
         cards = await doors.application.orchestrator.registry.cards()
-        assert {card.name for card in cards} == {AGENT}
         async with doors.mcp() as client:
             tools = (await client.list_tools()).tools
             assert [tool.name for tool in tools] == [card.name for card in cards]
@@ -78,10 +97,11 @@ async def test_every_agent_is_a_tool_with_schemas_and_a_card(tmp_path):
                 answer = await client.call_tool(tool.name, card.examples[0])
                 assert not answer.is_error
                 assert answer.structured_content["decided_by"] == "policy"
-                (resource,) = (await client.list_resources()).resources
-                assert resource.uri == f"agents://{card.name}/card"
-                text = (await client.read_resource(resource.uri)).contents[0].text
+                uri = f"agents://{card.name}/card"
+                text = (await client.read_resource(uri)).contents[0].text
                 assert json.loads(text) == card.model_dump(mode="json")
+            resources = (await client.list_resources()).resources
+            assert [one.uri for one in resources] == [f"agents://{c.name}/card" for c in cards]
             (template,) = (await client.list_resource_templates()).resource_templates
             assert template.uri_template == "agents://{name}/card"
 
