@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -20,6 +21,7 @@ from orchestration.delegation.blackboard import FactConflictError, FactNameError
 from orchestration.delegation.decision_shelf import DecisionNotFoundError, OutcomeKnownError
 from orchestration.delegation.json_values import JsonValueError
 from orchestration.endpoints.bodies import PROBLEM, problem
+from orchestration.endpoints.reception import TooManyCallsError
 from orchestration.environment_sessions import (
     SessionBusyError,
     SessionConflictError,
@@ -68,6 +70,7 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     SessionConflictError: HTTPStatus.CONFLICT,
     SessionEndedError: HTTPStatus.GONE,
     SessionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyCallsError: HTTPStatus.TOO_MANY_REQUESTS,
     AgentNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ArtifactMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -97,7 +100,10 @@ async def _ours(_: Request, error: Exception) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("request_failed", status=int(status), reason=str(error))
     problems = error.problems if isinstance(error, RequestError) else ()
-    return _answer(status, str(error), problems)
+    answer = _answer(status, str(error), problems)
+    if isinstance(error, TooManyCallsError):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return answer
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
