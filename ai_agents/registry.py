@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 import anyio
 
 from ai_agents.cards import AgentCard, describe
+from ai_agents.domains import DOMAINS, AnyDomain
+from ai_agents.policy_agent import PolicyAgent
 from ai_agents.registry_store import ArtifactRecord, RegistryStore
-from ai_agents.resource_allocation_agent import ResourceAllocationAgent
 from rl.artifacts import PolicyArtifact
-from rl.deployment.exporters import RESOURCE_ALLOCATION
 from utils.clock import Clock, SystemClock
 from utils.config import to_json
 from utils.errors import ConfigError, QuartermasterError
@@ -29,24 +29,9 @@ class UnknownVersionError(QuartermasterError, LookupError):
     """The agent has no such version; the message lists those it has."""
 
 
-AgentFactory = Callable[[PolicyArtifact, str, str], ResourceAllocationAgent]
-"""Makes an agent from an artifact, its name and its version."""
-
-
-def make_resource_allocation_agent(
-    artifact: PolicyArtifact, name: str, version: str
-) -> ResourceAllocationAgent:
-    """Make the agent of the resource allocation domain.
-
-    Args:
-        artifact: The policy.
-        name: The agent's.
-        version: What decisions call this policy.
-    """
-    return ResourceAllocationAgent(artifact, name=name, version=version)
-
-
-FACTORIES: Mapping[str, AgentFactory] = {RESOURCE_ALLOCATION: make_resource_allocation_agent}
+AnyAgent = PolicyAgent[Any, Any, Any]
+Listener = Callable[[str, str, int], None]
+"""Told agent, alias and version whenever an alias moves; must return at once and not fail."""
 
 
 class AgentRegistry:
@@ -56,7 +41,7 @@ class AgentRegistry:
         self,
         store: RegistryStore,
         *,
-        factories: Mapping[str, AgentFactory] = FACTORIES,
+        domains: Mapping[str, Callable[[PolicyArtifact], AnyDomain]] = DOMAINS,
         clock: Clock | None = None,
         alias_seconds: float = 1.0,
     ) -> None:
@@ -64,19 +49,28 @@ class AgentRegistry:
 
         Args:
             store: The truth about versions and aliases.
-            factories: Makers of agents by domain.
+            domains: Makers of what each domain adds to an agent.
             clock: Measures the age of what was read.
             alias_seconds: How long an alias may be followed without asking the store, which other
                 processes write too.
         """
         self._store = store
-        self._factories = factories
+        self._makers = domains
         self._clock = clock or SystemClock()
         self._alias_seconds = alias_seconds
         self._aliases: dict[tuple[str, str], tuple[ArtifactRecord, float]] = {}
-        self._agents: dict[tuple[str, int], ResourceAllocationAgent] = {}
+        self._agents: dict[tuple[str, int], AnyAgent] = {}
         self._domains: dict[tuple[str, int], str] = {}
+        self._listeners: list[Listener] = []
         self._lock = anyio.Lock()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell somebody whenever an alias moves in this process, or is seen to have moved.
+
+        Args:
+            listener: Told from then on.
+        """
+        self._listeners.append(listener)
 
     async def register(self, content: bytes, *, run_id: str | None = None) -> ArtifactRecord:
         """Take an artifact in as the next version of the agent on its card.
@@ -91,7 +85,7 @@ class AgentRegistry:
                 made of it. One of another domain is kept, for programs that can.
         """
         artifact = PolicyArtifact.from_bytes(content)
-        if artifact.domain in self._factories:
+        if artifact.domain in self._makers:
             self._make(artifact, artifact.card.agent, "new")
         return await self._store.add_version(
             artifact.card.agent, content, card=to_json(artifact.card), run_id=run_id
@@ -117,11 +111,11 @@ class AgentRegistry:
         if await self.can_ask(record):
             await self._ready(record)
         await self._store.set_alias(agent, alias, version, reason=reason)
-        self._aliases.pop((agent, alias), None)
+        self._note(record, alias)
 
     async def resolve(
         self, name: str, *, alias: str = CHAMPION, version: int | None = None
-    ) -> ResourceAllocationAgent:
+    ) -> AnyAgent:
         """Return an agent that is set up.
 
         Args:
@@ -162,7 +156,7 @@ class AgentRegistry:
         key = (record.agent, record.version)
         if key not in self._domains:
             self._domains[key] = (await self._load(record)).domain
-        return self._domains[key] in self._factories
+        return self._domains[key] in self._makers
 
     async def aclose(self) -> None:
         """Close all agents."""
@@ -180,8 +174,16 @@ class AgentRegistry:
         if alias not in aliases:
             await self._refuse(name, f"{name} has no {alias}; it has: {_listed(aliases)}")
         record = await self._find_version(name, aliases[alias])
-        self._aliases[name, alias] = (record, now)
+        self._note(record, alias)
         return record
+
+    def _note(self, record: ArtifactRecord, alias: str) -> None:
+        key = (record.agent, alias)
+        former, _ = self._aliases.get(key, (None, 0.0))
+        self._aliases[key] = (record, self._clock.monotonic())
+        if former is None or former.version != record.version:
+            for listener in self._listeners:
+                listener(record.agent, alias, record.version)
 
     async def _find_version(self, name: str, version: int) -> ArtifactRecord:
         versions = {record.version: record for record in await self._store.list_versions(name)}
@@ -199,7 +201,7 @@ class AgentRegistry:
             raise UnknownAgentError(f"{otherwise}; promote a version first")
         raise UnknownAgentError(f"no agent {name!r}; registered: {_listed(agents)}")
 
-    async def _ready(self, record: ArtifactRecord) -> ResourceAllocationAgent:
+    async def _ready(self, record: ArtifactRecord) -> AnyAgent:
         key = (record.agent, record.version)
         if key not in self._agents:
             async with self._lock:
@@ -207,7 +209,7 @@ class AgentRegistry:
                     self._agents[key] = await self._set_up(record)
         return self._agents[key]
 
-    async def _set_up(self, record: ArtifactRecord) -> ResourceAllocationAgent:
+    async def _set_up(self, record: ArtifactRecord) -> AnyAgent:
         artifact = await self._load(record)
         agent = self._make(artifact, record.agent, str(record.version))
         await agent.setup()
@@ -222,12 +224,13 @@ class AgentRegistry:
             )
         return PolicyArtifact.from_bytes(content)
 
-    def _make(self, artifact: PolicyArtifact, name: str, version: str) -> ResourceAllocationAgent:
-        if artifact.domain not in self._factories:
+    def _make(self, artifact: PolicyArtifact, name: str, version: str) -> AnyAgent:
+        if artifact.domain not in self._makers:
             raise ConfigError(
-                f"no agent for domain {artifact.domain!r}; known: {_listed(self._factories)}"
+                f"no agent for domain {artifact.domain!r}; known: {_listed(self._makers)}"
             )
-        return self._factories[artifact.domain](artifact, name, version)
+        domain = self._makers[artifact.domain](artifact)
+        return PolicyAgent(artifact, domain, name=name, version=version, clock=self._clock)
 
 
 def _listed(names: Any) -> str:

@@ -149,7 +149,7 @@ class Orchestrator:
             gate=CircuitBreakers(parts.clock),
             records=parts.decision_log,
         )
-        self.invoke = self._desk.invoke
+        self.invoke, self.invoke_batch = self._desk.invoke, self._desk.invoke_batch
         reader = RunReader(parts.database)
         self.runs, self.run = reader.runs, reader.run
         self.run_of, self.curve = reader.run_of, reader.curve

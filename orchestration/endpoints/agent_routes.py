@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.convertors import StringConvertor, register_url_convertor
 
@@ -94,7 +94,10 @@ async def get_history(
 
 
 @router.post(
-    "/agents/{name:word}:invoke", dependencies=[Invoker, Unaudited], openapi_extra=INVOCATION
+    "/agents/{name:word}:invoke",
+    dependencies=[Invoker, Unaudited],
+    openapi_extra=INVOCATION,
+    response_model=AllocationDecision,
 )
 async def invoke(
     name: AgentName,
@@ -105,9 +108,9 @@ async def invoke(
     version: Version = None,
     deadline_seconds: Annotated[float | None, Query(gt=0, le=60, allow_inf_nan=False)] = None,
     request_id: Annotated[str | None, Header(alias="X-Request-Id", max_length=100)] = None,
-) -> AllocationDecision:
+) -> Response:
     """Ask an agent for a decision."""
-    return await orchestrator.invoke(
+    decision = await orchestrator.invoke(
         name,
         await request.body(),
         alias=alias,
@@ -115,6 +118,7 @@ async def invoke(
         request_id=request_id,
         deadline_seconds=deadline_seconds,
     )
+    return Response(decision.model_dump_json(), media_type="application/json")
 
 
 @router.post("/agents/{name:word}/promote", dependencies=[Admin])
