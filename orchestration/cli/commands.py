@@ -23,6 +23,7 @@ from orchestration.cli import (
     limits,
     operations,
     pipelines,
+    policies,
     reports,
     schedules,
     tables,
@@ -77,6 +78,7 @@ access.register(cli)
 limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)
+policies.register(cli)
 schedules.register(cli)
 webhooks.register(cli)
 working.register(cli)
