@@ -7,7 +7,7 @@ any number of times gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def round_weight(weight: Array, precision: Precision) -> Array:
     return (_steps(weight, scale) * scale).astype(np.float32)
 
 
-def pack_weight(name: str, weight: Array, precision: Precision) -> dict[str, NDArray[np.generic]]:
+def pack_weight(name: str, weight: Array, precision: Precision) -> dict[str, NDArray[Any]]:
     """Return the arrays to store for a weight that `round_weight` returned.
 
     Args:
@@ -63,7 +63,7 @@ def pack_weight(name: str, weight: Array, precision: Precision) -> dict[str, NDA
 
 
 def unpack_weight(
-    name: str, arrays: Mapping[str, NDArray[np.generic]], precision: Precision
+    name: str, arrays: Mapping[str, NDArray[Any]], precision: Precision
 ) -> Array:
     """Return a weight as float32.
 
