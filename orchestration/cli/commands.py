@@ -25,6 +25,7 @@ from orchestration.cli import (
     limits,
     operations,
     pipelines,
+    policies,
     reports,
     schedules,
     tables,
@@ -82,6 +83,7 @@ decisions.register(cli)
 limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)
+policies.register(cli)
 schedules.register(cli)
 versions.register(cli)
 webhooks.register(cli)
