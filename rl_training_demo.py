@@ -188,7 +188,7 @@ def choose_request(card: AgentCard) -> dict[str, Any]:
         card: Of the agent.
     """
     ours, telling = card.examples[0], EXAMPLE_REQUEST
-    names = [[service["name"] for service in one["services"]] for one in (ours, telling)]
+    names = [[one["name"] for one in request.get("services", [])] for request in (ours, telling)]
     return {**(telling if names[0] == names[1] else ours), "compare": True}
 
 

@@ -242,6 +242,7 @@ async def _train_and_ask(folder: Path) -> tuple[AllocationDecision, dict[str, fl
         await orchestrator.promote(AGENT, "latest", reason="acceptance")
         example = (await orchestrator.card(AGENT)).examples[0]
         decision = await orchestrator.invoke(AGENT, {**example, "compare": True})
+        assert isinstance(decision, AllocationDecision)
         began = time.perf_counter()
         await orchestrator.invoke(AGENT, example)
         return decision, example["capacity"], time.perf_counter() - began

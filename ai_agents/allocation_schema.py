@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_agents.base_agent import Decision, RequestModel
+from ai_agents.base_agent import Decision, DecisionRequest, RequestModel
 
 MOST_SERVICES = 256
 MOST_STEPS = 512
@@ -59,7 +59,7 @@ class ServiceState(RequestModel):
     )
 
 
-class AllocationRequest(RequestModel):
+class AllocationRequest(DecisionRequest):
     """Who needs what, and what there is to share in the coming step."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_REQUEST]})
@@ -76,9 +76,6 @@ class AllocationRequest(RequestModel):
         "a resource is not named.",
     )
     time_of_day: float = Field(ge=0, lt=1, description="Share of the day that is over; 0.5 is noon")
-    compare: bool = Field(
-        default=False, description="Whether to give the expert's answer beside the decision."
-    )
 
 
 class ServiceAllocation(BaseModel):
@@ -115,8 +112,5 @@ class AllocationDecision(Decision):
     expected_value: float = Field(
         description="Priority-weighted expected served work of this step minus the cost of idle "
         "units; a forecast for one step, which is not all that the policy aims at."
-    )
-    guardrails: list[str] = Field(
-        description="Constraints that the policy's wish was cut to, such as `capacity.compute`."
     )
     expert: ExpertAnswer | None = Field(description="The expert's answer, if asked for.")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ai_agents.allocation_schema import AllocationRequest, ServiceAllocation, ServiceState
 from ai_agents.base_agent import FieldProblem, RequestError
+from ai_agents.decision_domain import Situation
 from rl.artifacts import ValidRange
 from rl.deployment.guardrails import OutOfRange, find_out_of_range
 from rl.domains.resource_allocation import (
@@ -27,15 +28,12 @@ SHORT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class AllocationSituation(Situation):
     """A request in the domain's arrays, double precision, services in the order of the config."""
 
     view: AllocationView
-    outside: tuple[OutOfRange, ...]
-    """Fields outside the validated ranges."""
     order: tuple[int, ...]
     """Position in the config of each service of the request."""
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ class AllocationTranslator:
         self._usage = np.asarray([service.usage for service in config.services])
         self._arrival_slot = self.domain.arrival_slot.astype(np.float64)
 
-    def read(self, request: AllocationRequest) -> Situation:
+    def read(self, request: AllocationRequest) -> AllocationSituation:
         """Match names and sizes, fill in what may be left out.
 
         Args:
@@ -90,17 +88,26 @@ class AllocationTranslator:
         )
         outside = find_out_of_range(self._values(request), self._valid)
         warnings = (*map(_range_warning, outside), *self._gap_warnings(request))
-        return Situation(view=view, outside=outside, order=order, warnings=warnings)
+        return AllocationSituation(view=view, outside=outside, order=order, warnings=warnings)
 
-    def outlook(self, allocation: Array64, situation: Situation) -> Outlook:
+    def outlook(
+        self,
+        allocation: Array64,
+        situation: AllocationSituation,
+        *,
+        arriving: Array64 | None = None,
+    ) -> Outlook:
         """Foresee the coming step as the environment would play it, and say what bounds each grant.
 
         Args:
             allocation: `[service, resource]`, within the capacities.
             situation: What is known.
+            arriving: `[service]`: work that comes in this step; that of the last three, on
+                average, if absent.
         """
         view, names = situation.view, self.config.resources
-        arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
+        if arriving is None:
+            arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
         pending = view.backlog + arriving[:, None] * self._arrival_slot
         rates = allocation / self._usage
         total = pending.sum(-1)
@@ -224,16 +231,6 @@ def stack_views(views: Sequence[AllocationView]) -> AllocationView:
         for field in fields(AllocationView)
     }
     return AllocationView(**stacked)
-
-
-def take_view(view: AllocationView, rows: NDArray[np.intp]) -> AllocationView:
-    """Return some situations of a batch.
-
-    Args:
-        view: With a leading batch axis.
-        rows: Which.
-    """
-    return AllocationView(**{f.name: getattr(view, f.name)[rows] for f in fields(AllocationView)})
 
 
 def _reason(served: float, total: float, resource: str, *, is_short: bool) -> str:

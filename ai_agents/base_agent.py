@@ -6,22 +6,27 @@ and the decision says so.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypedDict, TypeVar
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ai_agents.explanation import Explanation
 from rl.deployment.guardrails import FallbackReason
 from utils.errors import QuartermasterError
 from utils.logs import get_logger
 
 logger = get_logger(__name__)
+ApprovalState = Literal["not_needed", "waiting", "approved", "overridden", "rejected"]
 MOST_PROBLEMS = 20
+MOST_REQUESTS = 256
+"""In one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,19 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
+class DecisionRequest(RequestModel):
+    """What every request for a decision may ask besides."""
+
+    compare: bool = Field(
+        default=False, description="Whether to give the expert's answer beside the decision."
+    )
+    explain: bool = Field(
+        default=False,
+        description="Whether to say why: what bound the decision, what the expert would have done "
+        "and on which fields it hangs. Takes some milliseconds more.",
+    )
+
+
 class Decision(BaseModel):
     """What every answer says about itself."""
 
@@ -74,6 +92,9 @@ class Decision(BaseModel):
     agent: str = Field(description="Name of the agent that answered.")
     version: str = Field(description="Which version of it.")
     request_id: str = Field(description="The caller's name for the request.")
+    decision_id: str = Field(
+        description="Name of this decision in the records; what came of it is told under it."
+    )
     decided_by: str = Field(description="`policy`, or the name of the expert that stood in for it.")
     fallback_used: bool = Field(description="Whether an expert answered in place of the policy.")
     fallback_reason: FallbackReason | None = Field(description="Why, if so.")
@@ -81,6 +102,29 @@ class Decision(BaseModel):
         ge=0, description="From request to decision; for a batch, that of the whole batch."
     )
     warnings: list[str] = Field(description="What the caller should know about this answer.")
+    guardrails: list[str] = Field(
+        description="Constraints that the policy's wish was cut to, such as `capacity.compute`."
+    )
+    explanation: Explanation | None = Field(default=None, description="Why, if asked for.")
+    approval: ApprovalState = Field(
+        default="not_needed",
+        description="`waiting`: do nothing before a person has approved it; ask for it again by "
+        "its `decision_id`. `overridden`: a person's decision in place of the agent's.",
+    )
+
+
+class Header(TypedDict):
+    """What a decision says about itself, apart from what its domain adds."""
+
+    agent: str
+    version: str
+    request_id: str
+    decision_id: str
+    decided_by: str
+    fallback_used: bool
+    fallback_reason: FallbackReason | None
+    duration_seconds: float
+    warnings: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +132,8 @@ class InvocationContext:
     """What comes with a call besides the request."""
 
     request_id: str
+    decision_ids: tuple[str, ...] = ()
+    """Names in the records of the decisions to come, one a request; the request id if absent."""
     deadline_seconds: float | None = None
     """Time the policy has, from the call on; with none it runs at once on the event loop, which is
     fastest, with one it runs in a thread and the expert answers if it is late."""
@@ -104,7 +150,7 @@ class Health:
     reason: str = ""
 
 
-RequestT = TypeVar("RequestT", bound=RequestModel)
+RequestT = TypeVar("RequestT", bound=DecisionRequest)
 DecisionT = TypeVar("DecisionT", bound=Decision)
 ResultT = TypeVar("ResultT")
 
@@ -157,11 +203,11 @@ class BusinessAgent(ABC, Generic[RequestT, DecisionT]):
         """
         return (await self.invoke_batch([request], context))[0]
 
-    def parse(self, payload: bytes | str | Mapping[str, Any]) -> RequestT:
+    def parse(self, payload: bytes | str | Mapping[str, Any] | DecisionRequest) -> RequestT:
         """Read a request from outside.
 
         Args:
-            payload: JSON text, or the object it holds.
+            payload: JSON text, the object it holds, or a request that is read already.
 
         Raises:
             RequestError: It is malformed; each problem names its field.
@@ -169,9 +215,33 @@ class BusinessAgent(ABC, Generic[RequestT, DecisionT]):
         try:
             if isinstance(payload, (bytes, str)):
                 return self.request_type.model_validate_json(payload)
+            if isinstance(payload, DecisionRequest) and not isinstance(payload, self.request_type):
+                payload = payload.model_dump()
             return self.request_type.model_validate(payload)
         except ValidationError as error:
-            raise RequestError(_problems_of(error)) from error
+            raise RequestError(problems_of(error)) from error
+
+    def parse_batch(
+        self, payload: bytes | str | Sequence[RequestT | Mapping[str, Any]]
+    ) -> list[RequestT]:
+        """Read several requests from outside.
+
+        Args:
+            payload: JSON text of a list, or the requests, as objects or read already.
+
+        Raises:
+            RequestError: One is malformed, or there are none or too many; each problem names the
+                request's place and the field.
+        """
+        batch = _batch_of(self.request_type)
+        try:
+            if isinstance(payload, (bytes, str)):
+                read: list[RequestT] = batch.validate_json(payload)
+            else:
+                read = batch.validate_python(list(payload))
+        except ValidationError as error:
+            raise RequestError(problems_of(error)) from error
+        return read
 
     async def __aenter__(self) -> Self:
         """Set up."""
@@ -218,6 +288,17 @@ def field_path(location: Sequence[str | int]) -> str:
     return path.removeprefix(".") or "request"
 
 
-def _problems_of(error: ValidationError) -> list[FieldProblem]:
+@functools.cache
+def _batch_of(kind: type[DecisionRequest]) -> TypeAdapter[Any]:
+    sized = Field(min_length=1, max_length=MOST_REQUESTS)
+    return TypeAdapter(Annotated[list[kind], sized])  # type: ignore[valid-type, arg-type]
+
+
+def problems_of(error: ValidationError) -> list[FieldProblem]:
+    """Return what pydantic found wrong, by field.
+
+    Args:
+        error: Of a validation.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [FieldProblem(field=field_path(one["loc"]), problem=one["msg"]) for one in found]

@@ -1,7 +1,8 @@
 """Time from a request to its decision, in process: p50 and p99.
 
 Run `OMP_NUM_THREADS=1 python -m benchmarks.decision_latency`: a table, and JSON in
-var/benchmarks/decision_latency.json. The policy is untrained: weights do not change the time.
+var/benchmarks/decision_latency.json. The policy is untrained: weights do not change the time. A
+pod's placement is that of the shipped policy, over 1,213 nodes that are half full.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ import numpy as np
 
 from ai_agents.allocation_schema import EXAMPLE_REQUEST
 from ai_agents.base_agent import InvocationContext
+from ai_agents.placement_domain import PlacementDecisions
+from ai_agents.policy_agent import PolicyAgent
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from data.cluster_trace import make_cluster_trace
 from rl.artifacts import (
     ActionSpec,
     Baseline,
@@ -40,6 +44,8 @@ from utils.config import to_json
 HIDDEN = (64, 64)
 BATCH = 64
 WARM_UP = 200
+NODES = 1213
+PLACEMENT = Path(__file__).parents[1] / "shipped" / "cluster_placement.safetensors"
 INSTANT = InvocationContext(request_id="benchmark")
 UNHURRIED = InvocationContext(request_id="benchmark", deadline_seconds=60.0)
 
@@ -111,6 +117,54 @@ def forward_of(runtime: PolicyRuntime, rows: int) -> Callable[[], Awaitable[obje
     return call
 
 
+def placement_requests(models: tuple[str, ...]) -> dict[str, str]:
+    """Return a pod and a cluster as JSON text, in rows and in columns.
+
+    Args:
+        models: GPU models that the agent knows.
+    """
+    nodes, generator = make_cluster_trace(NODES).nodes, np.random.default_rng(0)
+    rests = [generator.choice([0, 190, 530, 1000, 1000], gpus).tolist() for gpus in nodes.num_gpus]
+    model = (nodes.model % len(models)).tolist()
+    columns = {
+        "free_cpu_milli": (nodes.cpu_milli * generator.random(NODES)).astype(int).tolist(),
+        "free_memory_mib": nodes.memory_mib.tolist(),
+        "free_gpu_milli": rests,
+    }
+    rows = [
+        {"name": f"node-{row:04}", "model": models[model[row]]}
+        | {name: values[row] for name, values in columns.items()}
+        for row in range(NODES)
+    ]
+    pod = {"cpu_milli": 3152, "memory_mib": 5600, "gpus": 1, "gpu_milli": 810}
+    snapshot = {"models": models, "model": model, **columns}
+    return {
+        "rows": json.dumps({"pod": pod, "nodes": rows}),
+        "columns": json.dumps({"pod": pod, "snapshot": snapshot}),
+    }
+
+
+async def run_placement(repeats: int) -> dict[str, dict[str, float]]:
+    """Time a placement over 1,213 nodes, reading the request included.
+
+    Args:
+        repeats: Calls per way.
+    """
+    artifact = PolicyArtifact.from_bytes(PLACEMENT.read_bytes())
+    domain = PlacementDecisions(artifact)
+    results = {}
+    async with PolicyAgent(artifact, domain) as agent:
+        for form, text in placement_requests(domain.prices.models).items():
+
+            async def from_text(text: str = text) -> object:
+                return (await agent.invoke(agent.parse(text), INSTANT)).model_dump_json()
+
+            results[f"placement from {len(text) // 1000} kB of {form}"] = await measure(
+                from_text, repeats
+            )
+    return results
+
+
 async def run(repeats: int) -> dict[str, dict[str, float]]:
     """Time every way to a decision.
 
@@ -147,6 +201,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("var/benchmarks/decision_latency.json"))
     arguments = parser.parse_args()
     results = anyio.run(run, arguments.repeats)
+    results |= anyio.run(run_placement, arguments.repeats)
     print(f"{'':32} {'p50 us':>8} {'p99 us':>8}")
     for name, result in results.items():
         p50, p99 = (1e6 * result[key] for key in ("p50_seconds", "p99_seconds"))

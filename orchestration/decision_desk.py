@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
-from ai_agents.base_agent import InvocationContext, RequestError
-from ai_agents.registry import CHAMPION
+from ai_agents.base_agent import Decision, DecisionRequest, InvocationContext, RequestError
+from ai_agents.registry import CHALLENGER, CHAMPION
+from ai_agents.registry_making import AnyAgent
 from rl.deployment.guardrails import FallbackReason
 from utils.clock import new_id
 from utils.logs import log_context
@@ -18,11 +20,11 @@ from utils.persistence.decisions import LONGEST_REQUEST_ID, DecisionRecord
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
-    from ai_agents.resource_allocation_agent import ResourceAllocationAgent
     from rl.monitoring.serving_metrics import Outcome, ServingMetrics
     from utils.clock import Clock
 
-Request = AllocationRequest | Mapping[str, Any] | bytes | str
+Request = DecisionRequest | Mapping[str, Any] | bytes | str
+Batch = bytes | str | Sequence[DecisionRequest | Mapping[str, Any]]
 POLICY_FAILED = {FallbackReason.ERROR, FallbackReason.DEADLINE, FallbackReason.NOT_FINITE}
 
 
@@ -59,6 +61,54 @@ class Records(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What came of requests that named neither a version nor an alias."""
+
+    agent: str
+    version: str
+    requests: Sequence[DecisionRequest]
+    decisions: Sequence[Decision]
+    """One a request; none if nobody could answer."""
+    seconds: float
+
+
+class Router(Protocol):
+    """Says which version answers those who name none, and hears what came of it."""
+
+    async def route(self, agent: str, key: str) -> int | None:
+        """Return a version that is being tried on requests with this key; None: the champion.
+
+        Args:
+            agent: Its name.
+            key: Of the request.
+        """
+        ...
+
+    async def served(self, served: Served) -> None:
+        """Take note; must not fail, and wait for nobody but the database.
+
+        Args:
+            served: What came of it.
+        """
+        ...
+
+
+class Supervisor(Protocol):
+    """Says what becomes of decisions before they are handed out."""
+
+    async def supervise(
+        self, requests: Sequence[DecisionRequest], decisions: Sequence[Decision]
+    ) -> list[Decision]:
+        """Return decisions as they may be handed out.
+
+        Args:
+            requests: As they were read.
+            decisions: Of one agent, one a request.
+        """
+        ...
+
+
 class DecisionDesk:
     """Asks agents and counts what becomes of the requests."""
 
@@ -70,6 +120,8 @@ class DecisionDesk:
         *,
         gate: Gate,
         records: Records,
+        router: Router | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -79,12 +131,16 @@ class DecisionDesk:
             clock: Measures how long they take.
             gate: Knows which policies had better not be asked; their experts then answer.
             records: Keeps every decision and refusal.
+            router: Gives some requests to a version on trial; without it all go to the champion.
+            supervisor: Says what becomes of decisions; all are handed out as they are if absent.
         """
+        self._supervisor = supervisor
         self._registry = registry
         self._metrics = metrics
         self._clock = clock
         self._gate = gate
         self._records = records
+        self._router = router
         self._served: dict[tuple[str, str], str] = {}
 
     async def invoke(
@@ -92,20 +148,23 @@ class DecisionDesk:
         name: str,
         request: Request,
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         request_id: str | None = None,
+        request_key: str | None = None,
         deadline_seconds: float | None = None,
-    ) -> AllocationDecision:
+    ) -> Decision:
         """Ask one agent for a decision.
 
         Args:
             name: Of the agent.
             request: JSON text, the object it holds, or the agent's own request type.
-            alias: Which of its versions answers, by what it is for.
+            alias: Which of its versions answers, by what it is for. Without alias and version it
+                is the champion, or the challenger where a canary gives it the request.
             version: Which of its versions answers, by number, rather than by alias.
-            request_id: The caller's name for the request; the id of the decision's record if
-                absent.
+            request_id: The caller's name for the request; the decision's id if absent.
+            request_key: Requests with the same key meet the same version while a canary runs; the
+                request id if absent.
             deadline_seconds: Time the policy has; the expert answers if it is late.
 
         Raises:
@@ -114,100 +173,176 @@ class DecisionDesk:
             RequestError: The request is malformed; each problem names its field.
             AgentNotReadyError: The agent is closed.
         """
-        record_id = new_id(self._clock)
+        decision_id = new_id(self._clock)
         context = InvocationContext(
-            request_id=request_id or record_id, deadline_seconds=deadline_seconds
+            request_id=request_id or decision_id,
+            decision_ids=(decision_id,),
+            deadline_seconds=deadline_seconds,
         )
         with log_context(agent=name, request=context.request_id):
-            return await self.ask(
-                name, request, context, alias=alias, version=version, record_id=record_id
-            )
+            key = request_key or context.request_id
+            async with self._find(name, alias=alias, version=version, key=key) as found:
+                return (await self._ask(found, _Single(request), context))[0]
 
-    async def ask(
+    async def invoke_batch(
         self,
         name: str,
-        request: Request,
-        context: InvocationContext,
+        requests: Batch,
         *,
-        alias: str,
-        version: int | None,
-        record_id: str | None = None,
-    ) -> AllocationDecision:
-        """Ask one agent for a decision, in a context that the caller made.
+        alias: str | None = None,
+        version: int | None = None,
+        request_id: str | None = None,
+        request_key: str | None = None,
+        deadline_seconds: float | None = None,
+    ) -> list[Decision]:
+        """Ask one agent for several decisions, by one forward pass; one bad request stops all.
 
         Args:
             name: Of the agent.
-            request: JSON text, the object it holds, or the agent's own request type.
-            context: Of the request: its id and its deadline.
-            alias: Which of its versions answers, by what it is for.
+            requests: JSON text of a list, or the requests.
+            alias: Which of its versions answers, by what it is for; as with `invoke` if absent.
             version: Which of its versions answers, by number, rather than by alias.
-            record_id: Id of the decision's record; a fresh one if absent.
+            request_id: The caller's name for the batch; an id of its own if absent.
+            request_key: As with `invoke`; the whole batch meets one version.
+            deadline_seconds: Time the policy has; the expert answers if it is late.
 
         Raises:
             UnknownAgentError: There is no such agent, or nothing has this alias.
-            RequestError: The request does not fit the agent.
+            UnknownVersionError: It has no such version.
+            RequestError: A request is malformed; each problem names its place and field.
+            AgentNotReadyError: The agent is closed.
         """
-        agent = await self._registry.resolve(name, alias=alias, version=version)
-        if version is None:
-            self._note_served(agent, alias)
-        decision = await self._ask(agent, request, context, record_id or new_id(self._clock))
-        self._count(decision)
-        return decision
+        context = InvocationContext(
+            request_id=request_id or new_id(self._clock), deadline_seconds=deadline_seconds
+        )
+        with log_context(agent=name, request=context.request_id):
+            key = request_key or context.request_id
+            async with self._find(name, alias=alias, version=version, key=key) as found:
+                return await self._ask(found, _Several(requests), context)
+
+    @contextlib.asynccontextmanager
+    async def _find(
+        self, name: str, *, alias: str | None, version: int | None, key: str
+    ) -> AsyncIterator[_Found]:
+        router = self._router if alias is None and version is None else None
+        alias = alias or CHAMPION
+        if router is not None and (tried := await router.route(name, key)) is not None:
+            alias, version = CHALLENGER, tried
+        async with self._registry.lease(name, alias=alias, version=version) as agent:
+            if version is None or alias == CHALLENGER:
+                self._note_served(agent, alias)
+            yield _Found(agent, router)
 
     async def _ask(
-        self,
-        agent: ResourceAllocationAgent,
-        request: Request,
-        context: InvocationContext,
-        record_id: str,
-    ) -> AllocationDecision:
+        self, found: _Found, asked: _Single | _Several, context: InvocationContext
+    ) -> list[Decision]:
+        agent = found.agent
         tell = self._gate.admit(agent.name, agent.version)
         if tell is None:
             context = replace(context, stand_in=FallbackReason.CIRCUIT_OPEN)
-        started, typed, verdict = self._clock.monotonic(), request, Verdict.UNKNOWN
-
-        def note(outcome: Outcome, reason: FallbackReason | None = None) -> None:
-            seconds = self._clock.monotonic() - started
-            self._metrics.answered(agent.name, agent.version, outcome=outcome, seconds=seconds)
-            self._records.record(
-                DecisionRecord(
-                    id=record_id,
-                    request_id=_storable(context.request_id),
-                    agent=agent.name,
-                    version=agent.version,
-                    request_sha256=_fingerprint(typed),
-                    latency_seconds=seconds,
-                    outcome=outcome,
-                    fallback_reason=reason,
-                    at=self._clock.now(),
-                )
-            )
-
+        answered = _Answered(agent=agent, context=context, started=self._clock.monotonic())
+        verdict = Verdict.UNKNOWN
+        requests: list[DecisionRequest] = []
         try:
-            if not isinstance(typed, AllocationRequest):
-                typed = agent.parse(typed)
-            decision = await agent.invoke(typed, context)
-            verdict = _judge(decision)
+            requests = asked.read(agent)
+            if not context.decision_ids:
+                ids = tuple(new_id(self._clock) for _ in requests)
+                answered.context = context = replace(context, decision_ids=ids)
+            answered.fingerprints = [_fingerprint(request) for request in requests]
+            decisions = await agent.invoke_batch(requests, context)
+            verdict = _judge(decisions)
         except RequestError:
-            note("refused")
+            answered.fingerprints = answered.fingerprints or [_fingerprint(asked.payload)]
+            self._note_failure(answered, "refused")
             raise
         except Exception:
             verdict = Verdict.FAILED
-            note("error")
+            self._note_failure(answered, "error")
+            await self._tell_router(found, answered, requests, [])
             raise
         finally:
             if tell is not None:
                 tell(verdict)
-        note("fallback" if decision.fallback_used else "decision", decision.fallback_reason)
-        return decision
+        decisions = await self._supervise(answered, requests, decisions)
+        for decision, fingerprint in zip(decisions, answered.fingerprints, strict=True):
+            self._note(answered, decision, fingerprint)
+        await self._tell_router(found, answered, requests, decisions)
+        return decisions
 
-    def _count(self, decision: AllocationDecision) -> None:
-        if decision.fallback_reason is not None:
-            self._metrics.fell_back(decision.agent, reason=decision.fallback_reason.value)
+    async def _tell_router(
+        self,
+        found: _Found,
+        answered: _Answered,
+        requests: Sequence[DecisionRequest],
+        decisions: Sequence[Decision],
+    ) -> None:
+        if found.router is None:
+            return
+        seconds = self._clock.monotonic() - answered.started
+        await found.router.served(
+            Served(
+                agent=found.agent.name,
+                version=found.agent.version,
+                requests=requests,
+                decisions=decisions,
+                seconds=seconds,
+            )
+        )
+
+    async def _supervise(
+        self,
+        answered: _Answered,
+        requests: Sequence[DecisionRequest],
+        decisions: list[Decision],
+    ) -> list[Decision]:
+        if self._supervisor is None:
+            return decisions
+        try:
+            return await self._supervisor.supervise(requests, decisions)
+        except Exception:
+            self._note_failure(answered, "error")
+            raise
+
+    def _note(self, answered: _Answered, decision: Decision, fingerprint: str | None) -> None:
+        reason = decision.fallback_reason
+        outcome: Outcome = "decision" if reason is None else "fallback"
+        self._record(answered, outcome, decision.decision_id, fingerprint, reason=reason)
+        if reason is not None:
+            self._metrics.fell_back(decision.agent, reason=reason.value)
         for constraint in decision.guardrails:
             self._metrics.guardrail_applied(decision.agent, constraint=constraint)
 
-    def _note_served(self, agent: ResourceAllocationAgent, alias: str) -> None:
+    def _note_failure(self, answered: _Answered, outcome: Outcome) -> None:
+        ids = answered.context.decision_ids or (new_id(self._clock),)
+        for decision_id, fingerprint in itertools.zip_longest(ids, answered.fingerprints):
+            self._record(answered, outcome, decision_id, fingerprint)
+
+    def _record(
+        self,
+        answered: _Answered,
+        outcome: Outcome,
+        decision_id: str,
+        fingerprint: str | None,
+        *,
+        reason: FallbackReason | None = None,
+    ) -> None:
+        agent, seconds = answered.agent, self._clock.monotonic() - answered.started
+        self._metrics.answered(agent.name, agent.version, outcome=outcome, seconds=seconds)
+        self._records.record(
+            DecisionRecord(
+                id=decision_id,
+                request_id=_storable(answered.context.request_id),
+                agent=agent.name,
+                version=agent.version,
+                request_sha256=fingerprint,
+                latency_seconds=seconds,
+                outcome=outcome,
+                fallback_reason=reason,
+                at=self._clock.now(),
+            )
+        )
+
+    def _note_served(self, agent: AnyAgent, alias: str) -> None:
         former = self._served.get((agent.name, alias))
         if former == agent.version:
             return
@@ -219,14 +354,49 @@ class DecisionDesk:
             metrics.retire(agent.name, former)
 
 
-def _judge(decision: AllocationDecision) -> Verdict:
-    if decision.fallback_reason in POLICY_FAILED:
+class _Found(NamedTuple):
+    agent: AnyAgent
+    router: Router | None
+    """Who hears what comes of it; None if the caller named a version."""
+
+
+@dataclass(frozen=True)
+class _Single:
+    payload: Request
+
+    def read(self, agent: AnyAgent) -> list[DecisionRequest]:
+        """Return the one request in the agent's terms."""
+        return [agent.parse(self.payload)]
+
+
+@dataclass(frozen=True)
+class _Several:
+    payload: Batch
+
+    def read(self, agent: AnyAgent) -> list[DecisionRequest]:
+        """Return the requests in the agent's terms."""
+        return agent.parse_batch(self.payload)
+
+
+@dataclass(kw_only=True)
+class _Answered:
+    """What is known of requests that were asked together."""
+
+    agent: AnyAgent
+    context: InvocationContext
+    started: float
+    fingerprints: list[str | None] = field(default_factory=list)
+
+
+def _judge(decisions: Sequence[Decision]) -> Verdict:
+    reasons = {decision.fallback_reason for decision in decisions}
+    if reasons & POLICY_FAILED:
         return Verdict.FAILED
-    return Verdict.UNKNOWN if decision.fallback_used else Verdict.SOUND
+    return Verdict.SOUND if None in reasons else Verdict.UNKNOWN
 
 
-def _fingerprint(request: Request) -> str | None:
-    if isinstance(request, AllocationRequest):
+def _fingerprint(request: Request | Batch) -> str | None:
+    if isinstance(request, DecisionRequest):
         request = request.model_dump_json()
     if isinstance(request, str):
         request = request.encode(errors="replace")

@@ -23,8 +23,9 @@ def test_a_policy_is_whole_small_and_says_where_it_comes_from(path):
     assert card.limits
 
 
-def test_there_is_one_for_each_demo():
-    assert [path.stem for path in FILES] == ["resource_allocator", "supply_chain", "trading"]
+def test_there_is_one_for_each_demo_and_one_that_places():
+    names = ["cluster_placement", "resource_allocator", "supply_chain", "trading"]
+    assert [path.stem for path in FILES] == names
 
 
 def test_adopting_makes_champions_and_a_second_time_changes_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ai_agents.allocation_schema import AllocationDecision
+from ai_agents.base_agent import Decision
 from orchestration.cli.progress import score_line
 
 if TYPE_CHECKING:
-    from ai_agents.allocation_schema import AllocationDecision
     from orchestration.orchestrator import AgentSummary
     from utils.persistence.run_queries import RunDetails, RunSummary
 
@@ -199,12 +201,24 @@ def _has_expert(table: Mapping[str, Any]) -> bool:
     return bool(kinds[table["baseline"]] == "expert")
 
 
-def decision_table(decision: AllocationDecision) -> RenderableType:
-    """Draw a decision beside the expert's answer.
+def decision_table(decision: Decision) -> RenderableType:
+    """Draw a decision, beside the expert's answer where it was asked to compare.
 
     Args:
-        decision: One that was asked to compare.
+        decision: Of any agent.
     """
+    if isinstance(decision, AllocationDecision):
+        return _allocation_table(decision)
+    table = make_table("", "")
+    own = decision.model_dump(mode="json", exclude=set(Decision.model_fields))
+    for name, value in own.items():
+        table.add_row(
+            name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)
+        )
+    return table
+
+
+def _allocation_table(decision: AllocationDecision) -> RenderableType:
     expert = decision.expert
     table = make_table(
         "service", "the agent grants", *(["the expert grants"] if expert else []), "why"

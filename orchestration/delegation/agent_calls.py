@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_agents.allocation_domain import AllocationDecisions
 from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
-from ai_agents.allocation_translation import AllocationTranslator, Situation
-from ai_agents.base_agent import FieldProblem, RequestError
+from ai_agents.allocation_translation import AllocationSituation, AllocationTranslator
+from ai_agents.base_agent import Decision, FieldProblem, RequestError
 from ai_agents.registry import CHAMPION
 from orchestration.delegation.calls import Call, Limits
 from orchestration.delegation.combination import Combine, average
 from rl.deployment.guardrails import project_safely
+from utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
@@ -55,7 +57,7 @@ class AgentCalls:
         name: str | None = None,
         request_id: str | None = None,
         deadline_seconds: float | None = None,
-    ) -> Call[Request, AllocationDecision]:
+    ) -> Call[Request, Decision]:
         """Make a call for the patterns; nobody is asked yet.
 
         Args:
@@ -98,10 +100,13 @@ class AgentCalls:
         Raises:
             UnknownAgentError: There is no such agent, or nothing has this alias.
             RequestError: The request does not fit it.
+            ConfigError: Its decisions are no allocations.
         """
         known = await self._registry.resolve(agent, alias=alias, version=version)
-        typed = request if isinstance(request, AllocationRequest) else known.parse(request)
-        translator = AllocationTranslator(known.config, known.artifact.card.validated_for)
+        if not isinstance(known.domain, AllocationDecisions):
+            raise ConfigError(f"agent={agent}: only allocations are averaged, let the others vote")
+        typed = cast("AllocationRequest", known.parse(request))
+        translator = known.domain.translator
         mean = AllocationMean(translator=translator, situation=translator.read(typed))
         return average(mean.to_shares, mean.to_decision, distance=mean.distance)
 
@@ -111,7 +116,7 @@ class AllocationMean:
     """Averages decisions about one situation."""
 
     translator: AllocationTranslator
-    situation: Situation
+    situation: AllocationSituation
 
     def to_shares(self, decision: AllocationDecision) -> Array64:
         """Return `[service, resource]`, the shares of each capacity; none of one that is absent.
@@ -151,6 +156,7 @@ class AllocationMean:
             agent="consensus",
             version="+".join(dict.fromkeys(one.version for one in decisions)),
             request_id=decisions[0].request_id,
+            decision_id=decisions[0].decision_id,
             decided_by=f"mean of {voices}",
             fallback_used=fallback is not None,
             fallback_reason=None if fallback is None else fallback.fallback_reason,

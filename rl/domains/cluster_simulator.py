@@ -7,6 +7,7 @@ type last came; a placement changes one node.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from rl.domains.cluster import (
     is_fraction,
 )
 from rl.domains.cluster_experts import Expert
+from rl.domains.cluster_value import ClusterValue
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -60,16 +62,24 @@ class Placements:
 class ClusterSimulator:
     """One cluster with one list of tasks, placed by one rule from an empty cluster on."""
 
-    def __init__(self, scenarios: ClusterScenarios, episode: int, expert: Expert) -> None:
+    def __init__(
+        self,
+        scenarios: ClusterScenarios,
+        episode: int,
+        expert: Expert,
+        value: ClusterValue | None = None,
+    ) -> None:
         """Begin with an empty cluster.
 
         Args:
             scenarios: Where the cluster and its list are.
             episode: Which of them.
             expert: The rule.
+            value: Scores nodes and GPUs in place of the rule; of equals the first node.
         """
-        rows = {name: value[episode] for name, value in vars(scenarios).items()}
-        self._expert = expert
+        rows = {name: array[episode] for name, array in vars(scenarios).items()}
+        self._expert, self._value = expert, value
+        self._model = rows["node_model"].astype(np.int64)
         self._tasks = rows["arrivals"][rows["arrivals"] != NO_TASK]
         types, num_nodes = len(rows["type_cpu"]), len(rows["node_cpu"])
         self.config = ClusterConfig(
@@ -175,6 +185,15 @@ class ClusterSimulator:
         stale, nodes = stale[fits], self._nodes(stale[fits])
         if not len(stale):
             return
+        score, device = self._judge(nodes, task, stale)
+        self._score[kind, stale], self._device[kind, stale] = score, device
+
+    def _judge(
+        self, nodes: Nodes, task: Task, stale: Integers
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Score nodes that a task fits, and choose a GPU of each."""
+        if self._value is not None:
+            return self._value.score(nodes, task, self._model[stale])
         growth = np.zeros((len(stale), MAX_DEVICES))
         if self._expert.device is DeviceRule.FRAGMENTATION:
             typical = TypicalTasks(
@@ -192,8 +211,7 @@ class ClusterSimulator:
             arrived=np.zeros(()),
             allocated=np.zeros(()),
         )
-        self._score[kind, stale] = self._expert.score(view, self.config)
-        self._device[kind, stale] = device
+        return self._expert.score(view, self.config), device
 
     def _take(self, kind: int, node: int, generator: np.random.Generator) -> int:
         """Place a task on one node; return the GPU that a fraction goes to."""
@@ -223,6 +241,7 @@ def simulate(
     *,
     episode: int = 0,
     marks: tuple[float, ...] = (),
+    value: ClusterValue | None = None,
 ) -> Placements:
     """Place the list of one episode by one rule.
 
@@ -232,5 +251,6 @@ def simulate(
         generator: For rules that draw.
         episode: Which of the scenarios.
         marks: Demand, as shares of the cluster's GPU, at which fragmentation is measured.
+        value: Scores nodes and GPUs in place of the rule.
     """
-    return ClusterSimulator(scenarios, episode, expert).run(generator, marks)
+    return ClusterSimulator(scenarios, episode, expert, value).run(generator, marks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -145,6 +146,29 @@ class CurriculumDriver:
         self._enter(environment, env_steps)
         return self.manager.current_stage.name if has_changed else None
 
+    def figures(self, env_steps: int) -> dict[str, float]:
+        """Return where the curriculum stands, by metric name.
+
+        Args:
+            env_steps: Transitions so far, over all copies.
+        """
+        places = [(self._number_of(entry.stage), entry.difficulty) for entry in self._entries]
+        moves = list(itertools.pairwise(places))
+        entered = env_steps
+        for entry in reversed(self._entries):
+            if entry.stage != self._entries[-1].stage:
+                break
+            entered = entry.env_steps
+        number, difficulty = places[-1]
+        return {
+            "curriculum/stage": float(number),
+            "curriculum/stages": float(len(self._stages)),
+            "curriculum/difficulty": difficulty,
+            "curriculum/stage_env_steps": float(env_steps - entered),
+            "curriculum/promotions": float(sum(after > before for before, after in moves)),
+            "curriculum/regressions": float(sum(after < before for before, after in moves)),
+        }
+
     def take_record(self) -> StepRecord | None:
         """Return, once, the first record of scenarios that were put in since the last call."""
         record, self._record = self._record, None
@@ -214,6 +238,10 @@ class CurriculumDriver:
                 f"{probe.current_stage.name}: the file was altered; take another one"
             )
         return entries
+
+    def _number_of(self, name: str) -> int:
+        """Return a stage's number, from 1."""
+        return 1 + [one.stage.name for one in self._stages].index(name)
 
     def _enter(self, environment: CurriculumWorlds, env_steps: int) -> None:
         self._put_in(environment, len(self._entries))

@@ -218,7 +218,11 @@ class Trainer:
         summary, learning = self._learner.learn(total)
         self._updates += 1
         figures = _figures(summary) | {name: float(value) for name, value in learning.items()}
+        if self._curriculum is not None:
+            figures |= self._curriculum.figures(self.env_steps)
         finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+        troubles = {"not_finite": len(figures) - len(finite), "rollbacks": self._rollbacks}
+        finite |= {name: float(number) for name, number in troubles.items() if number}
         self._recorder.metrics(self.env_steps, finite)
         self._recorder.progress(min(self.env_steps, total), total)
         self._follow_curriculum(summary)

@@ -74,8 +74,8 @@ async def test_the_policy_acts_as_in_training():
     decision = await (await ready(artifact)).invoke(EXAMPLE, CONTEXT)
     agent = ResourceAllocationAgent(artifact)
     domain = AllocationDomain(WORLD)
-    view = stack_views([agent._translator.read(EXAMPLE).view])
-    expected = domain.project(agent._runtime.act(domain.encode(view)), view.capacity)[0]
+    view = stack_views([agent.domain.translator.read(EXAMPLE).view])
+    expected = domain.project(agent.domain._runtime.act(domain.encode(view)), view.capacity)[0]
     got = [list(allocation.values()) for allocation in grants(decision)]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
@@ -85,8 +85,8 @@ async def test_coverage_is_turned_into_shares_as_in_training():
     agent = await ready(artifact)
     decision = await agent.invoke(EXAMPLE, CONTEXT)
     domain = AllocationDomain(WORLD)
-    view = stack_views([agent._translator.read(EXAMPLE).view])
-    shares = domain.cover(agent._runtime.act(domain.encode(view)), view)
+    view = stack_views([agent.domain.translator.read(EXAMPLE).view])
+    shares = domain.cover(agent.domain._runtime.act(domain.encode(view)), view)
     expected = domain.project(shares, view.capacity)[0]
     got = [list(allocation.values()) for allocation in grants(decision)]
     assert decision.decided_by == "policy"
@@ -143,7 +143,7 @@ async def test_outside_the_validated_range_the_expert_answers():
 async def test_the_expert_is_tuned_as_the_card_says():
     agent = await ready(broken_artifact())
     decision = await agent.invoke(EXAMPLE, CONTEXT)
-    view = stack_views([agent._translator.read(EXAMPLE).view])
+    view = stack_views([agent.domain.translator.read(EXAMPLE).view])
     tuned = ExpertParameters(headroom=1.1, lookback=2)
     action = urgent_value_split(view, WORLD, tuned)
     expected = AllocationDomain(WORLD).project(action, view.capacity)[0]
@@ -167,7 +167,7 @@ async def test_a_policy_that_fails_falls_back(monkeypatch):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(agent._runtime, "output", fail)
+        patch.setattr(agent.domain._runtime, "output", fail)
         decision = await agent.invoke(EXAMPLE, CONTEXT)
         assert decision.fallback_reason is FallbackReason.ERROR
         assert (await agent.health()).status == "degraded"
@@ -183,7 +183,7 @@ async def test_a_policy_that_is_late_falls_back(monkeypatch):
         released.wait()
         return np.zeros((1, 8), np.float32)
 
-    monkeypatch.setattr(agent._runtime, "output", hang)
+    monkeypatch.setattr(agent.domain._runtime, "output", hang)
     try:
         context = InvocationContext(request_id="r2", deadline_seconds=0.01)
         decision = await agent.invoke(EXAMPLE, context)
@@ -249,13 +249,13 @@ async def test_the_duration_is_measured_by_the_clock(monkeypatch):
     clock = ManualClock()
     agent = ResourceAllocationAgent(make_artifact(), clock=clock)
     await agent.setup()
-    output = agent._runtime.output
+    output = agent.domain._runtime.output
 
     def slow(observation):
         clock.advance(0.25)
         return output(observation)
 
-    monkeypatch.setattr(agent._runtime, "output", slow)
+    monkeypatch.setattr(agent.domain._runtime, "output", slow)
     assert (await agent.invoke(EXAMPLE, CONTEXT)).duration_seconds == pytest.approx(0.25)
 
 

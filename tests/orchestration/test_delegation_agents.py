@@ -168,15 +168,15 @@ async def test_a_policy_that_keeps_failing_is_left_alone_for_a_while(timed, monk
         asked.append(view)
         raise ZeroDivisionError
 
-    sound = agent._plan
-    monkeypatch.setattr(agent, "_plan", broken)
+    sound = agent.domain.plan
+    monkeypatch.setattr(agent.domain, "plan", broken)
     reasons = [(await timed.invoke(AGENT, REQUEST)).fallback_reason for _ in range(8)]
     assert reasons == [FallbackReason.ERROR] * 5 + [FallbackReason.CIRCUIT_OPEN] * 3
     assert len(asked) == 5
     decision = await timed.invoke(AGENT, REQUEST)
-    assert (decision.fallback_used, decision.decided_by) == (True, agent.expert_name)
+    assert (decision.fallback_used, decision.decided_by) == (True, agent.domain.expert_name)
     assert total(decision, "compute") <= REQUEST["capacity"]["compute"]
-    monkeypatch.setattr(agent, "_plan", sound)
+    monkeypatch.setattr(agent.domain, "plan", sound)
     assert (await timed.invoke(AGENT, REQUEST)).fallback_used
     timed.clock.advance(30)
     assert not (await timed.invoke(AGENT, REQUEST)).fallback_used
@@ -200,7 +200,7 @@ async def test_late_policies_open_the_circuit_too(timed, monkeypatch):
     async def late(policy, deadline_seconds):
         return FallbackReason.DEADLINE
 
-    monkeypatch.setattr("ai_agents.resource_allocation_agent.attempt", late)
+    monkeypatch.setattr("ai_agents.policy_agent.attempt", late)
     for _ in range(5):
         assert (await timed.invoke(AGENT, REQUEST)).fallback_reason is FallbackReason.DEADLINE
     assert (await timed.invoke(AGENT, REQUEST)).fallback_reason is FallbackReason.CIRCUIT_OPEN
@@ -359,7 +359,7 @@ def test_means_are_feasible_and_disagreement_lies_between_0_and_1(capacity, seed
 
 
 class _Voice:
-    agent, version, decided_by, request_id = "a", "1", "policy", "r"
+    agent, version, decided_by, request_id, decision_id = "a", "1", "policy", "r", "d"
     fallback_used, fallback_reason, duration_seconds = False, None, 0.0
 
 
@@ -378,3 +378,11 @@ async def test_decisions_about_another_world_have_no_mean(house):
     fewer = decision.model_copy(update={"services": decision.services[1:]})
     with pytest.raises(RequestError, match="another world"):
         situation((60.0, 60.0)).to_shares(fewer)
+
+
+async def test_a_batch_leaves_a_record_of_each_decision(house):
+    decisions = await house.orchestrator.invoke_batch(AGENT, [REQUEST, REQUEST], request_id="both")
+    kept = await records(house, request_id="both")
+    assert {one.id for one in kept} == {one.decision_id for one in decisions}
+    assert len({one.id for one in kept}) == 2
+    assert len({one.request_sha256 for one in kept}) == 1

@@ -1,0 +1,18 @@
+"""Cards for agents of any domain, made up for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rl.artifacts import Baseline, PolicyCard, ValidRange
+from tests.serving import make_card as make_allocation_card
+
+
+def make_card(*, agent: str, expert: str, valid: tuple[ValidRange, ...] = ()) -> PolicyCard:
+    """Say nothing about a policy but what its agent reads."""
+    return replace(
+        make_allocation_card(),
+        agent=agent,
+        baseline=Baseline(expert=expert, parameters=(), kpi=90.0),
+        validated_for=valid,
+    )
