@@ -9,6 +9,7 @@ from orchestration.client.connection import Connection
 from orchestration.client.jobs import JobCalls
 from orchestration.client.runs import RunCalls
 from orchestration.client.sessions import SessionCalls
+from orchestration.client.webhooks import WebhookCalls
 from orchestration.endpoints.engine_routes import EngineView
 from orchestration.endpoints.event_routes import EventView
 
@@ -27,6 +28,7 @@ class Client:
         self.agents = AgentCalls(connection)
         self.sessions = SessionCalls(connection)
         self.runs = RunCalls(connection)
+        self.webhooks = WebhookCalls(connection)
 
     async def engine(self) -> EngineView:
         """Return what waits, what runs, and who works."""

@@ -29,6 +29,7 @@ from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
 from orchestration.pipelines.submission import PipelineNotFoundError
 from orchestration.scheduler.schedules import ScheduleNotFoundError
+from orchestration.webhooks.deliveries import WebhookNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
@@ -44,6 +45,7 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
     PipelineNotFoundError: HTTPStatus.NOT_FOUND,
+    WebhookNotFoundError: HTTPStatus.NOT_FOUND,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,

@@ -25,6 +25,7 @@ from orchestration.endpoints import (
     schedule_routes,
     session_routes,
     training_routes,
+    webhook_routes,
 )
 from orchestration.endpoints.audit import AuditTrail
 from orchestration.endpoints.bodies import BodyLimit
@@ -38,7 +39,8 @@ from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
-    *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
+    *(training_routes, log_routes, event_routes, run_routes),
+    *(schedule_routes, webhook_routes),
     *(agent_routes, session_routes, engine_routes, audit, artifact_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
