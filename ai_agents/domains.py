@@ -7,8 +7,10 @@ from typing import Any
 
 from ai_agents.allocation_domain import AllocationDecisions
 from ai_agents.decision_domain import DecisionDomain
+from ai_agents.node_domain import NodeDecisions
 from ai_agents.placement_domain import PlacementDecisions
 from ai_agents.view_domain import ViewDecisions
+from ai_agents.workforce_domain import WorkforceDecisions
 from rl.artifacts import PolicyArtifact
 from rl.deployment.exporters import RESOURCE_ALLOCATION
 from rl.deployment.placement_exporter import CLUSTER_PLACEMENT
@@ -19,5 +21,8 @@ DOMAINS: Mapping[str, Callable[[PolicyArtifact], AnyDomain]] = {
     RESOURCE_ALLOCATION: AllocationDecisions,
     CLUSTER_PLACEMENT: PlacementDecisions,
     **dict.fromkeys(VIEW_WORLDS, ViewDecisions),
+    "distributed_nodes": NodeDecisions,
+    "distributed_nodes_deadlines": NodeDecisions,
+    "workforce": WorkforceDecisions,
 }
 """Makers by `PolicyArtifact.domain`; each raises ConfigError for what it cannot serve."""
