@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import cast, get_args, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_agents.allocation_fields import REFERENCE, blend_views, find_places, make_reference
+from ai_agents.allocation_hindsight import find_arrivals, to_array, word_override
 from ai_agents.allocation_schema import (
     EXAMPLE_REQUEST,
     AllocationDecision,
@@ -24,6 +26,7 @@ from ai_agents.allocation_translation import (
 )
 from ai_agents.base_agent import Header
 from ai_agents.decision_domain import DecisionDomain, Plan
+from ai_agents.explanation import Trace
 from rl.artifacts import Baseline, PolicyArtifact
 from rl.deployment.exporters import (
     RESOURCE_ALLOCATION,
@@ -33,11 +36,12 @@ from rl.deployment.exporters import (
 from rl.deployment.guardrails import finite_rows, overbooked, project_safely
 from rl.deployment.policy_runtime import PolicyRuntime
 from rl.domains.allocation_experts import EXPERTS, ExpertParameters
-from rl.domains.resource_allocation import AllocationConfig, AllocationDomain
+from rl.domains.resource_allocation import AllocationConfig, AllocationDomain, AllocationView
 from utils.config import from_json
 from utils.errors import ConfigError
 
 Action = NDArray[np.float32]
+Array64 = NDArray[np.float64]
 ACTIONS: tuple[str, ...] = get_args(AllocationAction)
 
 
@@ -47,6 +51,7 @@ class AllocationDecisions(
     """Who gets how much of each resource in the coming step."""
 
     title = "Resource allocation agent"
+    tags = ("capacity", "services", "fairness")
     request_type = AllocationRequest
     decision_type = AllocationDecision
 
@@ -74,6 +79,8 @@ class AllocationDecisions(
         self._runtime = PolicyRuntime(artifact)
         self._is_coverage = artifact.action.meaning == "coverage"
         _check_network(artifact, self._domain)
+        self._places = find_places(self.config)
+        self._reference = make_reference(self.config, self._valid)
 
     def describe(self) -> str:
         """Say what is split among whom, and what for."""
@@ -116,10 +123,13 @@ class AllocationDecisions(
         """
         view = stack_views([situation.view for situation in situations])
         output = self._runtime.output(self._domain.encode(view))
+        shares = self._to_shares(output, view)
+        return Plan(shares, finite_rows(output) & finite_rows(shares))
+
+    def _to_shares(self, output: Action, view: AllocationView) -> Action:
         chosen = self._runtime.choose(output)
         wanted = self._domain.cover(chosen, view) if self._is_coverage else chosen
-        shares = np.asarray(wanted, np.float32)
-        return Plan(shares, finite_rows(output) & finite_rows(shares))
+        return np.asarray(wanted, np.float32)
 
     def ask_expert(self, situations: Sequence[AllocationSituation]) -> Action:
         """Return the shares that the tuned expert wants.
@@ -168,6 +178,73 @@ class AllocationDecisions(
                 expected_value=compared.value,
             ),
         )
+
+    def trace(self, situation: AllocationSituation) -> Trace:
+        """Say how the policy sees a request, field by field.
+
+        Args:
+            situation: What the policy was asked about.
+        """
+
+        def mix(shares: Array64) -> AllocationView:
+            return blend_views(situation.view, self._reference, self._places, shares)
+
+        def answer(shares: Array64) -> Array64:
+            view = mix(shares)
+            output = self._runtime.output(self._domain.encode(view).astype(np.float32))
+            return self._to_shares(output, view).clip(0.0, 1.0).astype(np.float64)
+
+        return Trace(
+            fields=tuple(place.field for place in self._places),
+            blend=lambda shares: self._domain.encode(mix(shares)),
+            answer=answer,
+            unit="share of a capacity that a service asks for",
+            reference=REFERENCE,
+        )
+
+    def override(
+        self, situation: AllocationSituation, wish: Mapping[str, Any], *, header: Header
+    ) -> AllocationDecision:
+        """Word a person's own allocation, if there is enough for it.
+
+        Args:
+            situation: What it is about.
+            wish: `services`, each with `name` and `allocation`, as in a decision.
+            header: What the decision says about itself.
+
+        Raises:
+            RequestError: It is malformed, or grants more than there is.
+        """
+        return word_override(self.translator, situation, wish, header)
+
+    def realised(
+        self,
+        request: AllocationRequest,
+        outcome: Mapping[str, Any] | None,
+        following: AllocationRequest | None,
+    ) -> Array64 | None:
+        """Return the work that arrived in the step after a request, `[service]`.
+
+        Args:
+            request: What was asked.
+            outcome: `arrived`, by service, if it was reported.
+            following: The agent's next request.
+        """
+        return find_arrivals(self.config, request, outcome, following)
+
+    def worth(
+        self, situation: AllocationSituation, decision: AllocationDecision, came: Array64 | None
+    ) -> float:
+        """Return the value of served work minus the cost of idle units in the step.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: Work that arrived; what was expected if absent.
+        """
+        grants = [(one.name, one.allocation) for one in decision.services]
+        allocation = to_array(self.config, grants)
+        return self.translator.outlook(allocation, situation, arriving=came).value
 
     def _outlook(self, action: Action, situation: AllocationSituation) -> Outlook:
         allocation = project_safely(self._domain, action, situation.view.capacity)

@@ -90,15 +90,24 @@ class AllocationTranslator:
         warnings = (*map(_range_warning, outside), *self._gap_warnings(request))
         return AllocationSituation(view=view, outside=outside, order=order, warnings=warnings)
 
-    def outlook(self, allocation: Array64, situation: AllocationSituation) -> Outlook:
+    def outlook(
+        self,
+        allocation: Array64,
+        situation: AllocationSituation,
+        *,
+        arriving: Array64 | None = None,
+    ) -> Outlook:
         """Foresee the coming step as the environment would play it, and say what bounds each grant.
 
         Args:
             allocation: `[service, resource]`, within the capacities.
             situation: What is known.
+            arriving: `[service]`: work that comes in this step; that of the last three, on
+                average, if absent.
         """
         view, names = situation.view, self.config.resources
-        arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
+        if arriving is None:
+            arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
         pending = view.backlog + arriving[:, None] * self._arrival_slot
         rates = allocation / self._usage
         total = pending.sum(-1)

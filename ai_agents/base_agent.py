@@ -17,11 +17,13 @@ import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ai_agents.explanation import Explanation
 from rl.deployment.guardrails import FallbackReason
 from utils.errors import QuartermasterError
 from utils.logs import get_logger
 
 logger = get_logger(__name__)
+ApprovalState = Literal["not_needed", "waiting", "approved", "overridden", "rejected"]
 MOST_PROBLEMS = 20
 MOST_REQUESTS = 256
 """In one batch."""
@@ -75,6 +77,11 @@ class DecisionRequest(RequestModel):
     compare: bool = Field(
         default=False, description="Whether to give the expert's answer beside the decision."
     )
+    explain: bool = Field(
+        default=False,
+        description="Whether to say why: what bound the decision, what the expert would have done "
+        "and on which fields it hangs. Takes some milliseconds more.",
+    )
 
 
 class Decision(BaseModel):
@@ -97,6 +104,12 @@ class Decision(BaseModel):
     warnings: list[str] = Field(description="What the caller should know about this answer.")
     guardrails: list[str] = Field(
         description="Constraints that the policy's wish was cut to, such as `capacity.compute`."
+    )
+    explanation: Explanation | None = Field(default=None, description="Why, if asked for.")
+    approval: ApprovalState = Field(
+        default="not_needed",
+        description="`waiting`: do nothing before a person has approved it; ask for it again by "
+        "its `decision_id`. `overridden`: a person's decision in place of the agent's.",
     )
 
 
@@ -206,7 +219,7 @@ class BusinessAgent(ABC, Generic[RequestT, DecisionT]):
                 payload = payload.model_dump()
             return self.request_type.model_validate(payload)
         except ValidationError as error:
-            raise RequestError(_problems_of(error)) from error
+            raise RequestError(problems_of(error)) from error
 
     def parse_batch(
         self, payload: bytes | str | Sequence[RequestT | Mapping[str, Any]]
@@ -227,7 +240,7 @@ class BusinessAgent(ABC, Generic[RequestT, DecisionT]):
             else:
                 read = batch.validate_python(list(payload))
         except ValidationError as error:
-            raise RequestError(_problems_of(error)) from error
+            raise RequestError(problems_of(error)) from error
         return read
 
     async def __aenter__(self) -> Self:
@@ -281,6 +294,11 @@ def _batch_of(kind: type[DecisionRequest]) -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[list[kind], sized])  # type: ignore[valid-type, arg-type]
 
 
-def _problems_of(error: ValidationError) -> list[FieldProblem]:
+def problems_of(error: ValidationError) -> list[FieldProblem]:
+    """Return what pydantic found wrong, by field.
+
+    Args:
+        error: Of a validation.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [FieldProblem(field=field_path(one["loc"]), problem=one["msg"]) for one in found]

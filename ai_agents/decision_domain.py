@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_agents.base_agent import DecisionT, Header, RequestT
+from ai_agents.base_agent import DecisionT, FieldProblem, Header, RequestError, RequestT
+from ai_agents.explanation import Trace
 from rl.deployment.guardrails import OutOfRange
 
 Actions = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
@@ -46,6 +47,8 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
 
     title: str
     """Such as `Resource allocation agent`."""
+    tags: tuple[str, ...] = ()
+    """Words to find the agent by, beside the domain's name."""
     request_type: type[RequestT]
     decision_type: type[DecisionT]
     expert_name: str
@@ -98,3 +101,58 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
             header: What the decision says about itself.
             expert: The expert's row, if the answer shall show it.
         """
+
+    def trace(self, situation: SituationT) -> Trace | None:  # noqa: ARG002
+        """Say how the policy sees a request, field by field; None if that cannot be told.
+
+        Args:
+            situation: What the policy was asked about.
+        """
+        return None
+
+    def override(
+        self,
+        situation: SituationT,  # noqa: ARG002
+        wish: Mapping[str, Any],  # noqa: ARG002
+        *,
+        header: Header,
+    ) -> DecisionT:
+        """Word a person's own decision, in place of the agent's.
+
+        Args:
+            situation: What it is about.
+            wish: What the person wants, in the words of a decision.
+            header: What the decision says about itself.
+
+        Raises:
+            RequestError: It is malformed or infeasible; each problem names its field.
+        """
+        agent = header["agent"]
+        problem = f"{agent} takes no decisions of others: approve its own, or reject it"
+        raise RequestError([FieldProblem(field="decision", problem=problem)])
+
+    def realised(
+        self,
+        request: RequestT,  # noqa: ARG002
+        outcome: Mapping[str, Any] | None,  # noqa: ARG002
+        following: RequestT | None,  # noqa: ARG002
+    ) -> Any | None:
+        """Return what really came after a request, for `worth`; None if that cannot be told.
+
+        Args:
+            request: What was asked.
+            outcome: What was reported later, if anything was.
+            following: The next request that the same agent got, whoever it came from.
+        """
+        return None
+
+    def worth(self, situation: SituationT, decision: DecisionT, came: Any | None) -> float | None:  # noqa: ARG002
+        """Return what a decision was worth in its step; None if the domain has no such figure.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: What `realised` returned; None counts what was expected.
+        """
+        value = getattr(decision, "expected_value", None)
+        return None if value is None or came is not None else float(value)

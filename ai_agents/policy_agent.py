@@ -17,9 +17,12 @@ from ai_agents.base_agent import (
     attempt,
 )
 from ai_agents.decision_domain import DecisionDomain, SituationT
+from ai_agents.explanation import explain
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import FallbackReason
 from utils.clock import Clock, SystemClock
+
+WARM_UPS = 5
 
 
 class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, DecisionT, SituationT]):
@@ -54,12 +57,15 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
         self.name = name or artifact.card.agent
         self.version = version or artifact.sha256[:12]
         self._clock = clock or SystemClock()
+        self.seconds_per_decision: float | None = None
         self._health = Health(status="starting")
 
     async def setup(self) -> None:
-        """Warm up: answer one request of the agent's own world."""
+        """Warm up: answer a request of the agent's own world a few times."""
         self._health = Health(status="ready")
-        await self.invoke(self.domain.example_request(), InvocationContext(request_id="warm_up"))
+        example, context = self.domain.example_request(), InvocationContext(request_id="warm_up")
+        decisions = [await self.invoke(example, context) for _ in range(WARM_UPS)]
+        self.seconds_per_decision = min(one.duration_seconds for one in decisions)
 
     async def health(self) -> Health:
         """Tell whether the agent can answer, and whether by its policy."""
@@ -91,13 +97,15 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
         started = self._clock.monotonic()
         situations = self._read_all(requests)
         planned, reasons = await self._ask_policy(situations, context)
-        asked = [row for row, one in enumerate(requests) if one.compare or reasons[row]]
+        asked = [
+            row for row, one in enumerate(requests) if one.compare or one.explain or reasons[row]
+        ]
         experts = {}
         if asked:
             answers = self.domain.ask_expert([situations[row] for row in asked])
             experts = dict(zip(asked, answers, strict=True))
         ids = context.decision_ids or (context.request_id,) * len(requests)
-        return [
+        decisions = [
             self.domain.decide(
                 situation,
                 experts[row] if reasons[row] else planned[row],
@@ -112,10 +120,21 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
                     duration_seconds=self._clock.monotonic() - started,
                     warnings=list(situation.warnings),
                 ),
-                expert=experts[row] if requests[row].compare else None,
+                expert=experts[row] if requests[row].compare or requests[row].explain else None,
             )
             for row, situation in enumerate(situations)
         ]
+        return [
+            self._explain(decision, situation) if request.explain else decision
+            for decision, situation, request in zip(decisions, situations, requests, strict=True)
+        ]
+
+    def _explain(self, decision: DecisionT, situation: SituationT) -> DecisionT:
+        trace = None if decision.fallback_used else self.domain.trace(situation)
+        why = explain(
+            self.artifact, trace, bound=decision.guardrails, expert=self.domain.expert_name
+        )
+        return decision.model_copy(update={"explanation": why})
 
     def _read_all(self, requests: Sequence[RequestT]) -> list[SituationT]:
         situations = []

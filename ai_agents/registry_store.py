@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from utils.clock import Clock, SystemClock
+from utils.persistence.alias_log import check_expected
 from utils.persistence.errors import ArtifactMissingError
 
 
@@ -79,6 +80,36 @@ class RegistryStore(Protocol):
             alias: Such as `champion`.
             version: An existing version.
             reason: For the history.
+        """
+        ...
+
+    async def move_aliases(
+        self,
+        agent: str,
+        moves: Mapping[str, int],
+        *,
+        expected: Mapping[str, int | None],
+        reason: str,
+    ) -> None:
+        """Let several aliases mean other versions at once, or none of them.
+
+        Args:
+            agent: Its name.
+            moves: The existing version that each shall mean.
+            expected: The version that each means now; None where it means none.
+            reason: For the history.
+
+        Raises:
+            AliasMovedError: One of them means another version by now.
+        """
+        ...
+
+    async def meanings(self, agent: str, alias: str) -> list[int]:
+        """Return the versions that an alias has meant, oldest first.
+
+        Args:
+            agent: Its name.
+            alias: Such as `champion`.
         """
         ...
 
@@ -166,3 +197,38 @@ class InMemoryRegistryStore:
         """
         self._aliases.setdefault(agent, {})[alias] = version
         self.history.append((agent, alias, version, reason))
+
+    async def move_aliases(
+        self,
+        agent: str,
+        moves: Mapping[str, int],
+        *,
+        expected: Mapping[str, int | None],
+        reason: str,
+    ) -> None:
+        """Let several aliases mean other versions at once, or none of them.
+
+        Args:
+            agent: Its name.
+            moves: The existing version that each shall mean.
+            expected: The version that each means now; None where it means none.
+            reason: For the history.
+
+        Raises:
+            AliasMovedError: One of them means another version by now.
+        """
+        for alias, version in expected.items():
+            check_expected(agent, alias, version, self._aliases.get(agent, {}).get(alias))
+        for alias, version in moves.items():
+            await self.set_alias(agent, alias, version, reason=reason)
+
+    async def meanings(self, agent: str, alias: str) -> list[int]:
+        """Return the versions that an alias has meant, oldest first.
+
+        Args:
+            agent: Its name.
+            alias: Such as `champion`.
+        """
+        return [
+            version for name, what, version, _ in self.history if (name, what) == (agent, alias)
+        ]

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from ai_agents.registry_store import ArtifactRecord
 from rl.training.run_removal import keep_promoted
 from utils.errors import ConfigError
-from utils.persistence.alias_log import move_alias
+from utils.persistence.alias_log import list_meanings, move_alias, move_aliases
 from utils.persistence.experiments import run
 from utils.persistence.model_log import NewArtifact, register_model
 from utils.persistence.registry import model_alias, model_version
@@ -105,6 +105,42 @@ class SqlRegistryStore:
         async with self._database.write(durable=True) as connection:
             await move_alias(connection, agent, alias, version, reason=reason, clock=self._clock)
         await keep_promoted(self._database, agent, version)
+
+    async def move_aliases(
+        self,
+        agent: str,
+        moves: Mapping[str, int],
+        *,
+        expected: Mapping[str, int | None],
+        reason: str,
+    ) -> None:
+        """Let several aliases mean other versions in one transaction, and keep their checkpoints.
+
+        Args:
+            agent: Its name.
+            moves: The existing version that each shall mean.
+            expected: The version that each means now; None where it means none.
+            reason: For the history.
+
+        Raises:
+            AliasMovedError: One of them means another version by now.
+        """
+        async with self._database.write(durable=True) as connection:
+            await move_aliases(
+                connection, agent, moves, expected=expected, reason=reason, clock=self._clock
+            )
+        for version in set(moves.values()):
+            await keep_promoted(self._database, agent, version)
+
+    async def meanings(self, agent: str, alias: str) -> list[int]:
+        """Return the versions that an alias has meant, oldest first.
+
+        Args:
+            agent: Its name.
+            alias: Such as `champion`.
+        """
+        async with self._database.read() as connection:
+            return await list_meanings(connection, agent, alias)
 
 
 async def _versions(connection: AsyncConnection, agent: str) -> list[ArtifactRecord]:

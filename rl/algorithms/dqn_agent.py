@@ -185,7 +185,8 @@ class DQNAgent:
         history = [self._improve() for _ in range(self.config.gradient_steps)]
         if not measure:
             return {}
-        return step_metrics(history) | {"epsilon": torch.tensor(self.epsilon)}
+        explored = {"epsilon": self.epsilon, "replay_fill": self.replay.fill}
+        return step_metrics(history) | {name: torch.tensor(one) for name, one in explored.items()}
 
     def _improve(self) -> QStep:
         """Take one optimiser step on a batch drawn from memory."""

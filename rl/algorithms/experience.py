@@ -124,7 +124,7 @@ class Experience:
         metrics = history[0] if len(history) == 1 else _mean(history)
         if not torch.isfinite(torch.stack(list(metrics.values()))).all():
             require_finite(metrics)
-        return metrics if measure else {}
+        return metrics | {"replay_fill": torch.tensor(self.replay.fill)} if measure else {}
 
     def state_dict(self) -> TensorDict:
         """Return copies of everything."""

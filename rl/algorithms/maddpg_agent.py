@@ -175,7 +175,7 @@ class MADDPGAgent:
                 history.setdefault(name, []).append(metric)
         metrics = {name: torch.stack(steps).mean(0) for name, steps in history.items()}
         require_finite(metrics)
-        return metrics if measure else {}
+        return metrics | {"replay_fill": torch.tensor(self.replay.fill)} if measure else {}
 
     @torch.no_grad()
     def learn(self, batch: TransitionBatch) -> TensorDict:

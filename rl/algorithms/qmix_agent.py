@@ -172,7 +172,8 @@ class QMIXAgent:
         require_finite({"td_loss": metrics["td_loss"]})
         if not measure:
             return {}
-        return metrics | {"epsilon": torch.tensor(self.epsilon)}
+        explored = {"epsilon": self.epsilon, "replay_fill": self.replay.fill}
+        return metrics | {name: torch.tensor(one) for name, one in explored.items()}
 
     def _sample(self) -> EpisodeBatch:
         """Draw whole episodes, or single steps as episodes of one step."""

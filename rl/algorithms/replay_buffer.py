@@ -78,6 +78,11 @@ class ReplayBuffer:
         """Return how many transitions can be drawn."""
         return self._ring.num_rows * self._ring.shapes.num_envs if self._ring else 0
 
+    @property
+    def fill(self) -> float:
+        """Share of the capacity that is in use."""
+        return min(len(self) / self._capacity, 1.0)
+
     def add(self, step: Step) -> None:
         """Append one step of every copy; the oldest goes when the buffer is full.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -69,6 +70,54 @@ class ExportableAgent(Protocol):
     def export_layers(self) -> PolicyLayers:
         """Return the policy as plain arrays."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyShape:
+    """What a policy of some world looks like."""
+
+    domain: str
+    config: str
+    """Of the domain, as JSON text."""
+    observation_size: int
+    action_size: int
+    meaning: str
+    """What the domain makes of an action."""
+
+
+def export_policy(agent: ExportableAgent, card: PolicyCard, shape: PolicyShape) -> PolicyArtifact:
+    """Make an artifact whose actions are continuous, once the network is known to fit.
+
+    Args:
+        agent: The trained learner.
+        card: What is known about it.
+        shape: What its world needs.
+
+    Raises:
+        ConfigError: The network does not observe or act as a policy of this world does.
+    """
+    exported = agent.export_layers()
+    sizes = exported.layers[0][0].shape[0], exported.layers[-1][0].shape[1]
+    if sizes != (shape.observation_size, shape.action_size):
+        raise ConfigError(
+            f"the policy turns {sizes[0]} numbers into {sizes[1]}, one of this {shape.domain} "
+            f"{shape.observation_size} into {shape.action_size}: export it with the config it was "
+            "trained with"
+        )
+    squashed = exported.output_activation == "tanh"
+    return PolicyArtifact(
+        layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
+        activation=exported.activation,
+        normalizer=Normalizer(exported.mean, exported.std, exported.clip),
+        action=ActionSpec(
+            kind="squashed" if squashed else "continuous",
+            size=shape.action_size,
+            meaning=shape.meaning,
+        ),
+        domain=shape.domain,
+        domain_config=shape.config,
+        card=card,
+    )
 
 
 def export_allocation_planner(

@@ -6,7 +6,7 @@ Fed by whoever records a run; a run's series disappear when it is retired.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -35,8 +35,29 @@ REPORTED_VALUES: dict[str, tuple[str, str]] = {
     ),
     "gradient_norm": ("rl_gradient_norm", "Norm of the gradient before it was clipped"),
     "learning_rate": ("rl_learning_rate", "Step size of the optimiser"),
+    "td_loss": ("rl_td_loss", "Loss of the action values in the last update"),
+    "q_value": ("rl_q_value", "Mean value of the actions in the last batch"),
+    "td_error_90": ("rl_td_error_p90", "TD error that 90 % of the last batch stay below"),
+    "replay_fill": ("rl_replay_fill_ratio", "Share of the replay memory that is in use"),
+    "epsilon": ("rl_exploration_ratio", "Share of actions that are drawn at random"),
+    "temperature": ("rl_entropy_temperature", "Weight of the entropy in the objective"),
+    "rollbacks": ("rl_rollbacks", "How often the run went back to a checkpoint by itself"),
+    "curriculum/stage": ("rl_stage_number", "Number of the stage that is played, from 1"),
+    "curriculum/stages": ("rl_stages", "Stages of the curriculum"),
+    "curriculum/difficulty": ("rl_stage_difficulty_ratio", "Way to the next stage, 0 to 1"),
+    "curriculum/stage_env_steps": ("rl_stage_env_steps", "Environment steps in this stage"),
+    "curriculum/promotions": ("rl_stage_promotions", "Moves up since the run began"),
+    "curriculum/regressions": ("rl_stage_regressions", "Moves down since the run began"),
 }
 """What a trainer reports, and the family and help text under which it is exposed."""
+
+SAME_AS = {"actor_loss": "policy_loss", "critic_loss": "value_loss", "entropy": "entropy_loss"}
+"""Other words of algorithms for what has a family."""
+
+WORLD = "environment/"
+"""Begins the names of a world's own figures, such as lost work or the fill rate."""
+MOST_FIGURES = 32
+"""Of one run's world; later names are left out."""
 
 EVALUATION_SCORES: dict[str, tuple[str, str]] = {
     "kpi": ("rl_evaluation_score", "Mean KPI of the policy on validation scenarios"),
@@ -71,6 +92,8 @@ class _Progress:
 
     env_steps: int = 0
     time: float | None = None
+    figures: set[str] = field(default_factory=set)
+    """Of its world, that have series."""
 
 
 class TrainingMetrics:
@@ -101,6 +124,18 @@ class TrainingMetrics:
         self._episodes = Counter(
             "rl_episodes_total", "Episodes that ended in training", _LABELS, registry=registry
         )
+        self._not_finite = Counter(
+            "rl_not_finite_total",
+            "Figures of updates that were not finite, and were left out",
+            _LABELS,
+            registry=registry,
+        )
+        self._world = Gauge(
+            "rl_environment_figure",
+            "A figure of the world itself, mean of the last update's steps, in the world's units",
+            (*_LABELS, "figure"),
+            registry=registry,
+        )
         self._speed = Gauge(
             "rl_env_steps_per_second",
             "Environment steps per second of wall time between reports, learning included",
@@ -130,16 +165,21 @@ class TrainingMetrics:
 
         Args:
             run: Whose report it is.
-            values: Names of `REPORTED_VALUES`, and `episodes`, the number that ended since the last
-                report; others, such as reward terms, have no family.
+            values: Names of `REPORTED_VALUES` or `SAME_AS`; `episodes`, the number that ended since
+                the last report; `not_finite`, how many figures were not; the world's own figures,
+                beginning with `WORLD`. Others have no family.
             env_steps: Environment steps since the run began, continued over resumes.
             now: Unix time in seconds.
         """
         self._beat(run, now)
         identity = _identity(run)
-        for name, gauge in self._values.items():
-            if name in values:
-                gauge.labels(*identity).set(-values[name] if name in _NEGATED else values[name])
+        for name, value in values.items():
+            gauge = self._values.get(SAME_AS.get(name, name))
+            if gauge is not None:
+                gauge.labels(*identity).set(-value if name in _NEGATED else value)
+            elif name.startswith(WORLD):
+                self._show_world(run, name.removeprefix(WORLD), value)
+        self._not_finite.labels(*identity).inc(values.get("not_finite", 0))
         self._episodes.labels(*identity).inc(values.get("episodes", 0))
         self._advance(run, env_steps, now)
 
@@ -174,10 +214,19 @@ class TrainingMetrics:
         Args:
             run: Which run.
         """
-        if self._progress.pop(run, None) is None:
+        progress = self._progress.pop(run, None)
+        if progress is None:
             return
         for family in self._families():
             family.remove(*_identity(run))
+        for figure in progress.figures:
+            self._world.remove(*_identity(run), figure)
+
+    def _show_world(self, run: RunLabels, figure: str, value: float) -> None:
+        known = self._progress[run].figures
+        if figure in known or len(known) < MOST_FIGURES:
+            known.add(figure)
+            self._world.labels(*_identity(run), figure).set(value)
 
     def _advance(self, run: RunLabels, env_steps: int, now: float) -> None:
         last = self._progress[run]
@@ -198,7 +247,7 @@ class TrainingMetrics:
     def _families(self) -> Iterator[Gauge | Counter]:
         yield from self._values.values()
         yield from self._scores.values()
-        yield from (self._env_steps, self._episodes, self._speed, self._heartbeat)
+        yield from (self._env_steps, self._episodes, self._not_finite, self._speed, self._heartbeat)
         yield from (self._checkpoint_time, self._checkpoint_size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -24,6 +25,18 @@ class PlaysBanks(Protocol):
     def use_bank(self, bank: ScenarioBank[Any], *, seed: int) -> StepRecord:
         """Play other scenarios of the same shapes from now on."""
         ...
+
+
+@runtime_checkable
+class EntersPlaces(Protocol):
+    """Worlds elsewhere, which draw the scenarios of a place themselves."""
+
+    def enter(self, place: Place, number: int) -> None:
+        """Play the scenarios of a place from now on; episodes under way are left."""
+        ...
+
+
+CurriculumWorlds = PlaysBanks | EntersPlaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,7 @@ class CurriculumDriver:
         """The stage that is played."""
         return self._stages[self.manager.place.stage]
 
-    def begin(self, environment: PlaysBanks) -> None:
+    def begin(self, environment: CurriculumWorlds) -> None:
         """Put the scenarios of the present place in, before the learner is made.
 
         Args:
@@ -104,7 +117,7 @@ class CurriculumDriver:
         self._record = None
 
     def after_update(
-        self, environment: PlaysBanks, summary: RolloutSummary, env_steps: int
+        self, environment: CurriculumWorlds, summary: RolloutSummary, env_steps: int
     ) -> str | None:
         """Tell the manager how the finished episodes went, and follow it.
 
@@ -132,6 +145,29 @@ class CurriculumDriver:
             return None
         self._enter(environment, env_steps)
         return self.manager.current_stage.name if has_changed else None
+
+    def figures(self, env_steps: int) -> dict[str, float]:
+        """Return where the curriculum stands, by metric name.
+
+        Args:
+            env_steps: Transitions so far, over all copies.
+        """
+        places = [(self._number_of(entry.stage), entry.difficulty) for entry in self._entries]
+        moves = list(itertools.pairwise(places))
+        entered = env_steps
+        for entry in reversed(self._entries):
+            if entry.stage != self._entries[-1].stage:
+                break
+            entered = entry.env_steps
+        number, difficulty = places[-1]
+        return {
+            "curriculum/stage": float(number),
+            "curriculum/stages": float(len(self._stages)),
+            "curriculum/difficulty": difficulty,
+            "curriculum/stage_env_steps": float(env_steps - entered),
+            "curriculum/promotions": float(sum(after > before for before, after in moves)),
+            "curriculum/regressions": float(sum(after < before for before, after in moves)),
+        }
 
     def take_record(self) -> StepRecord | None:
         """Return, once, the first record of scenarios that were put in since the last call."""
@@ -161,7 +197,7 @@ class CurriculumDriver:
         driver = DriverState(entries=self._entries)
         return {"driver": to_json(driver), "manager": self.manager.state_to_json()}
 
-    def restore(self, environment: PlaysBanks, state: Mapping[str, Any]) -> None:
+    def restore(self, environment: CurriculumWorlds, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; call it before the environment's own state is loaded.
 
         Args:
@@ -203,7 +239,11 @@ class CurriculumDriver:
             )
         return entries
 
-    def _enter(self, environment: PlaysBanks, env_steps: int) -> None:
+    def _number_of(self, name: str) -> int:
+        """Return a stage's number, from 1."""
+        return 1 + [one.stage.name for one in self._stages].index(name)
+
+    def _enter(self, environment: CurriculumWorlds, env_steps: int) -> None:
         self._put_in(environment, len(self._entries))
         entry = StageEntry(
             env_steps=env_steps,
@@ -212,17 +252,42 @@ class CurriculumDriver:
         )
         self._entries = (*self._entries, entry)
 
-    def _put_in(self, environment: PlaysBanks, number: int) -> None:
-        seed = derive_seed(self._seed, "curriculum/episodes", number)
+    def _put_in(self, environment: CurriculumWorlds, number: int) -> None:
+        if isinstance(environment, EntersPlaces):
+            environment.enter(self.manager.place, number)
+            return
+        seed = episode_seed(self._seed, number)
         self._record = environment.use_bank(self._draw_bank(number), seed=seed)
 
     def _draw_bank(self, number: int) -> ScenarioBank[ScenarioArrays]:
-        seed = derive_seed(self._seed, "curriculum/bank", number)
-        return ScenarioBank(self._source(self.manager.place), self._bank, seed)
+        place = self.manager.place
+        return draw_bank(self._stages, place, self._bank, seed=self._seed, number=number)
 
-    def _source(self, place: Place) -> ScenarioSource[ScenarioArrays]:
-        here = self._stages[place.stage].source
-        if place.difficulty == 0:
-            return here
-        ahead = self._stages[place.stage + 1].source
-        return MixedSource((here, ahead), (1 - place.difficulty, place.difficulty))
+
+def draw_bank(
+    stages: Sequence[ProblemStage], place: Place, bank: BankConfig, *, seed: int, number: int
+) -> ScenarioBank[ScenarioArrays]:
+    """Draw the scenarios of a place.
+
+    Args:
+        stages: All.
+        place: Between them.
+        bank: Its sizes.
+        seed: Of all scenarios of the curriculum.
+        number: How many places were entered before.
+    """
+    source: ScenarioSource[ScenarioArrays] = stages[place.stage].source
+    if place.difficulty:
+        ahead = stages[place.stage + 1].source
+        source = MixedSource((source, ahead), (1 - place.difficulty, place.difficulty))
+    return ScenarioBank(source, bank, derive_seed(seed, "curriculum/bank", number))
+
+
+def episode_seed(seed: int, number: int) -> int:
+    """Return the seed of the choice among a place's scenarios.
+
+    Args:
+        seed: Of all scenarios of the curriculum.
+        number: How many places were entered before.
+    """
+    return derive_seed(seed, "curriculum/episodes", number)

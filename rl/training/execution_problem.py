@@ -13,6 +13,7 @@ from data.scenario import BankConfig, FixedSource, ScenarioBank
 from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.algorithms.ppo_config import PPOConfig
+from rl.deployment.execution_exporter import export_seller, order_ranges
 from rl.domains.execution import ExecutionConfig, almgren_chriss
 from rl.domains.execution_experts import EXPERTS, Expert
 from rl.environments.base_environment import StepRecord
@@ -21,9 +22,13 @@ from rl.environments.lockstep import LockstepOptions
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.execution_bounds import compute_execution_bound
 from rl.evaluation.players import Player, rule_player
-from rl.training.problem import ExpertRule, LearnerSettings, Parameters, Problem
+from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
 from utils.seeding import make_generator
 
+LIMITS = (
+    "One order only: the example of Almgren and Chriss, its impacts and volatility as they are.",
+    "Prices are a fair random walk with normal steps; real ones are neither.",
+)
 FIXED_SEED = 20_001_201
 NUM_EPISODES = 4_096
 FIRST_ACTION = 0.1
@@ -79,6 +84,11 @@ def execution_problem(risk_aversion: float = 1e-6) -> Problem:
             for name, rule in EXPERTS.items()
         },
         bound=partial(_bound, config),
+        exporter=Exporter(
+            make=partial(export_seller, config=config),
+            ranges=partial(order_ranges, config),
+            limits=LIMITS,
+        ),
     )
 
 

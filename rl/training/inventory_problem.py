@@ -14,6 +14,11 @@ from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.algorithms.ppo_config import PPOConfig
 from rl.artifacts import Figure
+from rl.deployment.inventory_exporter import (
+    ServedInventory,
+    export_inventory_planner,
+    inventory_ranges,
+)
 from rl.domains.inventory import InventoryConfig, inv_management, inv_management_demand
 from rl.domains.inventory_experts import base_stock, tune_base_stock
 from rl.environments.base_environment import StepRecord
@@ -22,12 +27,23 @@ from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
 from rl.evaluation.inventory_bounds import ShrinkingHorizonPlanner, inventory_hindsight_bound
 from rl.evaluation.inventory_scores import base_stock_score
 from rl.evaluation.players import Player, rule_player
-from rl.training.problem import ExpertRule, LearnerSettings, Parameters, Problem
+from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
 from utils.errors import ConfigError
 from utils.seeding import make_generator
 
 WORLDS = {"serial_inventory": False, "serial_inventory_lost_sales": True}
 """Name in the catalogue, and whether what is not delivered is lost."""
+SERVED_LEVELS: Mapping[str, tuple[float, ...]] = {
+    "serial_inventory": (91.0, 211.0, 415.0),
+    "serial_inventory_lost_sales": (93.0, 210.0, 0.0),
+}
+"""What base stock was tuned to by `python -m benchmarks.inventory`: it stands in for a policy that
+serves, since the shrinking horizon needs a solver."""
+LIMITS = (
+    "Trained and judged in a simulated chain on independent Poisson demand of one mean.",
+    "The measured expert is told the mean and solves a program; base stock stands in for it.",
+    "Stock is sold off in the last days: for a chain that goes on, ask with most time left.",
+)
 FIXED_SEED = 20_200_815
 NUM_VALIDATION, NUM_TUNING, NUM_HELD_OUT, NUM_BLOCKS = 256, 256, 1000, 100
 HIGHEST_LEVEL, FIRST_SPACING = 640, 64
@@ -96,6 +112,14 @@ def inventory_problem(name: str) -> Problem:
             ),
         },
         bound=partial(inventory_hindsight_bound, config=config),
+        exporter=Exporter(
+            make=partial(
+                export_inventory_planner,
+                served=ServedInventory(chain=config, base_stock_levels=SERVED_LEVELS[name]),
+            ),
+            ranges=partial(inventory_ranges, config),
+            limits=LIMITS,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from rl.algorithms.ppo_agent import STEP_METRICS
 from rl.monitoring.training_metrics import (
     EVALUATION_SCORES,
+    MOST_FIGURES,
     REPORTED_VALUES,
     RunLabels,
     TrainingMetrics,
@@ -36,7 +37,8 @@ def series_of(registry: CollectorRegistry, run: RunLabels) -> set[str]:
 
 
 def report_everything(metrics: TrainingMetrics, run: RunLabels) -> None:
-    values = dict.fromkeys(REPORTED_VALUES, 0.5) | {"episodes": 3.0}
+    values = dict.fromkeys(REPORTED_VALUES, 0.5) | {"episodes": 3.0, "not_finite": 2.0}
+    values["environment/lost_work"] = 7.0
     metrics.observe(run, {}, env_steps=50, now=999.0)
     metrics.observe(run, values, env_steps=100, now=1000.0)
     metrics.evaluated(run, dict.fromkeys(EVALUATION_SCORES, 2.0), now=1001.0)
@@ -51,6 +53,10 @@ def test_every_reported_value_is_exposed(registry):
         assert sample(registry, family) == 2.0
     assert sample(registry, "rl_env_steps_total") == 100
     assert sample(registry, "rl_episodes_total") == 3
+    assert sample(registry, "rl_not_finite_total") == 2
+    labels = {"environment": RUN.environment, "algorithm": RUN.algorithm, "run": RUN.run}
+    lost = registry.get_sample_value("rl_environment_figure", labels | {"figure": "lost_work"})
+    assert lost == 7.0
     assert sample(registry, "rl_checkpoint_size_bytes") == 4096
     assert sample(registry, "rl_checkpoint_timestamp_seconds") == 1002.0
     assert sample(registry, "rl_heartbeat_timestamp_seconds") == 1002.0
@@ -113,3 +119,39 @@ def test_the_longest_silent_run_leaves_when_full(registry):
 def test_room_for_no_run_is_refused(registry):
     with pytest.raises(ConfigError, match="at least one run"):
         TrainingMetrics(registry, max_runs=0)
+
+
+def test_other_words_for_the_same_thing_share_a_family(registry):
+    metrics = TrainingMetrics(registry)
+    metrics.observe(
+        RUN, {"actor_loss": 3.0, "critic_loss": 4.0, "entropy": 1.5}, env_steps=1, now=0.0
+    )
+    assert sample(registry, "rl_policy_loss") == 3.0
+    assert sample(registry, "rl_value_loss") == 4.0
+    assert sample(registry, "rl_policy_entropy") == 1.5
+
+
+def test_a_world_has_so_many_figures_and_no_more(registry):
+    metrics = TrainingMetrics(registry)
+    names = [f"environment/figure_{number}" for number in range(2 * MOST_FIGURES)]
+    metrics.observe(RUN, dict.fromkeys(names, 1.0), env_steps=1, now=0.0)
+    metrics.observe(RUN, {names[0]: 5.0, names[-1]: 5.0}, env_steps=2, now=1.0)
+    shown = {
+        one.labels["figure"]: one.value
+        for family in registry.collect()
+        for one in family.samples
+        if one.name == "rl_environment_figure"
+    }
+    assert len(shown) == MOST_FIGURES
+    assert shown["figure_0"] == 5.0
+
+
+def test_two_hundred_runs_leave_nothing_behind(registry):
+    metrics = TrainingMetrics(registry)
+    bare = sum(len(family.samples) for family in registry.collect())
+    for number in range(200):
+        run = RunLabels(environment="trading", algorithm="ppo", run=f"r{number}")
+        report_everything(metrics, run)
+        assert series_of(registry, run)
+        metrics.retire(run)
+    assert sum(len(family.samples) for family in registry.collect()) == bare

@@ -15,6 +15,7 @@ from orchestration.stores.registry_store import SqlRegistryStore
 from tests.serving import make_artifact
 from utils.clock import ManualClock
 from utils.errors import ConfigError
+from utils.persistence.alias_log import AliasMovedError
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
@@ -169,3 +170,55 @@ async def test_models_that_are_registered_at_once_get_numbers_of_their_own(engin
         for number in range(6):
             group.start_soon(register, number)
     assert sorted(versions) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_aliases_change_places_at_once_or_not_at_all(store):
+    await add(store, b"one")
+    await add(store, b"two")
+    await store.set_alias(NAME, "champion", 1, reason="first")
+    await store.set_alias(NAME, "challenger", 2, reason="new")
+    swap = {"champion": 2, "challenger": 1}
+    thought = {"champion": 1, "challenger": 2}
+    await store.move_aliases(NAME, swap, expected=thought, reason="better")
+    assert await store.aliases(NAME) == swap
+    with pytest.raises(AliasMovedError, match="champion is version 2 by now, not 1"):
+        await store.move_aliases(NAME, thought, expected=thought, reason="late")
+    with pytest.raises(AliasMovedError, match="shadow is version none by now, not 2"):
+        await store.move_aliases(NAME, thought, expected=swap | {"shadow": 2}, reason="odd")
+    assert await store.aliases(NAME) == swap
+    assert await store.meanings(NAME, "champion") == [1, 2]
+    assert await store.meanings(NAME, "challenger") == [2, 1]
+
+
+async def test_a_swap_of_absent_versions_changes_nothing(sql_store):
+    await add(sql_store, b"one")
+    await sql_store.set_alias(NAME, "champion", 1, reason="first")
+    with pytest.raises(IntegrityError):
+        await sql_store.move_aliases(
+            NAME, {"champion": 1, "challenger": 9}, expected={"champion": 1}, reason="typo"
+        )
+    assert await sql_store.aliases(NAME) == {"champion": 1}
+    assert await sql_store.meanings(NAME, "champion") == [1]
+
+
+async def test_of_two_swaps_at_once_one_happens(engine, tmp_path):
+    store = SqlRegistryStore(engine.database, DirectoryArtifactStore(tmp_path / "a"), engine.clock)
+    await add(store, b"one")
+    await add(store, b"two")
+    thought = {"champion": None, "challenger": None}
+    refused = []
+
+    async def take(version):
+        moves = {"champion": version, "challenger": 3 - version}
+        try:
+            await store.move_aliases(NAME, moves, expected=thought, reason=f"by {version}")
+        except AliasMovedError:
+            refused.append(version)
+
+    async with anyio.create_task_group() as group:
+        for version in (1, 2):
+            group.start_soon(take, version)
+    assert len(refused) == 1
+    winner = 3 - refused[0]
+    assert await store.aliases(NAME) == {"champion": winner, "challenger": 3 - winner}
+    assert await store.meanings(NAME, "champion") == [winner]

@@ -103,6 +103,12 @@ def test_the_loop_climbs_and_falls_as_the_scores_say():
     assert timeline[0].env_steps == 0
     waits = np.diff([entry.env_steps for entry in timeline])
     assert waits[3] > waits[0]
+    figures, numbers = loop.driver.figures(90_000), [int(one.stage[-1]) for one in timeline]
+    assert figures["curriculum/stage"] == numbers[-1] + 1
+    assert figures["curriculum/stages"] == 3
+    assert figures["curriculum/promotions"] == (np.diff(numbers) > 0).sum()
+    assert figures["curriculum/regressions"] == (np.diff(numbers) < 0).sum() > 0
+    assert figures["curriculum/stage_env_steps"] == 90_000 - timeline[-1].env_steps
 
 
 def test_the_scenarios_are_those_of_the_stage():

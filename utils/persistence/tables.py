@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from utils.persistence import access, decisions, experiments, jobs, registry, schedules
+from utils.persistence import (
+    access,
+    approvals,
+    decisions,
+    experiments,
+    jobs,
+    registry,
+    rollouts,
+    schedules,
+)
 from utils.persistence.schema import metadata
 
-TABLES = (access, decisions, experiments, jobs, registry, schedules)
+TABLES = (access, approvals, decisions, experiments, jobs, registry, rollouts, schedules)
 """The modules that declare them; importing one adds its tables to `metadata`."""
 
 __all__ = ["TABLES", "metadata"]

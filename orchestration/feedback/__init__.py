@@ -1,0 +1,3 @@
+"""Supervision of agents: approval by people, outcomes, regret and drift."""
+
+from __future__ import annotations

@@ -1,0 +1,155 @@
+"""How each agent is supervised: whether people approve, and whether its requests are kept.
+
+Kept in the database and remembered for a second, so that asking an agent costs no query. While the
+database is away the last known settings hold; an agent whose settings were never read is not asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import anyio
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
+
+from utils.errors import ConfigError
+from utils.logs import get_logger
+from utils.persistence.approvals import agent_setting
+from utils.persistence.audit_log import AuditLine, add_audit
+from utils.persistence.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from utils.clock import Clock
+    from utils.persistence.engine import Database
+
+TRUST_SECONDS = 1.0
+LONGEST_APPROVAL_SECONDS = 30 * 86_400.0
+MOST_KEPT = 100_000
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """Of one agent."""
+
+    agent: str
+    needs_approval: bool = False
+    """Whether its decisions wait until a person approves, overrides or rejects."""
+    approval_seconds: float = 3600.0
+    """A decision that waited so long counts as rejected."""
+    keep_requests: int = 0
+    """So many of its newest requests are kept for replay."""
+    regret_limit: float | None = None
+    """Mean regret against the expert above which `regret_high` is told; None tells nothing."""
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        if not 1 <= self.approval_seconds <= LONGEST_APPROVAL_SECONDS:
+            raise ConfigError(
+                f"approval_seconds={self.approval_seconds}: choose 1 second to 30 days "
+                f"({LONGEST_APPROVAL_SECONDS:.0f})"
+            )
+        if not 0 <= self.keep_requests <= MOST_KEPT:
+            raise ConfigError(f"keep_requests={self.keep_requests}: choose 0 to {MOST_KEPT}")
+        if self.regret_limit is not None and not math.isfinite(self.regret_limit):
+            raise ConfigError(f"regret_limit={self.regret_limit}: choose a finite number, or none")
+
+
+class SettingsShelf:
+    """The settings of all agents; those nobody set have defaults."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Begin without knowing any.
+
+        Args:
+            database: Holds them.
+            clock: Tells how old what is known is.
+        """
+        self._database = database
+        self._clock = clock
+        self._known: Mapping[str, AgentSettings] | None = None
+        self._read_at: float | None = None
+        self._reading = anyio.Lock()
+
+    async def find(self, agent: str) -> AgentSettings:
+        """Return the settings of an agent, at most a second old unless the database is away.
+
+        Args:
+            agent: Its name.
+
+        Raises:
+            DatabaseError: They were never read, and cannot be now.
+        """
+        if self._is_old():
+            async with self._reading:
+                if self._is_old():
+                    await self._refresh()
+        return (self._known or {}).get(agent) or AgentSettings(agent=agent)
+
+    async def list_all(self) -> list[AgentSettings]:
+        """Return the settings that somebody made, by agent, as they are now."""
+        async with self._reading:
+            known = await self._read()
+        return [known[agent] for agent in sorted(known)]
+
+    async def change(
+        self, agent: str, edit: Callable[[AgentSettings], AgentSettings], *, by: str
+    ) -> AgentSettings:
+        """Change the settings of an agent in one transaction, and note who did in the audit log.
+
+        Args:
+            agent: Its name.
+            edit: Turns the settings there are into the new ones.
+            by: Who asks, such as `cli:USER`.
+        """
+        now = self._clock.now()
+        query = select(agent_setting).where(agent_setting.c.agent == agent).with_for_update()
+        async with self._database.write() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+            former = AgentSettings(**row) if row else AgentSettings(agent=agent)
+            wanted = replace(edit(former), agent=agent, changed_at=now, changed_by=by)
+            values = asdict(wanted)
+            statement = insert(agent_setting).values(values)
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["agent"], set_=values)
+            )
+            line = AuditLine(
+                at=now, who=by, action="agent settings", target=agent, outcome=_told(wanted)
+            )
+            await add_audit(connection, line)
+        self._read_at = None
+        return wanted
+
+    def _is_old(self) -> bool:
+        return self._read_at is None or self._clock.monotonic() - self._read_at >= TRUST_SECONDS
+
+    async def _refresh(self) -> None:
+        try:
+            await self._read()
+        except DatabaseError as error:
+            if self._known is None:
+                raise
+            logger.warning("agent_settings_are_old", reason=str(error))
+            self._read_at = self._clock.monotonic()
+
+    async def _read(self) -> Mapping[str, AgentSettings]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(agent_setting))).mappings().all()
+        known = {row["agent"]: AgentSettings(**row) for row in rows}
+        self._known, self._read_at = known, self._clock.monotonic()
+        return known
+
+
+def _told(settings: AgentSettings) -> str:
+    approval = f"{settings.approval_seconds:.0f}s" if settings.needs_approval else "no"
+    return f"approval {approval}, keep {settings.keep_requests}, limit {settings.regret_limit}"

@@ -1,0 +1,154 @@
+"""Explanations name what the answer hangs on, in the request's words; people's decisions fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ai_agents.allocation_domain import AllocationDecisions
+from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
+from ai_agents.base_agent import Header, InvocationContext, RequestError
+from ai_agents.decision_domain import DecisionDomain
+from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from rl.deployment.attribution import integrate_gradients, output_gradient
+from rl.deployment.guardrails import FallbackReason
+from tests.serving import NAMES, WORLD, make_artifact
+
+pytestmark = pytest.mark.anyio
+REQUEST = AllocationRequest.model_validate({**EXAMPLE_REQUEST, "compare": False, "explain": True})
+CONTEXT = InvocationContext(request_id="r1")
+HEADER = Header(
+    agent="a", version="1", request_id="r", decision_id="d", decided_by="person",
+    fallback_used=False, fallback_reason=None, duration_seconds=0.0, warnings=[],
+)  # fmt: skip
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+async def ask(request=REQUEST, context=CONTEXT, **options):
+    agent = ResourceAllocationAgent(make_artifact(**options))
+    await agent.setup()
+    return await agent.invoke(request, context)
+
+
+@pytest.mark.parametrize("action", ["shares", "coverage"])
+async def test_an_explanation_is_given_when_asked_for(action):
+    decision = await ask(action=action)
+    why = decision.explanation
+    assert why.bound == decision.guardrails
+    assert (why.expert, decision.expert.name) == ("urgent_value", "urgent_value")
+    assert {one.field for one in why.fields} == {
+        *(f"services.{n}.{f}" for n in NAMES
+          for f in ("waiting", "recent_demand", "holding", "priority")),
+        *(f"{kind}.{r}" for kind in ("capacity", "price") for r in WORLD.resources),
+        "time_of_day",
+    }  # fmt: skip
+    moved = [one.moved for one in why.fields]
+    assert moved == sorted(moved, reverse=True)
+    assert moved[0] > 0
+    assert why.gap < 1e-4
+    plain = await ask(REQUEST.model_copy(update={"explain": False}), action=action)
+    assert (plain.explanation, plain.expert) == (None, None)
+    assert plain.services == decision.services
+
+
+async def test_contributions_of_fields_add_up_to_the_policys_output():
+    artifact = make_artifact()
+    domain = AllocationDecisions(artifact)
+    trace = domain.trace(domain.read(REQUEST))
+    found, _ = integrate_gradients(artifact, trace.blend, len(trace.fields))
+    ends = np.repeat([[1.0], [0.0]], len(trace.fields), axis=1)
+    output, _ = output_gradient(artifact, trace.blend(ends))
+    np.testing.assert_allclose(found.sum(-1), output[0] - output[1], atol=1e-4)
+    observed = domain._domain.encode(domain.read(REQUEST).view)
+    np.testing.assert_allclose(trace.blend(ends)[0], observed, atol=1e-6)
+
+
+async def test_a_field_at_its_reference_moves_nothing():
+    request = REQUEST.model_copy(
+        update={"time_of_day": 0.5, "price": {"compute": 0.15, "memory": 0.19}}
+    )
+    why = (await ask(request)).explanation
+    still = {one.field: (one.moved, one.contributed) for one in why.fields}
+    assert still["time_of_day"] == (0.0, 0.0)
+    assert still["price.compute"] == (0.0, 0.0)
+    assert still["price.memory"] != (0.0, 0.0)
+
+
+async def test_where_the_expert_answered_no_field_is_blamed():
+    context = InvocationContext(request_id="r", stand_in=FallbackReason.CIRCUIT_OPEN)
+    decision = await ask(context=context)
+    assert decision.fallback_used
+    assert decision.explanation.fields == []
+    assert decision.explanation.expert == "urgent_value"
+
+
+def grant(**units):
+    return {"services": [{"name": n, "allocation": units if n == NAMES[0] else {}} for n in NAMES]}
+
+
+def test_a_persons_allocation_is_worded_as_the_agents_are():
+    domain = AllocationDecisions(make_artifact())
+    decision = domain.override(domain.read(REQUEST), grant(compute=59.5, memory=80), header=HEADER)
+    given = {one.name: one.allocation for one in decision.services}
+    assert given[NAMES[0]]["compute"] == pytest.approx(59.5)
+    assert given[NAMES[1]] == {"compute": 0.0, "memory": 0.0}
+    assert decision.leftover == pytest.approx({"compute": 0.5, "memory": 0.0})
+    for name, capacity in REQUEST.capacity.items():
+        assert sum(one[name] for one in given.values()) <= capacity
+
+
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        (grant(compute=60.1), "capacity.compute"),
+        (grant(gpus=1.0), "services[0].allocation.gpus"),
+        (grant(compute=-1.0), "services[0].allocation.compute"),
+        (grant(compute=float("nan")), "services[0].allocation.compute"),
+        ({"services": grant(compute=1.0)["services"][:2]}, "services"),
+        ({"services": grant(compute=1.0)["services"] * 2}, "services"),
+        ({}, "services"),
+        ({**grant(compute=1.0), "extra": 1}, "extra"),
+    ],
+)
+def test_an_infeasible_wish_is_refused_by_name(wish, field):
+    domain = AllocationDecisions(make_artifact())
+    with pytest.raises(RequestError) as refused:
+        domain.override(domain.read(REQUEST), wish, header=HEADER)
+    assert refused.value.problems[0].field == field
+
+
+def test_domains_take_no_overrides_and_trace_nothing_unless_they_say_so():
+    domain = AllocationDecisions(make_artifact())
+    situation = domain.read(REQUEST)
+    assert DecisionDomain.trace(domain, situation) is None
+    assert DecisionDomain.realised(domain, REQUEST, {}, None) is None
+    with pytest.raises(RequestError, match="approve its own, or reject it"):
+        DecisionDomain.override(domain, situation, {}, header=HEADER)
+
+
+async def test_what_arrived_is_told_or_seen_in_the_next_request():
+    domain = AllocationDecisions(make_artifact())
+    told = dict(zip(NAMES, (1.0, 2.0, 3.0, 4.0), strict=True))
+    assert domain.realised(REQUEST, {"arrived": told}, None).tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert domain.realised(REQUEST, {"arrived": {NAMES[0]: 1.0}}, None) is None
+    assert domain.realised(REQUEST, {"arrived": {**told, NAMES[1]: -1.0}}, None) is None
+    states = [
+        one.model_copy(update={"recent_demand": [*one.recent_demand[1:], float(k)]})
+        for k, one in enumerate(REQUEST.services)
+    ]
+    following = REQUEST.model_copy(update={"services": states})
+    expected = [{one.name: k for k, one in enumerate(REQUEST.services)}[name] for name in NAMES]
+    assert domain.realised(REQUEST, None, following).tolist() == expected
+    assert domain.realised(REQUEST, None, REQUEST) is None
+
+
+async def test_worth_is_the_value_of_what_really_arrived():
+    domain, decision = AllocationDecisions(make_artifact()), await ask()
+    situation = domain.read(REQUEST)
+    assert domain.worth(situation, decision, None) == pytest.approx(decision.expected_value)
+    idle = domain.worth(situation, decision, np.zeros(len(NAMES)))
+    assert idle < decision.expected_value
