@@ -19,6 +19,7 @@ from ai_agents.node_schema import (
     WorkloadPlacement,
     example_of,
 )
+from ai_agents.policy_checks import problem_of, range_warning
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
 from rl.deployment.view_policy import ViewPolicy
@@ -50,6 +51,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
     """Which node takes which workload, by what the nodes offer."""
 
     title = "Node workload agent"
+    tags = ("scheduling", "workloads")
     request_type = NodeRequest
     decision_type = NodeDecision
 
@@ -101,7 +103,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         outside = find_out_of_range({"usage": (in_use / capacity).ravel().tolist()}, self._valid)
         return NodeSituation(
             outside=outside,
-            warnings=tuple(found.warning for found in outside),
+            warnings=tuple(map(range_warning, outside)),
             nodes=tuple(node.name for node in request.nodes),
             workloads=tuple(workload.name for workload in request.workloads),
             capacity=capacity,
@@ -223,16 +225,16 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         ]
         if len(request.nodes) != self.config.num_nodes:
             held = f"{len(request.nodes)} nodes; the agent knows {self.config.num_nodes}"
-            problems.append(FieldProblem(field="nodes", problem=held))
+            problems.append(problem_of("nodes", held))
         for place, node in enumerate(request.nodes):
             where = f"nodes[{place}]"
             problems += self._resource_problems(f"{where}.capacity", node.capacity, is_full=True)
             problems += self._resource_problems(f"{where}.in_use", node.in_use, is_full=False)
             for name, amount in node.capacity.items():
                 if amount == 0:
-                    problems.append(_problem(f"{where}.capacity.{name}", "must be above 0"))
+                    problems.append(problem_of(f"{where}.capacity.{name}", "must be above 0"))
                 elif node.in_use.get(name, 0.0) > amount:
-                    problems.append(_problem(f"{where}.in_use.{name}", "more than the capacity"))
+                    problems.append(problem_of(f"{where}.in_use.{name}", "more than the capacity"))
         for place, workload in enumerate(request.workloads):
             where = f"workloads[{place}].need"
             problems += self._resource_problems(where, workload.need, is_full=True)
@@ -245,9 +247,9 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         missing = [name for name in known if name not in named] if is_full else []
         unknown = [name for name in named if name not in known]
         return [
-            *(_problem(f"{where}.{name}", "missing") for name in missing),
+            *(problem_of(f"{where}.{name}", "missing") for name in missing),
             *(
-                _problem(f"{where}.{name}", f"unknown resource; known: {', '.join(known)}")
+                problem_of(f"{where}.{name}", f"unknown resource; known: {', '.join(known)}")
                 for name in unknown
             ),
         ]
@@ -262,11 +264,7 @@ def _stack(situations: Sequence[NodeSituation]) -> NodeView:
 
 def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
     return [
-        _problem(f"{where}[{place}].name", f"{name} is named twice")
+        problem_of(f"{where}[{place}].name", f"{name} is named twice")
         for place, name in enumerate(names)
         if name in names[:place]
     ]
-
-
-def _problem(field: str, problem: str) -> FieldProblem:
-    return FieldProblem(field=field, problem=problem)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ai_agents.base_agent import FieldProblem, Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.policy_checks import problem_of, range_warning
 from ai_agents.workforce_schema import (
     ExpertStaffing,
     SkillStaffing,
@@ -49,6 +50,7 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
     """Who is called to the coming shift."""
 
     title = "Workforce agent"
+    tags = ("staffing", "shifts")
     request_type = WorkforceRequest
     decision_type = WorkforceDecision
 
@@ -127,7 +129,7 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         return WorkforceSituation(
             outside=outside,
             warnings=(
-                *(found.warning for found in outside),
+                *map(range_warning, outside),
                 *([gap] if given < ahead else []),
             ),
             view=view,
@@ -250,20 +252,20 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         ]
         for field, held, least, most in sizes:
             if not least <= held <= most:
-                problems.append(_problem(field, f"{held} entries; give {least} to {most}"))
+                problems.append(problem_of(field, f"{held} entries; give {least} to {most}"))
         if request.shift_of_week >= config.shifts_per_week:
             last = config.shifts_per_week - 1
-            problems.append(_problem("shift_of_week", f"a week's last shift is {last}"))
+            problems.append(problem_of("shift_of_week", f"a week's last shift is {last}"))
         known = ", ".join(request.skills)
         for row, person in enumerate(request.employees):
             problems += [
-                _problem(f"employees[{row}].skills[{place}]", f"unknown skill; known: {known}")
+                problem_of(f"employees[{row}].skills[{place}]", f"unknown skill; known: {known}")
                 for place, name in enumerate(person.skills)
                 if name not in request.skills
             ]
         for row, shift in enumerate(request.forecast):
             problems += [
-                _problem(f"forecast[{row}].{name}", f"unknown skill; known: {known}")
+                problem_of(f"forecast[{row}].{name}", f"unknown skill; known: {known}")
                 for name in shift
                 if name not in request.skills
             ]
@@ -306,11 +308,7 @@ def _stack(situations: Sequence[WorkforceSituation]) -> WorkforceView:
 
 def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
     return [
-        _problem(where.format(place), f"{name} is named twice")
+        problem_of(where.format(place), f"{name} is named twice")
         for place, name in enumerate(names)
         if name in names[:place]
     ]
-
-
-def _problem(field: str, problem: str) -> FieldProblem:
-    return FieldProblem(field=field, problem=problem)
