@@ -122,19 +122,20 @@ def test_where_no_node_takes_it_the_shortest_resource_is_named():
 
 
 def test_what_rounding_would_overfill_is_cut():
-    # 0.7 / 3 + 2.3 / 3 comes to 1 in shares, but 0.7 + 2.3 exceeds 3 - 2**-51 in units.
-    capacity = np.full((10, 4), 3.0)
-    usage, need = np.full((10, 4), 0.7 / 3.0), np.full(4, 2.3)
+    # In shares there is just enough left of 5.3 units; in units 1.9 and the need exceed them.
+    need = 3.4000000000000004
+    assert (1.0 - 1.9 / 5.3) - need / 5.3 >= 0
+    assert 1.9 + need > 5.3
     domain = make_domain()
-    request = request_of(capacity, usage, [need]).model_dump(mode="json")
-    for node in request["nodes"]:
-        node["capacity"]["cpu"] = float(np.nextafter(3.0, 0.0))
-        node["in_use"] = dict.fromkeys(RESOURCES, 0.7)
-    situation = domain.read(NodeRequest.model_validate(request))
-    placed = domain.decide(
-        situation, np.ones((10, 4), np.float32), header=make_header(), expert=None
-    )
+    request = request_of(np.full((10, 4), 5.3), np.zeros((10, 4)), [np.full(4, need)])
+    told = request.model_dump(mode="json")
+    for node in told["nodes"]:
+        node["in_use"] = dict.fromkeys(RESOURCES, 1.9)
+    situation = domain.read(NodeRequest.model_validate(told))
+    everything = np.ones((10, 4), np.float32)
+    placed = domain.decide(situation, everything, header=make_header(), expert=None)
     assert placed.placements[0].node is None
+    assert placed.guardrails == [f"capacity.n{row}" for row in range(10)]
 
 
 async def test_outside_the_validated_range_the_expert_answers():

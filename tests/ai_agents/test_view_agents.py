@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_agents.base_agent import InvocationContext, RequestError
+from ai_agents.cards import describe
 from ai_agents.domains import DOMAINS
 from ai_agents.policy_agent import PolicyAgent
 from ai_agents.view_domain import ViewDecisions
@@ -22,9 +23,14 @@ from rl.environments.catalog import PRESETS
 from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.players import random_player
 from rl.training.catalog_problem import catalog_problem
+from rl.training.conclusion import Places
+from rl.training.recorder import NullRecorder
+from rl.training.training_config import TrainingConfig
+from rl.training.training_run import train_problem
 from tests.cards import make_card, make_header
 from tests.views import make_artifact, make_world
 from utils.errors import ConfigError
+from utils.persistence.artifact_store import DirectoryArtifactStore
 
 pytestmark = pytest.mark.anyio
 CONTEXT = InvocationContext(request_id="r")
@@ -114,6 +120,26 @@ async def test_a_batch_is_its_singles_and_the_example_is_answered_by_the_policy(
         np.testing.assert_allclose(one.action, other.action, atol=1e-6)
         assert one.expert == other.expert
         assert one.expert.name in VIEW_WORLDS[name].experts
+
+
+async def test_a_run_becomes_an_agent_without_code(tmp_path):
+    config = TrainingConfig(
+        environment="market_making", algorithm="ppo", total_episodes=16, eval_frequency=16
+    )
+    store = DirectoryArtifactStore(tmp_path / "artifacts")
+    places = Places(folder=tmp_path, artifacts=store)
+    result = train_problem(config, NullRecorder(), places, run_id="r")
+    artifact = PolicyArtifact.from_bytes(store.get(result.artifact_sha256))
+    assert artifact.card.baseline.expert == result.tables[0].baseline == "avellaneda_stoikov"
+    ranges = {one.field: one for one in artifact.card.validated_for}
+    assert set(ranges) == {one.name for one in fields(VIEW_WORLDS["market_making"].view)}
+    assert ranges["steps_left"].low == 1.0
+    assert ranges["inventory"].low < 0 < ranges["inventory"].high
+    async with PolicyAgent(artifact, DOMAINS[artifact.domain](artifact)) as agent:
+        decision = await agent.invoke(agent.example_request(), CONTEXT)
+        assert describe(agent).fallback_expert == "avellaneda_stoikov"
+    assert decision.decided_by == "policy"
+    assert len(decision.action) == 2
 
 
 def test_a_request_says_what_its_fields_are():
