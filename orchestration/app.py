@@ -146,8 +146,10 @@ class Application:
             group.start_soon(self.sessions.run)
             group.start_soon(self.decision_log.run)
             group.start_soon(self.second_answers.run)
+            group.start_soon(self.orchestrator.supervision.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.regret.run)
                 group.start_soon(self.orchestrator.automation.run)
 
 
@@ -176,6 +178,7 @@ async def open_application(
             yield application
         finally:
             application.second_answers.close()
+            await application.orchestrator.supervision.aclose()
             await application.decision_log.aclose()
         await registry.aclose()
     finally:

@@ -94,6 +94,21 @@ class Router(Protocol):
         ...
 
 
+class Supervisor(Protocol):
+    """Says what becomes of decisions before they are handed out."""
+
+    async def supervise(
+        self, requests: Sequence[DecisionRequest], decisions: Sequence[Decision]
+    ) -> list[Decision]:
+        """Return decisions as they may be handed out.
+
+        Args:
+            requests: As they were read.
+            decisions: Of one agent, one a request.
+        """
+        ...
+
+
 class DecisionDesk:
     """Asks agents and counts what becomes of the requests."""
 
@@ -106,6 +121,7 @@ class DecisionDesk:
         gate: Gate,
         records: Records,
         router: Router | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -116,7 +132,9 @@ class DecisionDesk:
             gate: Knows which policies had better not be asked; their experts then answer.
             records: Keeps every decision and refusal.
             router: Gives some requests to a version on trial; without it all go to the champion.
+            supervisor: Says what becomes of decisions; all are handed out as they are if absent.
         """
+        self._supervisor = supervisor
         self._registry = registry
         self._metrics = metrics
         self._clock = clock
@@ -245,6 +263,7 @@ class DecisionDesk:
         finally:
             if tell is not None:
                 tell(verdict)
+        decisions = await self._supervise(answered, requests, decisions)
         for decision, fingerprint in zip(decisions, answered.fingerprints, strict=True):
             self._note(answered, decision, fingerprint)
         await self._tell_router(found, answered, requests, decisions)
@@ -269,6 +288,20 @@ class DecisionDesk:
                 seconds=seconds,
             )
         )
+
+    async def _supervise(
+        self,
+        answered: _Answered,
+        requests: Sequence[DecisionRequest],
+        decisions: list[Decision],
+    ) -> list[Decision]:
+        if self._supervisor is None:
+            return decisions
+        try:
+            return await self._supervisor.supervise(requests, decisions)
+        except Exception:
+            self._note_failure(answered, "error")
+            raise
 
     def _note(self, answered: _Answered, decision: Decision, fingerprint: str | None) -> None:
         reason = decision.fallback_reason

@@ -15,6 +15,9 @@ from orchestration.delegation.agent_calls import AgentCalls
 from orchestration.delegation.circuit_breaker import CircuitBreakers
 from orchestration.delegation.decision_shelf import DecisionShelf
 from orchestration.delegation.patterns import Patterns
+from orchestration.feedback.regret import RegretReplay
+from orchestration.feedback.review import Reviews
+from orchestration.feedback.supervision import Supervision
 from orchestration.jobs import Desired, Job, NewJob, Resources
 from orchestration.tasks import TRAIN, find_start_point, make_train_spec
 from utils.persistence import run_filter, run_queries
@@ -146,6 +149,15 @@ class Orchestrator:
         self._parts = parts
         self._store, self.registry = parts.store, parts.registry
         self.automation, self.rollout = parts.automation, parts.rollout
+        self.supervision = Supervision(parts.database, parts.clock, parts.serving_metrics)
+        self.reviews = Reviews(self.supervision.approvals, parts.registry)
+        self.regret = RegretReplay(
+            parts.database,
+            parts.clock,
+            parts.serving_metrics,
+            registry=parts.registry,
+            supervision=self.supervision,
+        )
         self._desk = DecisionDesk(
             parts.registry,
             parts.serving_metrics,
@@ -153,6 +165,7 @@ class Orchestrator:
             gate=CircuitBreakers(parts.clock),
             records=parts.decision_log,
             router=parts.router,
+            supervisor=self.supervision,
         )
         self.invoke, self.invoke_batch = self._desk.invoke, self._desk.invoke_batch
         reader = RunReader(parts.database)
