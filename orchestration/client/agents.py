@@ -38,33 +38,37 @@ class AgentCalls:
         name: str,
         request: Mapping[str, Any],
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         deadline_seconds: float | None = None,
         request_id: str | None = None,
+        request_key: str | None = None,
     ) -> AllocationDecision:
         """Ask an agent for a decision.
 
         Args:
             name: Of the agent.
             request: As its card describes it.
-            alias: Which of its versions, by what it is for.
+            alias: Which of its versions, by what it is for. Without alias and version it is the
+                champion, or the challenger where a canary gives it the request.
             version: Which of its versions, by number.
             deadline_seconds: Time the policy has; the expert answers if it is late.
             request_id: The caller's name for the request.
+            request_key: Requests with the same key meet the same version while a canary runs.
 
         Raises:
             InvalidRequestError: It does not fit the agent; `problems` names fields.
             NotFoundError: There is no such agent or version.
         """
         query = {"alias": alias, "version": version, "deadline_seconds": deadline_seconds}
+        headers = {"X-Request-Id": request_id, "X-Request-Key": request_key}
         return await self._connection.call(
             "POST",
             f"/v1/agents/{name}:invoke",
             AllocationDecision,
             body=request,
             query=query,
-            headers={} if request_id is None else {"X-Request-Id": request_id},
+            headers={name: value for name, value in headers.items() if value is not None},
         )
 
     async def promote(
