@@ -195,7 +195,7 @@ async def _view(parts: ApiParts, decision_id: str) -> DecisionView:
     record = await parts.orchestrator.decisions.get(decision_id)
     if record is None and review is None:
         raise DecisionNotFoundError(f"no decision {decision_id!r}: look it up by its request id")
-    state = "not_needed" if review is None else review.state
+    state: ApprovalState | Literal["not_needed"] = "not_needed" if review is None else review.state
     holds = None if review is None or review.given is None else review.given
     if holds is not None:
         holds = {**holds, "approval": state}
