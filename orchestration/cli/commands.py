@@ -25,10 +25,12 @@ from orchestration.cli import (
     limits,
     operations,
     pipelines,
+    policies,
     reports,
     schedules,
     tables,
     training,
+    versions,
     webhooks,
     working,
 )
@@ -81,7 +83,9 @@ decisions.register(cli)
 limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)
+policies.register(cli)
 schedules.register(cli)
+versions.register(cli)
 webhooks.register(cli)
 working.register(cli)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -20,6 +21,7 @@ from orchestration.delegation.blackboard import FactConflictError, FactNameError
 from orchestration.delegation.decision_shelf import DecisionNotFoundError, OutcomeKnownError
 from orchestration.delegation.json_values import JsonValueError
 from orchestration.endpoints.bodies import PROBLEM, problem
+from orchestration.endpoints.reception import TooManyCallsError
 from orchestration.environment_sessions import (
     SessionBusyError,
     SessionConflictError,
@@ -32,9 +34,12 @@ from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
 from orchestration.pipelines.submission import PipelineNotFoundError
+from orchestration.rollout.gate import GateClosedError
+from orchestration.rollout.plan_store import NoCanaryError
 from orchestration.scheduler.schedules import ScheduleNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
+from utils.persistence.alias_log import AliasMovedError
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
 from utils.persistence.run_queries import RunNotFoundError
 
@@ -57,11 +62,15 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     JsonValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
+    NoCanaryError: HTTPStatus.NOT_FOUND,
+    GateClosedError: HTTPStatus.CONFLICT,
+    AliasMovedError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,
     SessionBusyError: HTTPStatus.CONFLICT,
     SessionConflictError: HTTPStatus.CONFLICT,
     SessionEndedError: HTTPStatus.GONE,
     SessionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyCallsError: HTTPStatus.TOO_MANY_REQUESTS,
     AgentNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ArtifactMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -91,7 +100,10 @@ async def _ours(_: Request, error: Exception) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("request_failed", status=int(status), reason=str(error))
     problems = error.problems if isinstance(error, RequestError) else ()
-    return _answer(status, str(error), problems)
+    answer = _answer(status, str(error), problems)
+    if isinstance(error, TooManyCallsError):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return answer
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
