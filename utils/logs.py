@@ -29,6 +29,7 @@ _SECRET_IN_TEXT = re.compile(
     r"(\b(?:password|secret|token)=|\b(?:bearer|basic)\s+)[^\s&\"',;]+", re.IGNORECASE
 )
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic")
+_ERRORS_ONLY = ("a2a",)  # it warns of every bad request, and what is bad is the sender's to choose
 _WARNINGS_ONLY = ("aiosqlite", "alembic.runtime.plugins", "httpcore", "httpx", "matplotlib", "PIL")
 
 
@@ -134,6 +135,8 @@ def configure_logs(
         logging.getLogger(name).propagate = True
     for name in _WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _ERRORS_ONLY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def redact(value: Any, name: str = "") -> Any:

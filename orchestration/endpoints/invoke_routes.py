@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from ai_agents.base_agent import MOST_REQUESTS, Decision, DecisionRequest
 from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.guard import Guard
 from orchestration.endpoints.reception import (
     ALIAS_PATTERN,
     LARGEST_VERSION,
@@ -24,7 +25,6 @@ from orchestration.endpoints.reception import (
     Choice,
     Reception,
 )
-from orchestration.endpoints.security import Guard
 from orchestration.endpoints.shapes import AGENT_PATTERN, SCHEMAS, may_fail
 from utils.persistence.access_tokens import Scope as TokenScope
 
@@ -147,7 +147,7 @@ def describe_routes(
     request = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in requests]}
     decision = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in decisions]}
     batch = {"type": "array", "items": request, "minItems": 1, "maxItems": MOST_REQUESTS}
-    words = {
+    words: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "invoke": ("Ask an agent for a decision.", request, decision),
         "batch": (
             "Ask an agent for several decisions by one pass of its policy.",
