@@ -48,6 +48,9 @@ class AgentCard(CardModel):
     domain: str
     tags: list[str] = Field(description="Words to find it by.")
     artifact_sha256: str = Field(description="Address of the policy artifact.")
+    precision: str = Field(
+        description="How its weights are stored: float32 as trained, or rounded to float16 or int8."
+    )
     model: dict[str, Any] = Field(
         description="Lineage and proof, as the training run wrote it: run_id, checkpoint_sha256, "
         "commit, data, evaluation with 95 % interval, baseline, bound, validated_for, limits."
@@ -81,6 +84,7 @@ def describe(agent: PolicyAgent[Any, Any, Any]) -> AgentCard:
         domain=agent.artifact.domain,
         tags=[agent.artifact.domain, *domain.tags],
         artifact_sha256=agent.artifact.sha256,
+        precision=agent.artifact.precision,
         model=to_json(card),
         gap_closed_fraction=card.gap_closed_fraction,
         hints=Hints(),

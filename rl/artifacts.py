@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from rl.precision import Precision, pack_weight, round_weight, unpack_weight
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
 from utils.persistence.errors import ArtifactCorruptError
 
 Array = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
 SCHEMA_VERSION = 1
+REDUCED_SCHEMA_VERSION = 2
+"""Of policies whose weights are stored in fewer bits, which older programs cannot read."""
 METADATA_KEY = "quartermaster_policy"
 """One key only: safetensors writes several in random order, and the address must not be random."""
 
@@ -151,6 +155,8 @@ class PolicyArtifact:
     domain_config: str
     """Its config, as JSON text."""
     card: PolicyCard
+    precision: Precision = "float32"
+    """How weights are stored; all arrays here are float32, in which the policy runs."""
 
     def __post_init__(self) -> None:
         """Check that the arrays fit one another and hold numbers.
@@ -176,6 +182,7 @@ class PolicyArtifact:
                 raise ConfigError(f"{name} must hold finite float32 numbers")
         if std.min() <= 0 or not clip > 0:
             raise ConfigError("the normaliser needs std > 0 and clip > 0")
+        _check_precision(self)
 
     @property
     def observation_size(self) -> int:
@@ -189,10 +196,12 @@ class PolicyArtifact:
 
     def to_bytes(self) -> bytes:
         """Return the one blob; equal policies give equal bytes."""
-        arrays = _named_arrays(self)
+        arrays = _stored_arrays(self)
+        is_reduced = self.precision != "float32"
         document = json.dumps(
             {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": REDUCED_SCHEMA_VERSION if is_reduced else SCHEMA_VERSION,
+                **({"precision": self.precision} if is_reduced else {}),
                 "num_layers": len(self.layers),
                 "activation": self.activation,
                 "clip": self.normalizer.clip,
@@ -234,6 +243,26 @@ class PolicyArtifact:
         """
         return replace(self, card=card)
 
+    def with_precision(self, precision: Precision) -> PolicyArtifact:
+        """Return the policy with its weights rounded, to be stored in fewer bits.
+
+        Args:
+            precision: float16, or int8 with a scale per output channel; biases and normaliser
+                stay as they are.
+
+        Raises:
+            ConfigError: A weight is beyond what the precision holds.
+        """
+        layers = tuple(Layer(round_weight(w, precision), bias) for w, bias in self.layers)
+        return replace(self, layers=layers, precision=precision)
+
+
+def _check_precision(artifact: PolicyArtifact) -> None:
+    if any((round_weight(w, artifact.precision) != w).any() for w, _ in artifact.layers):
+        raise ConfigError(
+            f"weights are no {artifact.precision} numbers: round them first, see with_precision"
+        )
+
 
 def _named_arrays(artifact: PolicyArtifact) -> dict[str, Array]:
     named = {"normalizer.mean": artifact.normalizer.mean, "normalizer.std": artifact.normalizer.std}
@@ -242,7 +271,15 @@ def _named_arrays(artifact: PolicyArtifact) -> dict[str, Array]:
     return {name: np.ascontiguousarray(values) for name, values in named.items()}
 
 
-def _digest(document: str, arrays: dict[str, Array]) -> str:
+def _stored_arrays(artifact: PolicyArtifact) -> Arrays:
+    stored: Arrays = {}
+    for name, values in _named_arrays(artifact).items():
+        is_weight = name.endswith(".weight")
+        stored |= pack_weight(name, values, artifact.precision) if is_weight else {name: values}
+    return stored
+
+
+def _digest(document: str, arrays: Arrays) -> str:
     digest = hashlib.sha256(document.encode())
     for name, values in sorted(arrays.items()):
         digest.update(f"{name}{values.dtype}{values.shape}".encode())
@@ -250,14 +287,16 @@ def _digest(document: str, arrays: dict[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _open_seal(content: bytes, arrays: dict[str, Array]) -> dict[str, Any]:
+def _open_seal(content: bytes, arrays: Arrays) -> dict[str, Any]:
     header_size = int.from_bytes(content[:8], "little")
     seal = json.loads(json.loads(content[8 : 8 + header_size])["__metadata__"][METADATA_KEY])
     document: dict[str, Any] = json.loads(seal["document"])
     version = document["schema_version"]
-    if version != SCHEMA_VERSION:
+    is_reduced = document.get("precision", "float32") != "float32"
+    if version != (REDUCED_SCHEMA_VERSION if is_reduced else SCHEMA_VERSION):
         raise ArtifactCorruptError(
-            f"policy artifact of schema version {version!r}, this program reads {SCHEMA_VERSION}: "
+            f"policy artifact of schema version {version!r}, this program reads "
+            f"{SCHEMA_VERSION} and, with fewer bits, {REDUCED_SCHEMA_VERSION}: "
             "export the checkpoint again, or serve it with the version that wrote it"
         )
     if _digest(seal["document"], arrays) != seal["digest"]:
@@ -265,9 +304,13 @@ def _open_seal(content: bytes, arrays: dict[str, Array]) -> dict[str, Any]:
     return document
 
 
-def _build(document: dict[str, Any], arrays: dict[str, Array]) -> PolicyArtifact:
+def _build(document: dict[str, Any], arrays: Arrays) -> PolicyArtifact:
+    precision = document.get("precision", "float32")
     layers = tuple(
-        Layer(arrays[f"layers.{index}.weight"], arrays[f"layers.{index}.bias"])
+        Layer(
+            unpack_weight(f"layers.{index}.weight", arrays, precision),
+            arrays[f"layers.{index}.bias"],
+        )
         for index in range(document["num_layers"])
     )
     return PolicyArtifact(
@@ -280,4 +323,5 @@ def _build(document: dict[str, Any], arrays: dict[str, Array]) -> PolicyArtifact
         domain=document["domain"],
         domain_config=document["domain_config"],
         card=from_json(PolicyCard, document["card"]),
+        precision=precision,
     )

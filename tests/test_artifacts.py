@@ -57,6 +57,16 @@ def artifacts(draw) -> PolicyArtifact:
     )
 
 
+def write_with_version(artifact, version):
+    content = artifact.to_bytes()
+    size = int.from_bytes(content[:8], "little")
+    seal = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][METADATA_KEY])
+    found = json.loads(seal["document"])["schema_version"]
+    old, new = (f'"schema_version": {one}' for one in (found, version))
+    seal["document"] = seal["document"].replace(old, new)
+    return save(load(content), metadata={METADATA_KEY: json.dumps(seal)})
+
+
 @given(artifacts())
 @settings(max_examples=50)
 def test_round_trip_keeps_everything(artifact):
@@ -88,12 +98,10 @@ def test_a_cut_file_is_noticed(size):
         PolicyArtifact.from_bytes(BLOB[:size])
 
 
-def test_another_schema_version_says_what_to_do():
-    size = int.from_bytes(BLOB[:8], "little")
-    seal = json.loads(json.loads(BLOB[8 : 8 + size])["__metadata__"][METADATA_KEY])
-    seal["document"] = seal["document"].replace('"schema_version": 1', '"schema_version": 2')
-    other = save(load(BLOB), metadata={METADATA_KEY: json.dumps(seal)})
-    with pytest.raises(ArtifactCorruptError, match=r"schema version 2.*export"):
+@pytest.mark.parametrize(("precision", "version"), [("float32", 2), ("float32", 3), ("int8", 1)])
+def test_another_schema_version_says_what_to_do(precision, version):
+    other = write_with_version(make_artifact().with_precision(precision), version)
+    with pytest.raises(ArtifactCorruptError, match=rf"schema version {version}.*export"):
         PolicyArtifact.from_bytes(other)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TORCH_FREE = (
     *("orchestration", "ai_agents", "data", "utils"),
-    *("rl/artifacts.py", "rl/domains", "rl/deployment", "rl/monitoring"),
+    *("rl/artifacts.py", "rl/precision.py", "rl/domains", "rl/deployment", "rl/monitoring"),
 )
 HEAVY = ("torch", "gymnasium", "pettingzoo", "scipy", "matplotlib", "ray")
 PROGRAM = """

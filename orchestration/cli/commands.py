@@ -19,14 +19,18 @@ from orchestration.app import Application
 from orchestration.cli import (
     access,
     adoption,
+    approvals,
+    decisions,
     experiments,
     limits,
     operations,
     pipelines,
+    policies,
     reports,
     schedules,
     tables,
     training,
+    versions,
     webhooks,
     working,
 )
@@ -74,10 +78,14 @@ cli = typer.Typer(
 experiments.register(cli)
 adoption.register(cli)
 access.register(cli)
+approvals.register(cli)
+decisions.register(cli)
 limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)
+policies.register(cli)
 schedules.register(cli)
+versions.register(cli)
 webhooks.register(cli)
 working.register(cli)
 

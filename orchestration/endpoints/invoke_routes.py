@@ -6,6 +6,7 @@ The OpenAPI entries are written by hand, since no framework reads the signatures
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -30,6 +31,8 @@ from utils.persistence.access_tokens import Scope as TokenScope
 
 PLACES = ("/v1/agents/{name:word}", "/v1/agents/{name:word}/versions/{version:word}")
 JSON = b"application/json"
+HEADERS = {b"x-request-id": "request_id", b"x-request-key": "request_key"}
+"""What callers say about a request in headers."""
 
 
 class InvokeDoor:
@@ -54,7 +57,7 @@ class InvokeDoor:
         caller, name = scope["state"]["caller"].name, scope["path_params"]["name"]
         body = await _read(receive)
         decision = await self._reception.decide(caller, name, body, read_choice(scope))
-        await _answer(send, decision.model_dump_json().encode())
+        await _answer(send, decision.model_dump_json().encode(), _status_of([decision]))
 
     async def batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a list of requests by a list of decisions.
@@ -68,7 +71,7 @@ class InvokeDoor:
         body = await _read(receive)
         decisions = await self._reception.decide_all(caller, name, body, read_choice(scope))
         joined = ",".join([one.model_dump_json() for one in decisions])
-        await _answer(send, f"[{joined}]".encode())
+        await _answer(send, f"[{joined}]".encode(), _status_of(decisions))
 
 
 def make_routes(reception: Reception, callers: Callers) -> list[Route]:
@@ -102,14 +105,14 @@ def read_choice(scope: Scope) -> Choice:
     """
     given: dict[str, Any] = {}
     if scope["query_string"]:
-        known = Choice.model_fields.keys() - {"request_id"}
+        known = Choice.model_fields.keys() - HEADERS.values()
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = {name: value for name, value in pairs if name in known}
     if "version" in scope["path_params"]:
         given["version"] = scope["path_params"]["version"]
-    request_id = next((v for k, v in scope["headers"] if k == b"x-request-id"), None)
-    if request_id is not None:
-        given["request_id"] = request_id.decode("latin-1")
+    for header, value in scope["headers"]:
+        if header in HEADERS:
+            given.setdefault(HEADERS[header], value.decode("latin-1"))
     if not given:
         return USUAL
     try:
@@ -124,10 +127,16 @@ async def _read(receive: Receive) -> bytes:
     return body
 
 
-async def _answer(send: Send, body: bytes) -> None:
+def _status_of(decisions: Sequence[Decision]) -> HTTPStatus:
+    """Return 202 where somebody must approve first."""
+    waits = any(decision.approval == "waiting" for decision in decisions)
+    return HTTPStatus.ACCEPTED if waits else HTTPStatus.OK
+
+
+async def _answer(send: Send, body: bytes, status: HTTPStatus) -> None:
     length = str(len(body)).encode()
     headers = [(b"content-type", JSON), (b"content-length", length)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -169,6 +178,10 @@ def describe_routes(
                     "requestBody": {"required": True, "content": _json(body)},
                     "responses": {
                         "200": {"description": "What the agent decides.", "content": _json(answer)},
+                        "202": {
+                            "description": "It waits for a person's approval.",
+                            "content": _json(answer),
+                        },
                         **{str(k): v for k, v in may_fail(404, 429).items()},
                     },
                 }
@@ -188,7 +201,7 @@ def _parameters(place: str) -> list[dict[str, Any]]:
     if "{version" in place:
         found.append({"name": "version", "in": "path", "required": True, "schema": version})
     else:
-        alias = {"type": "string", "pattern": ALIAS_PATTERN, "default": USUAL.alias}
+        alias = {"type": "string", "pattern": ALIAS_PATTERN}
         found.append({"name": "alias", "in": "query", "required": False, "schema": alias})
         found.append({"name": "version", "in": "query", "required": False, "schema": version})
     text = {"type": "string", "maxLength": 100}
@@ -196,6 +209,7 @@ def _parameters(place: str) -> list[dict[str, Any]]:
         *found,
         {"name": "deadline_seconds", "in": "query", "required": False, "schema": seconds},
         {"name": "X-Request-Id", "in": "header", "required": False, "schema": text},
+        {"name": "X-Request-Key", "in": "header", "required": False, "schema": text},
     ]
 
 

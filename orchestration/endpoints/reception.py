@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import anyio
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_agents.registry import CHAMPION
 from utils.errors import ConfigError, QuartermasterError
 
 if TYPE_CHECKING:
@@ -73,10 +72,13 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    alias: str = Field(default=CHAMPION, pattern=ALIAS_PATTERN)
+    alias: str | None = Field(default=None, pattern=ALIAS_PATTERN)
+    """By what it is for; the champion if absent, or the challenger where a canary says so."""
     version: int | None = Field(default=None, ge=1, le=LARGEST_VERSION)
     deadline_seconds: float | None = Field(default=None, gt=0, le=LONGEST_DEADLINE_SECONDS)
     request_id: str | None = Field(default=None, max_length=100)
+    request_key: str | None = Field(default=None, max_length=100)
+    """Requests with the same key meet the same version while a canary runs."""
 
 
 USUAL = Choice()
@@ -133,6 +135,7 @@ class Reception:
                 alias=choice.alias,
                 version=choice.version,
                 request_id=choice.request_id,
+                request_key=choice.request_key,
                 deadline_seconds=left,
             )
         finally:
@@ -164,6 +167,7 @@ class Reception:
                 alias=choice.alias,
                 version=choice.version,
                 request_id=choice.request_id,
+                request_key=choice.request_key,
                 deadline_seconds=left,
             )
         finally:

@@ -17,12 +17,16 @@ from starlette.types import ASGIApp
 from ai_agents.base_agent import Decision, DecisionRequest
 from orchestration.endpoints import (
     agent_routes,
+    approval_routes,
     artifact_routes,
     audit,
+    decision_routes,
     engine_routes,
     event_routes,
+    fact_routes,
     invoke_routes,
     log_routes,
+    rollout_routes,
     run_routes,
     schedule_routes,
     session_routes,
@@ -41,7 +45,8 @@ CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
-    *(agent_routes, session_routes, engine_routes, audit, artifact_routes),
+    *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
+    *(decision_routes, approval_routes, fact_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 

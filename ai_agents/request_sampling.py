@@ -1,0 +1,66 @@
+"""Requests drawn at random from the ranges that a policy is validated for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ai_agents.base_agent import RequestError
+from ai_agents.decision_domain import Situation
+from ai_agents.domains import AnyDomain
+from rl.artifacts import PolicyArtifact, ValidRange
+
+TRIES = 20
+
+
+def draw_situations(
+    domain: AnyDomain, artifact: PolicyArtifact, *, count: int, seed: int = 0
+) -> list[Situation]:
+    """Vary the domain's example: each field with a validated range takes any value of it.
+
+    What the domain refuses, or calls out of range all the same, is drawn again, so there may be
+    fewer in the end.
+
+    Args:
+        domain: Made from the artifact.
+        artifact: Its card names the ranges.
+        count: How many are wanted.
+        seed: The only source of chance.
+    """
+    generator = np.random.default_rng(seed)
+    example = domain.example_request()
+    found: list[Situation] = []
+    for _ in range(TRIES * count):
+        if len(found) == count:
+            break
+        document = example.model_dump()
+        for one in artifact.card.validated_for:
+            _set(document, one.field.split("."), one, generator)
+        try:
+            situation = domain.read(domain.request_type.model_validate(document))
+        except (RequestError, ValueError):
+            continue
+        if not situation.outside:
+            found.append(situation)
+    return found
+
+
+def _set(node: Any, path: Sequence[str], one: ValidRange, generator: np.random.Generator) -> None:
+    """Follow a path such as `services.search.waiting`; leaves out what the example has not."""
+    name, rest = path[0], path[1:]
+    if isinstance(node, list):
+        for entry in node:
+            if isinstance(entry, dict) and entry.get("name") == name and rest:
+                _set(entry, rest, one, generator)
+    elif not isinstance(node, dict):
+        return
+    elif rest:
+        _set(node.get(name), rest, one, generator)
+    elif isinstance(node.get(name), list):
+        size = len(node[name])  # the range may be that of each entry, or that of their sum
+        width = (one.high - one.low) / generator.choice([1, max(size, 1)])
+        node[name] = (one.low + width * generator.random(size)).tolist()
+    else:
+        node[name] = float(generator.uniform(one.low, one.high))

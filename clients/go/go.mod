@@ -1,0 +1,3 @@
+module quartermaster/clients/go
+
+go 1.19
