@@ -39,10 +39,11 @@ class AgentCalls:
         request: DecisionRequest | Mapping[str, Any],
         decision_type: type[DecisionT],
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         deadline_seconds: float | None = None,
         request_id: str | None = None,
+        request_key: str | None = None,
     ) -> DecisionT:
         """Ask an agent for a decision; again while it is busy or away, until the deadline.
 
@@ -50,10 +51,12 @@ class AgentCalls:
             name: Of the agent.
             request: As its card describes it.
             decision_type: What its decisions are, such as `AllocationDecision`.
-            alias: Which of its versions, by what it is for.
+            alias: Which of its versions, by what it is for; the champion if absent, or the
+                challenger where a canary says so.
             version: Which of its versions, by number.
             deadline_seconds: Time the policy has; the expert answers if it is late.
             request_id: The caller's name for the request.
+            request_key: Requests with the same key meet the same version while a canary runs.
 
         Raises:
             InvalidRequestError: It does not fit the agent; `problems` names fields.
@@ -66,7 +69,11 @@ class AgentCalls:
             decision_type,
             body=_plain(request),
             query={"alias": alias, "version": version, "deadline_seconds": deadline_seconds},
-            headers={} if request_id is None else {"X-Request-Id": request_id},
+            headers={
+                name: value
+                for name, value in (("X-Request-Id", request_id), ("X-Request-Key", request_key))
+                if value is not None
+            },
             seconds=deadline_seconds,
         )
 
@@ -76,7 +83,7 @@ class AgentCalls:
         requests: Sequence[DecisionRequest | Mapping[str, Any]],
         decision_type: type[DecisionT],
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         deadline_seconds: float | None = None,
     ) -> Sequence[DecisionT]:
@@ -86,7 +93,8 @@ class AgentCalls:
             name: Of the agent.
             requests: As its card describes them.
             decision_type: What its decisions are.
-            alias: Which of its versions, by what it is for.
+            alias: Which of its versions, by what it is for; the champion if absent, or the
+                challenger where a canary says so.
             version: Which of its versions, by number.
             deadline_seconds: Time the policy has; the expert answers if it is late.
 
