@@ -80,8 +80,11 @@ def log_context(
         "request": request,
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    with structlog.contextvars.bound_contextvars(**given):
+    tokens = structlog.contextvars.bind_contextvars(**given)
+    try:
         yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
 
 
 def label_process(
