@@ -120,6 +120,7 @@ class AllocationDomain:
         self.num_resources = len(config.resources)
         self.num_slacks = config.max_patience
         self._xp = xp
+        self._clip = _clip if xp is np else xp.clip
         usage = np.asarray([service.usage for service in services])
         nominal = np.asarray(config.capacity)
         share = usage / nominal
@@ -179,7 +180,7 @@ class AllocationDomain:
             priority, patience, resource mix; all in [0, 10].
         """
         parts = self.describe_services(view)
-        return self._xp.clip(self._xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
+        return self._clip(self._xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
 
     def describe_services(self, view: AllocationView) -> list[Any]:
         """Return what `encode_services` joins and clips, `[..., service, some features]` each.
@@ -219,7 +220,7 @@ class AllocationDomain:
             0.5 + 0.5 * xp.sin(angle),
             0.5 + 0.5 * xp.cos(angle),
         ]
-        return xp.clip(xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
+        return self._clip(xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
 
     def encode(self, view: AllocationView) -> Any:
         """Observe everything, for a planner.
@@ -252,7 +253,7 @@ class AllocationDomain:
             `[..., service * resource]`: shares of each capacity.
         """
         xp = self._xp
-        numbers = xp.clip(action, 0.0, 1.0)
+        numbers = self._clip(action, 0.0, 1.0)
         numbers = numbers.reshape((*numbers.shape[:-1], self.num_services, COVERAGE_SIZE))
         value = xp.log(view.priority / self._dominant[:, 0] + TINY)
         value = value + (2.0 * numbers[..., 2] - 1.0) * math.log(LARGEST_BID)
@@ -275,11 +276,11 @@ class AllocationDomain:
     def _fill(self, work: Any, bid: Any, capacity: Any) -> Any:
         """Grant needs in order of their bids, `[..., service, resource]`; the order is soft."""
         xp = self._xp
-        lead = xp.clip((bid[..., None, :] - bid[..., :, None]) / BID_SOFTNESS, -30.0, 30.0)
+        lead = self._clip((bid[..., None, :] - bid[..., :, None]) / BID_SOFTNESS, -30.0, 30.0)
         before = self._others / (1.0 + xp.exp(-lead))
         wanted = work[..., None] * self._usage_twice
-        room = xp.clip(capacity[..., None, :] - before @ wanted, 0.0, None)
-        fit = xp.clip(room / (wanted + TINY), 0.0, 1.0)
+        room = self._clip(capacity[..., None, :] - before @ wanted, 0.0, None)
+        fit = self._clip(room / (wanted + TINY), 0.0, 1.0)
         least = fit[..., 0]
         for resource in range(1, self.num_resources):
             least = xp.minimum(least, fit[..., resource])
@@ -299,7 +300,13 @@ class AllocationDomain:
             are scaled down in proportion.
         """
         xp = self._xp
-        share = xp.clip(action, 0.0, 1.0)
+        share = self._clip(action, 0.0, 1.0)
         share = share.reshape((*share.shape[:-1], self.num_services, self.num_resources))
         total = share.sum(-2)[..., None, :]
-        return share / xp.clip(total, 1.0, float(self.num_services)) * capacity[..., None, :]
+        return share / self._clip(total, 1.0, float(self.num_services)) * capacity[..., None, :]
+
+
+def _clip(values: Any, low: float, high: float | None) -> Any:
+    """Do what `numpy.clip` does in a third of its time, which counts for one small row."""
+    bounded = np.maximum(values, low)
+    return bounded if high is None else np.minimum(bounded, high)
