@@ -62,9 +62,7 @@ def pack_weight(name: str, weight: Array, precision: Precision) -> dict[str, NDA
     return {name: _steps(weight, scale).astype(np.int8), f"{name}_scale": scale}
 
 
-def unpack_weight(
-    name: str, arrays: Mapping[str, NDArray[Any]], precision: Precision
-) -> Array:
+def unpack_weight(name: str, arrays: Mapping[str, NDArray[Any]], precision: Precision) -> Array:
     """Return a weight as float32.
 
     Args:
