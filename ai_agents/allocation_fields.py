@@ -26,7 +26,7 @@ class Place(NamedTuple):
     field: str
     part: str
     """Name of the view's array."""
-    index: tuple[int | slice, ...]
+    at: tuple[int | slice, ...]
     """Without the leading axis."""
 
 
@@ -103,11 +103,11 @@ def blend_views(
     for part in fields(AllocationView):
         start = np.asarray(getattr(reference, part.name), np.float64)
         mixed[part.name] = np.repeat(start[None], len(shares), axis=0)
-    for number, (_, part_name, index) in enumerate(places):
-        at = (slice(None), *index)
-        step = np.asarray(getattr(view, part_name))[index] - getattr(reference, part_name)[index]
+    for number, place in enumerate(places):
+        step = np.asarray(getattr(view, place.part))[place.at]
+        step = step - getattr(reference, place.part)[place.at]
         share = shares[:, number].reshape(-1, *(1,) * np.ndim(step))
-        mixed[part_name][at] += share * step
+        mixed[place.part][slice(None), *place.at] += share * step
     return AllocationView(**mixed)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -74,13 +73,14 @@ def explain(
         bound: Constraints that its wish was cut to.
         expert: Name of the expert.
     """
-    told: dict[str, Any] = {"bound": list(bound), "expert": expert}
     if trace is None:
-        nothing = {"fields": [], "unit": "", "reference": "", "gap": 0.0}
-        return Explanation(**told, **nothing)
+        return Explanation(
+            bound=list(bound), expert=expert, fields=[], unit="", reference="", gap=0.0
+        )
     found = attribute(artifact, trace.blend, trace.fields, answer=trace.answer)
     return Explanation(
-        **told,
+        bound=list(bound),
+        expert=expert,
         fields=[FieldInfluence(**vars(one)) for one in found.effects[:MOST_FIELDS]],
         unit=trace.unit,
         reference=trace.reference,

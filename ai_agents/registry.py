@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
-
-import anyio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NoReturn
 
 from ai_agents.cards import AgentCard, describe
 from ai_agents.domains import DOMAINS, AnyDomain
-from ai_agents.policy_agent import PolicyAgent
+from ai_agents.registry_aliases import FollowedAliases, Listener
+from ai_agents.registry_making import AgentMaker, AnyAgent, listed
 from ai_agents.registry_store import ArtifactRecord, RegistryStore
+from ai_agents.registry_versions import LoadedVersions, Phase
 from rl.artifacts import PolicyArtifact
 from utils.clock import Clock, SystemClock
 from utils.config import to_json
-from utils.errors import ConfigError, QuartermasterError
-from utils.persistence.errors import ArtifactCorruptError
+from utils.errors import QuartermasterError
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
 
 
 class UnknownAgentError(QuartermasterError, LookupError):
@@ -27,11 +26,6 @@ class UnknownAgentError(QuartermasterError, LookupError):
 
 class UnknownVersionError(QuartermasterError, LookupError):
     """The agent has no such version; the message lists those it has."""
-
-
-AnyAgent = PolicyAgent[Any, Any, Any]
-Listener = Callable[[str, str, int], None]
-"""Told agent, alias and version whenever an alias moves; must return at once and not fail."""
 
 
 class AgentRegistry:
@@ -55,14 +49,16 @@ class AgentRegistry:
                 processes write too.
         """
         self._store = store
-        self._makers = domains
-        self._clock = clock or SystemClock()
-        self._alias_seconds = alias_seconds
-        self._aliases: dict[tuple[str, str], tuple[ArtifactRecord, float]] = {}
-        self._agents: dict[tuple[str, int], AnyAgent] = {}
-        self._domains: dict[tuple[str, int], str] = {}
-        self._listeners: list[Listener] = []
-        self._lock = anyio.Lock()
+        clock = clock or SystemClock()
+        self._maker = AgentMaker(store, domains, clock)
+        self._loaded = LoadedVersions(self._maker.make)
+        self._aliases = FollowedAliases(
+            store,
+            clock,
+            seconds=alias_seconds,
+            prepare=self.prepare,
+            keep=self._loaded.keep,
+        )
 
     def subscribe(self, listener: Listener) -> None:
         """Tell somebody whenever an alias moves in this process, or is seen to have moved.
@@ -70,7 +66,7 @@ class AgentRegistry:
         Args:
             listener: Told from then on.
         """
-        self._listeners.append(listener)
+        self._aliases.listeners.append(listener)
 
     async def register(self, content: bytes, *, run_id: str | None = None) -> ArtifactRecord:
         """Take an artifact in as the next version of the agent on its card.
@@ -85,8 +81,7 @@ class AgentRegistry:
                 made of it. One of another domain is kept, for programs that can.
         """
         artifact = PolicyArtifact.from_bytes(content)
-        if artifact.domain in self._makers:
-            self._make(artifact, artifact.card.agent, "new")
+        self._maker.check(artifact)
         return await self._store.add_version(
             artifact.card.agent, content, card=to_json(artifact.card), run_id=run_id
         )
@@ -107,16 +102,38 @@ class AgentRegistry:
             UnknownAgentError: There is no such agent.
             UnknownVersionError: It has no such version.
         """
-        record = await self._find_version(agent, version)
-        if await self.can_ask(record):
-            await self._ready(record)
+        record = await self.find_version(agent, version)
+        await self.prepare(record)
         await self._store.set_alias(agent, alias, version, reason=reason)
-        self._note(record, alias)
+        await self._aliases.moved(agent, {alias: record})
+
+    async def follow_moves(self, agent: str, versions: Mapping[str, int]) -> None:
+        """Follow at once what this process has moved in the store itself.
+
+        Args:
+            agent: Its name.
+            versions: By alias.
+        """
+        records = {alias: await self.find_version(agent, n) for alias, n in versions.items()}
+        await self._aliases.moved(agent, records)
+
+    async def prepare(self, record: ArtifactRecord) -> None:
+        """Load and warm up a version, if this program has an agent for its domain.
+
+        Args:
+            record: The version.
+
+        Raises:
+            ArtifactCorruptError: Its artifact is damaged.
+            ConfigError: No agent can be made of it.
+        """
+        if await self.can_ask(record):
+            await self._loaded.ready(record)
 
     async def resolve(
         self, name: str, *, alias: str = CHAMPION, version: int | None = None
     ) -> AnyAgent:
-        """Return an agent that is set up.
+        """Return an agent that is set up; it is closed some time after it was replaced.
 
         Args:
             name: Of the agent.
@@ -128,10 +145,54 @@ class AgentRegistry:
             UnknownVersionError: It has no such version.
             ArtifactCorruptError: Its artifact is damaged.
         """
-        if version is not None:
-            known = self._agents.get((name, version))
-            return known or await self._ready(await self._find_version(name, version))
-        return await self._ready(await self._follow(name, alias))
+        if version is None:
+            return await self._loaded.ready(await self._follow(name, alias))
+        known = self._loaded.find(name, version)
+        if known is not None:
+            await self._loaded.need(name, version)
+            return known
+        record = await self.find_version(name, version)
+        await self._loaded.need(name, version)
+        return await self._loaded.ready(record)
+
+    @contextlib.asynccontextmanager
+    async def lease(
+        self, name: str, *, alias: str = CHAMPION, version: int | None = None
+    ) -> AsyncIterator[AnyAgent]:
+        """Hold an agent open while it is asked, however the aliases move meanwhile.
+
+        Args:
+            name: Of the agent.
+            alias: Which of its versions, by what it is for.
+            version: Which of its versions, by number; the alias is then not looked at.
+
+        Raises:
+            UnknownAgentError: There is no such agent, or nothing has this alias.
+            UnknownVersionError: It has no such version.
+            ArtifactCorruptError: Its artifact is damaged.
+        """
+        agent = await self.resolve(name, alias=alias, version=version)
+        async with self._loaded.use(agent):
+            yield agent
+
+    def known_version(self, name: str, alias: str) -> int | None:
+        """Return the version that an alias meant when it was last looked at; asks nobody.
+
+        Args:
+            name: Of the agent.
+            alias: Which one.
+        """
+        record = self._aliases.known(name).get(alias)
+        return None if record is None else record.version
+
+    def phase(self, name: str, version: int) -> Phase:
+        """Return how far a version is in this process.
+
+        Args:
+            name: Of the agent.
+            version: Which one.
+        """
+        return self._loaded.phase(name, version)
 
     async def cards(self, *, alias: str = CHAMPION) -> list[AgentCard]:
         """Return the cards of all agents that have an alias and can be asked, by name.
@@ -139,10 +200,11 @@ class AgentRegistry:
         Args:
             alias: Which of their versions.
         """
-        names = await self._store.list_agents()
-        named = [name for name in names if alias in await self._store.aliases(name)]
-        found = [await self._follow(name, alias) for name in named]
-        return [describe(await self._ready(one)) for one in found if await self.can_ask(one)]
+        found = [
+            await self._aliases.follow(name, alias) for name in await self._store.list_agents()
+        ]
+        known = [one for one in found if one is not None and await self.can_ask(one)]
+        return [describe(await self._loaded.ready(one)) for one in known]
 
     async def can_ask(self, record: ArtifactRecord) -> bool:
         """Say whether this program has a business agent for a version's domain.
@@ -153,85 +215,42 @@ class AgentRegistry:
         Raises:
             ArtifactCorruptError: Its artifact is damaged.
         """
-        key = (record.agent, record.version)
-        if key not in self._domains:
-            self._domains[key] = (await self._load(record)).domain
-        return self._domains[key] in self._makers
+        return await self._maker.can_make(record)
 
-    async def aclose(self) -> None:
-        """Close all agents."""
-        for agent in self._agents.values():
-            await agent.aclose()
-        self._agents.clear()
-        self._aliases.clear()
+    async def find_version(self, name: str, version: int) -> ArtifactRecord:
+        """Return what is known of a version.
 
-    async def _follow(self, name: str, alias: str) -> ArtifactRecord:
-        now = self._clock.monotonic()
-        record, read_at = self._aliases.get((name, alias), (None, now))
-        if record is not None and now - read_at < self._alias_seconds:
-            return record
-        aliases = await self._store.aliases(name)
-        if alias not in aliases:
-            await self._refuse(name, f"{name} has no {alias}; it has: {_listed(aliases)}")
-        record = await self._find_version(name, aliases[alias])
-        self._note(record, alias)
-        return record
+        Args:
+            name: Of the agent.
+            version: Its number.
 
-    def _note(self, record: ArtifactRecord, alias: str) -> None:
-        key = (record.agent, alias)
-        former, _ = self._aliases.get(key, (None, 0.0))
-        self._aliases[key] = (record, self._clock.monotonic())
-        if former is None or former.version != record.version:
-            for listener in self._listeners:
-                listener(record.agent, alias, record.version)
-
-    async def _find_version(self, name: str, version: int) -> ArtifactRecord:
+        Raises:
+            UnknownAgentError: There is no such agent.
+            UnknownVersionError: It has no such version.
+        """
         versions = {record.version: record for record in await self._store.list_versions(name)}
         if not versions:
             await self._refuse(name, "")
         if version not in versions:
             raise UnknownVersionError(
-                f"{name} has no version {version}; it has: {_listed(versions)}"
+                f"{name} has no version {version}; it has: {listed(versions)}"
             )
         return versions[version]
+
+    async def aclose(self) -> None:
+        """Close all agents."""
+        await self._loaded.aclose()
+        self._aliases.clear()
+
+    async def _follow(self, name: str, alias: str) -> ArtifactRecord:
+        record = await self._aliases.follow(name, alias)
+        if record is None:
+            known = self._aliases.known(name)
+            await self._refuse(name, f"{name} has no {alias}; it has: {listed(known)}")
+        return record
 
     async def _refuse(self, name: str, otherwise: str) -> NoReturn:
         agents = await self._store.list_agents()
         if name in agents:
             raise UnknownAgentError(f"{otherwise}; promote a version first")
-        raise UnknownAgentError(f"no agent {name!r}; registered: {_listed(agents)}")
-
-    async def _ready(self, record: ArtifactRecord) -> AnyAgent:
-        key = (record.agent, record.version)
-        if key not in self._agents:
-            async with self._lock:
-                if key not in self._agents:
-                    self._agents[key] = await self._set_up(record)
-        return self._agents[key]
-
-    async def _set_up(self, record: ArtifactRecord) -> AnyAgent:
-        artifact = await self._load(record)
-        agent = self._make(artifact, record.agent, str(record.version))
-        await agent.setup()
-        return agent
-
-    async def _load(self, record: ArtifactRecord) -> PolicyArtifact:
-        content = await self._store.load(record.sha256)
-        if hashlib.sha256(content).hexdigest() != record.sha256:
-            raise ArtifactCorruptError(
-                f"artifact {record.sha256} of {record.agent} {record.version} has other bytes "
-                "than were registered: restore it, or promote another version"
-            )
-        return PolicyArtifact.from_bytes(content)
-
-    def _make(self, artifact: PolicyArtifact, name: str, version: str) -> AnyAgent:
-        if artifact.domain not in self._makers:
-            raise ConfigError(
-                f"no agent for domain {artifact.domain!r}; known: {_listed(self._makers)}"
-            )
-        domain = self._makers[artifact.domain](artifact)
-        return PolicyAgent(artifact, domain, name=name, version=version, clock=self._clock)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(str(name) for name in names) or "none"
+        raise UnknownAgentError(f"no agent {name!r}; registered: {listed(agents)}")

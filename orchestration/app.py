@@ -31,6 +31,11 @@ from orchestration.pipelines import promoting
 from orchestration.pipelines.automation import Automation
 from orchestration.pipelines.kinds import Surroundings
 from orchestration.pipelines.submission import PipelineDesk
+from orchestration.rollout.canary import Canary
+from orchestration.rollout.desk import RolloutDesk
+from orchestration.rollout.plan_store import SqlPlans
+from orchestration.rollout.routing import VersionRouter
+from orchestration.rollout.second_answers import SecondAnswers
 from orchestration.scheduler.scheduler import Scheduler
 from orchestration.scheduler.schedules import SqlSchedules
 from orchestration.stores.registry_store import SqlRegistryStore
@@ -38,6 +43,7 @@ from orchestration.webhooks.courier import Courier
 from orchestration.webhooks.hosts import HostRules, hosts_of_environment
 from orchestration.webhooks.sending import Sender
 from orchestration.worker import Worker, WorkerConfig
+from rl.monitoring.rollout_metrics import RolloutMetrics
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
 from rl.training.training_events import MetricsExporter, TrainingEvents
@@ -127,6 +133,7 @@ class Application:
     database: Database
     job_metrics: JobMetrics
     decision_log: DecisionLog
+    second_answers: SecondAnswers
     worker: Worker | None
     sessions: EnvironmentSessions
     parts: Parts
@@ -138,8 +145,11 @@ class Application:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
             group.start_soon(self.decision_log.run)
+            group.start_soon(self.second_answers.run)
+            group.start_soon(self.orchestrator.supervision.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)
+                group.start_soon(self.orchestrator.regret.run)
                 group.start_soon(self.orchestrator.automation.run)
 
 
@@ -167,6 +177,8 @@ async def open_application(
         try:
             yield application
         finally:
+            application.second_answers.close()
+            await application.orchestrator.supervision.aclose()
             await application.decision_log.aclose()
         await registry.aclose()
     finally:
@@ -233,6 +245,9 @@ def _build(
     store, wake = SqlJobStore(ledger), _do_nothing if worker is None else worker.wake
     serving_metrics = ServingMetrics(metrics)
     decision_log = DecisionLog(database, clock, serving_metrics)
+    rollout_metrics = RolloutMetrics(metrics)
+    canary = Canary(SqlPlans(database, clock), clock, rollout_metrics)
+    second = SecondAnswers(registry, canary, database, clock=clock, metrics=rollout_metrics)
     parts = Parts(
         database=database,
         store=store,
@@ -240,6 +255,8 @@ def _build(
         registry_store=registry_store,
         serving_metrics=serving_metrics,
         decision_log=decision_log,
+        router=VersionRouter(registry, canary, second),
+        rollout=RolloutDesk(database, registry, registry_store, canary, clock=clock),
         blackboard=Blackboard(database, clock),
         clock=clock,
         output_dir=settings.var,
@@ -254,6 +271,7 @@ def _build(
         database=database,
         job_metrics=JobMetrics(metrics, database, clock),
         decision_log=decision_log,
+        second_answers=second,
         worker=worker,
         sessions=EnvironmentSessions(executor, clock, work_root=settings.var / "sessions"),
         parts=parts,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ai_agents.base_agent import Decision, DecisionRequest, InvocationContext, RequestError
-from ai_agents.registry import CHAMPION, AnyAgent
+from ai_agents.registry import CHALLENGER, CHAMPION
+from ai_agents.registry_making import AnyAgent
 from rl.deployment.guardrails import FallbackReason
 from utils.clock import new_id
 from utils.logs import log_context
@@ -59,6 +61,54 @@ class Records(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What came of requests that named neither a version nor an alias."""
+
+    agent: str
+    version: str
+    requests: Sequence[DecisionRequest]
+    decisions: Sequence[Decision]
+    """One a request; none if nobody could answer."""
+    seconds: float
+
+
+class Router(Protocol):
+    """Says which version answers those who name none, and hears what came of it."""
+
+    async def route(self, agent: str, key: str) -> int | None:
+        """Return a version that is being tried on requests with this key; None: the champion.
+
+        Args:
+            agent: Its name.
+            key: Of the request.
+        """
+        ...
+
+    async def served(self, served: Served) -> None:
+        """Take note; must not fail, and wait for nobody but the database.
+
+        Args:
+            served: What came of it.
+        """
+        ...
+
+
+class Supervisor(Protocol):
+    """Says what becomes of decisions before they are handed out."""
+
+    async def supervise(
+        self, requests: Sequence[DecisionRequest], decisions: Sequence[Decision]
+    ) -> list[Decision]:
+        """Return decisions as they may be handed out.
+
+        Args:
+            requests: As they were read.
+            decisions: Of one agent, one a request.
+        """
+        ...
+
+
 class DecisionDesk:
     """Asks agents and counts what becomes of the requests."""
 
@@ -70,6 +120,8 @@ class DecisionDesk:
         *,
         gate: Gate,
         records: Records,
+        router: Router | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -79,12 +131,16 @@ class DecisionDesk:
             clock: Measures how long they take.
             gate: Knows which policies had better not be asked; their experts then answer.
             records: Keeps every decision and refusal.
+            router: Gives some requests to a version on trial; without it all go to the champion.
+            supervisor: Says what becomes of decisions; all are handed out as they are if absent.
         """
+        self._supervisor = supervisor
         self._registry = registry
         self._metrics = metrics
         self._clock = clock
         self._gate = gate
         self._records = records
+        self._router = router
         self._served: dict[tuple[str, str], str] = {}
 
     async def invoke(
@@ -92,9 +148,10 @@ class DecisionDesk:
         name: str,
         request: Request,
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         request_id: str | None = None,
+        request_key: str | None = None,
         deadline_seconds: float | None = None,
     ) -> Decision:
         """Ask one agent for a decision.
@@ -102,9 +159,12 @@ class DecisionDesk:
         Args:
             name: Of the agent.
             request: JSON text, the object it holds, or the agent's own request type.
-            alias: Which of its versions answers, by what it is for.
+            alias: Which of its versions answers, by what it is for. Without alias and version it
+                is the champion, or the challenger where a canary gives it the request.
             version: Which of its versions answers, by number, rather than by alias.
             request_id: The caller's name for the request; the decision's id if absent.
+            request_key: Requests with the same key meet the same version while a canary runs; the
+                request id if absent.
             deadline_seconds: Time the policy has; the expert answers if it is late.
 
         Raises:
@@ -120,17 +180,19 @@ class DecisionDesk:
             deadline_seconds=deadline_seconds,
         )
         with log_context(agent=name, request=context.request_id):
-            agent = await self._find(name, alias=alias, version=version)
-            return (await self._ask(agent, _Single(request), context))[0]
+            key = request_key or context.request_id
+            async with self._find(name, alias=alias, version=version, key=key) as found:
+                return (await self._ask(found, _Single(request), context))[0]
 
     async def invoke_batch(
         self,
         name: str,
         requests: Batch,
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         request_id: str | None = None,
+        request_key: str | None = None,
         deadline_seconds: float | None = None,
     ) -> list[Decision]:
         """Ask one agent for several decisions, by one forward pass; one bad request stops all.
@@ -138,9 +200,10 @@ class DecisionDesk:
         Args:
             name: Of the agent.
             requests: JSON text of a list, or the requests.
-            alias: Which of its versions answers, by what it is for.
+            alias: Which of its versions answers, by what it is for; as with `invoke` if absent.
             version: Which of its versions answers, by number, rather than by alias.
             request_id: The caller's name for the batch; an id of its own if absent.
+            request_key: As with `invoke`; the whole batch meets one version.
             deadline_seconds: Time the policy has; the expert answers if it is late.
 
         Raises:
@@ -153,23 +216,33 @@ class DecisionDesk:
             request_id=request_id or new_id(self._clock), deadline_seconds=deadline_seconds
         )
         with log_context(agent=name, request=context.request_id):
-            agent = await self._find(name, alias=alias, version=version)
-            return await self._ask(agent, _Several(requests), context)
+            key = request_key or context.request_id
+            async with self._find(name, alias=alias, version=version, key=key) as found:
+                return await self._ask(found, _Several(requests), context)
 
-    async def _find(self, name: str, *, alias: str, version: int | None) -> AnyAgent:
-        agent = await self._registry.resolve(name, alias=alias, version=version)
-        if version is None:
-            self._note_served(agent, alias)
-        return agent
+    @contextlib.asynccontextmanager
+    async def _find(
+        self, name: str, *, alias: str | None, version: int | None, key: str
+    ) -> AsyncIterator[_Found]:
+        router = self._router if alias is None and version is None else None
+        alias = alias or CHAMPION
+        if router is not None and (tried := await router.route(name, key)) is not None:
+            alias, version = CHALLENGER, tried
+        async with self._registry.lease(name, alias=alias, version=version) as agent:
+            if version is None or alias == CHALLENGER:
+                self._note_served(agent, alias)
+            yield _Found(agent, router)
 
     async def _ask(
-        self, agent: AnyAgent, asked: _Single | _Several, context: InvocationContext
+        self, found: _Found, asked: _Single | _Several, context: InvocationContext
     ) -> list[Decision]:
+        agent = found.agent
         tell = self._gate.admit(agent.name, agent.version)
         if tell is None:
             context = replace(context, stand_in=FallbackReason.CIRCUIT_OPEN)
         answered = _Answered(agent=agent, context=context, started=self._clock.monotonic())
         verdict = Verdict.UNKNOWN
+        requests: list[DecisionRequest] = []
         try:
             requests = asked.read(agent)
             if not context.decision_ids:
@@ -185,13 +258,50 @@ class DecisionDesk:
         except Exception:
             verdict = Verdict.FAILED
             self._note_failure(answered, "error")
+            await self._tell_router(found, answered, requests, [])
             raise
         finally:
             if tell is not None:
                 tell(verdict)
+        decisions = await self._supervise(answered, requests, decisions)
         for decision, fingerprint in zip(decisions, answered.fingerprints, strict=True):
             self._note(answered, decision, fingerprint)
+        await self._tell_router(found, answered, requests, decisions)
         return decisions
+
+    async def _tell_router(
+        self,
+        found: _Found,
+        answered: _Answered,
+        requests: Sequence[DecisionRequest],
+        decisions: Sequence[Decision],
+    ) -> None:
+        if found.router is None:
+            return
+        seconds = self._clock.monotonic() - answered.started
+        await found.router.served(
+            Served(
+                agent=found.agent.name,
+                version=found.agent.version,
+                requests=requests,
+                decisions=decisions,
+                seconds=seconds,
+            )
+        )
+
+    async def _supervise(
+        self,
+        answered: _Answered,
+        requests: Sequence[DecisionRequest],
+        decisions: list[Decision],
+    ) -> list[Decision]:
+        if self._supervisor is None:
+            return decisions
+        try:
+            return await self._supervisor.supervise(requests, decisions)
+        except Exception:
+            self._note_failure(answered, "error")
+            raise
 
     def _note(self, answered: _Answered, decision: Decision, fingerprint: str | None) -> None:
         reason = decision.fallback_reason
@@ -242,6 +352,12 @@ class DecisionDesk:
         still_served = {v for (name, _), v in self._served.items() if name == agent.name}
         if former is not None and former not in still_served:
             metrics.retire(agent.name, former)
+
+
+class _Found(NamedTuple):
+    agent: AnyAgent
+    router: Router | None
+    """Who hears what comes of it; None if the caller named a version."""
 
 
 @dataclass(frozen=True)

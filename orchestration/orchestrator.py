@@ -15,6 +15,9 @@ from orchestration.delegation.agent_calls import AgentCalls
 from orchestration.delegation.circuit_breaker import CircuitBreakers
 from orchestration.delegation.decision_shelf import DecisionShelf
 from orchestration.delegation.patterns import Patterns
+from orchestration.feedback.regret import RegretReplay
+from orchestration.feedback.review import Reviews
+from orchestration.feedback.supervision import Supervision
 from orchestration.jobs import Desired, Job, NewJob, Resources
 from orchestration.tasks import TRAIN, find_start_point, make_train_spec
 from utils.persistence import run_filter, run_queries
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from orchestration.delegation.decision_log import DecisionLog
     from orchestration.job_store.store import SqlJobStore
     from orchestration.pipelines.automation import Automation
+    from orchestration.rollout.desk import RolloutDesk
+    from orchestration.rollout.routing import VersionRouter
     from rl.monitoring.serving_metrics import ServingMetrics
     from rl.training.training_config import TrainingConfig
     from utils.clock import Clock
@@ -60,6 +65,8 @@ class Parts:
     registry_store: RegistryStore
     serving_metrics: ServingMetrics
     decision_log: DecisionLog
+    router: VersionRouter
+    rollout: RolloutDesk
     blackboard: Blackboard
     clock: Clock
     output_dir: Path
@@ -141,13 +148,24 @@ class Orchestrator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store, self.registry = parts.store, parts.registry
-        self.automation = parts.automation
+        self.automation, self.rollout = parts.automation, parts.rollout
+        self.supervision = Supervision(parts.database, parts.clock, parts.serving_metrics)
+        self.reviews = Reviews(self.supervision.approvals, parts.registry)
+        self.regret = RegretReplay(
+            parts.database,
+            parts.clock,
+            parts.serving_metrics,
+            registry=parts.registry,
+            supervision=self.supervision,
+        )
         self._desk = DecisionDesk(
             parts.registry,
             parts.serving_metrics,
             parts.clock,
             gate=CircuitBreakers(parts.clock),
             records=parts.decision_log,
+            router=parts.router,
+            supervisor=self.supervision,
         )
         self.invoke, self.invoke_batch = self._desk.invoke, self._desk.invoke_batch
         reader = RunReader(parts.database)

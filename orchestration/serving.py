@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestration.app import Application, Settings, make_kinds, open_application, run_with
+from orchestration.endpoints.a2a_door import A2aDoor
 from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.mcp_door import McpDoor
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
+from orchestration.endpoints.reception import Reception
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from utils.errors import ConfigError
@@ -30,10 +33,26 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         await _check_access(application)
         parts = make_api_parts(application)
         server = ApiServer(
-            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.streams.stop
+            make_api(parts), host=settings.host, port=settings.port, on_stop=parts.stop
         )
         announce(server.url)
         await run_with(application, server.run)
+
+
+async def serve_stdio(settings: Settings) -> None:
+    """Serve agents as MCP tools on standard input and output, until the input ends.
+
+    Args:
+        settings: Where state is kept.
+
+    Raises:
+        DatabaseError: The database cannot be used as it is.
+    """
+    async with open_application(settings, with_worker=False) as application:
+        parts = application.parts
+        reception = Reception(application.orchestrator, parts.clock)
+        door = McpDoor(parts.registry, reception, parts.clock)
+        await run_with(application, door.run_stdio)
 
 
 def make_api_parts(application: Application, streams: Streams | None = None) -> ApiParts:
@@ -44,8 +63,12 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         streams: How it streams events.
     """
     parts, settings = application.parts, application.settings
+    reception = Reception(application.orchestrator, parts.clock)
     return ApiParts(
         orchestrator=application.orchestrator,
+        reception=reception,
+        mcp=McpDoor(parts.registry, reception, parts.clock),
+        a2a=A2aDoor(parts.registry, reception),
         metrics=application.metrics,
         database=application.database,
         callers=Callers(application.database, parts.clock, is_open=settings.is_local),

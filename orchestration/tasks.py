@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from orchestration.job_store.checkpoints import Checkpoint
     from orchestration.jobs import Job
 
-TRAIN = TaskDefinition(kind="train", version=1, target="rl.training.job:train")
+TRAIN = TaskDefinition(kind="train", version=1, target="orchestration.training_attempt:train")
 RUN_STATES = {
     JobState.PENDING: RunState.QUEUED,
     JobState.QUEUED: RunState.QUEUED,

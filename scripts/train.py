@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 import anyio  # noqa: E402
 
+from orchestration.training_attempt import open_shards_on_ray  # noqa: E402
 from rl.training.run_settings import as_typed, idle_settings  # noqa: E402
 from rl.training.run_words import PRESETS, read_words  # noqa: E402
 from rl.training.settings_page import settings_page  # noqa: E402
@@ -54,7 +55,8 @@ def _train(config: TrainingConfig, output_dir: Path) -> None:
     for family in idle_settings(config):
         note = f"note: algorithm={config.algorithm} does not look at algorithm.{family}.*"
         print(note, file=sys.stderr)
-    results = anyio.run(RLTrainingPipeline(config, output_dir=output_dir).train)
+    pipeline = RLTrainingPipeline(config, output_dir=output_dir, ray_lines=open_shards_on_ray)
+    results = anyio.run(pipeline.train)
     folder = output_dir / "runs" / results["run_id"]
     write_atomically(folder / "config.json", json.dumps(to_json(config), indent=2).encode())
     print(_summary(config, results, folder), flush=True)

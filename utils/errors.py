@@ -9,3 +9,7 @@ class QuartermasterError(Exception):
 
 class ConfigError(QuartermasterError, ValueError):
     """A setting has a wrong name, type or range."""
+
+
+class ProcessLostError(QuartermasterError):
+    """A process that shared the work has died; another attempt may go well."""

@@ -19,6 +19,8 @@ from orchestration.app import Application
 from orchestration.cli import (
     access,
     adoption,
+    approvals,
+    decisions,
     experiments,
     limits,
     operations,
@@ -28,6 +30,7 @@ from orchestration.cli import (
     schedules,
     tables,
     training,
+    versions,
     webhooks,
     working,
 )
@@ -75,11 +78,14 @@ cli = typer.Typer(
 experiments.register(cli)
 adoption.register(cli)
 access.register(cli)
+approvals.register(cli)
+decisions.register(cli)
 limits.register(cli)
 operations.register(cli)
 pipelines.register(cli)
 policies.register(cli)
 schedules.register(cli)
+versions.register(cli)
 webhooks.register(cli)
 working.register(cli)
 

@@ -37,6 +37,7 @@ def register(cli: typer.Typer) -> None:
     """
     cli.command()(serve)
     cli.command()(worker)
+    cli.command("mcp")(serve_mcp)
 
 
 def serve(
@@ -70,6 +71,13 @@ def serve(
     server = importlib.import_module("orchestration.serving")  # no other command needs FastAPI
     anyio.run(functools.partial(server.serve, settings, announce=announce))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
+
+
+def serve_mcp(context: typer.Context) -> None:
+    """Offer agents as MCP tools to the program that starts this one, on its pipes."""
+    settings = Settings(var=context.obj, database=context.meta[DATABASE])
+    server = importlib.import_module("orchestration.serving")
+    anyio.run(server.serve_stdio, settings)
 
 
 def worker(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from orchestration.client.agents import AgentCalls
 from orchestration.client.connection import Connection
+from orchestration.client.decisions import DecisionCalls
 from orchestration.client.jobs import JobCalls
 from orchestration.client.runs import RunCalls
 from orchestration.client.sessions import SessionCalls
@@ -25,6 +26,7 @@ class Client:
         self._connection = connection
         self.jobs = JobCalls(connection)
         self.agents = AgentCalls(connection)
+        self.decisions = DecisionCalls(connection)
         self.sessions = SessionCalls(connection)
         self.runs = RunCalls(connection)
 

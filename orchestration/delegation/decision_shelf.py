@@ -87,6 +87,18 @@ class DecisionShelf:
             rows = (await connection.execute(query)).mappings().all()
         return [DecisionRecord(**row) for row in rows]
 
+    async def get(self, decision_id: str) -> DecisionRecord | None:
+        """Return a decision, those of the last second included; None if there is none.
+
+        Args:
+            decision_id: Id of its record.
+        """
+        await self._log.flush()
+        query = select(decision).where(decision.c.id == decision_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else DecisionRecord(**row)
+
     async def report_outcome(self, decision_id: str, realised: Mapping[str, Any]) -> DecisionRecord:
         """Tell what came of a decision; telling the same twice does no harm.
 

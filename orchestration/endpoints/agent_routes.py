@@ -1,22 +1,21 @@
-"""Routes of agents: who there is, what they say of themselves, what they decide."""
+"""Routes of agents: who there is, what they say of themselves, and which version callers meet."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
 from ai_agents.cards import AgentCard
 from ai_agents.registry import CHAMPION
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.endpoints.parts import Conductor, Parts
-from orchestration.endpoints.security import Admin, Anyone, Invoker, Unaudited
+from orchestration.endpoints.reception import ALIAS_PATTERN, LARGEST_VERSION
+from orchestration.endpoints.security import Admin, Anyone
 from orchestration.endpoints.shapes import (
     LARGEST_SEQ,
-    SCHEMAS,
     TEXT_PATTERN,
     AgentName,
     Limit,
@@ -25,9 +24,6 @@ from orchestration.endpoints.shapes import (
 )
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.engine_queries import AliasMove, list_alias_moves
-
-LARGEST_VERSION = 10**6
-ALIAS_PATTERN = r"^[A-Za-z0-9_.-]{1,60}$"
 
 
 class Word(StringConvertor):
@@ -42,14 +38,6 @@ Alias = Annotated[str, Query(pattern=ALIAS_PATTERN)]
 Version = Annotated[
     int | None, Query(ge=1, le=LARGEST_VERSION, description="By number, rather than by alias.")
 ]
-INVOCATION: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": f"{SCHEMAS}{AllocationRequest.__name__}"}}
-        },
-    }
-}
 
 
 class Promotion(BaseModel):
@@ -91,34 +79,6 @@ async def get_history(
     await parts.orchestrator.agent(name)
     async with parts.database.read() as connection:
         return await list_alias_moves(connection, name, before=before, limit=limit)
-
-
-@router.post(
-    "/agents/{name:word}:invoke",
-    dependencies=[Invoker, Unaudited],
-    openapi_extra=INVOCATION,
-    response_model=AllocationDecision,
-)
-async def invoke(
-    name: AgentName,
-    request: Request,
-    orchestrator: Conductor,
-    *,
-    alias: Alias = CHAMPION,
-    version: Version = None,
-    deadline_seconds: Annotated[float | None, Query(gt=0, le=60, allow_inf_nan=False)] = None,
-    request_id: Annotated[str | None, Header(alias="X-Request-Id", max_length=100)] = None,
-) -> Response:
-    """Ask an agent for a decision."""
-    decision = await orchestrator.invoke(
-        name,
-        await request.body(),
-        alias=alias,
-        version=version,
-        request_id=request_id,
-        deadline_seconds=deadline_seconds,
-    )
-    return Response(decision.model_dump_json(), media_type="application/json")
 
 
 @router.post("/agents/{name:word}/promote", dependencies=[Admin])

@@ -16,6 +16,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY_BYTES = 64 * 1024
+LARGEST_BULK_BYTES = 1024 * 1024
+"""Where many requests, or the state of many machines, come at once."""
+BULK_ENDS = (":invoke", ":batch", "/mcp")
 PROBLEM = "application/problem+json"
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -27,11 +30,9 @@ class BodyLimit:
         self,
         app: ASGIApp,
         *,
-        largest_bytes: int = LARGEST_BODY_BYTES,
         allowed_hosts: Collection[str] = (),
     ) -> None:
         self._app = app
-        self._largest_bytes = largest_bytes
         self._names = LOCAL_NAMES | set(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,21 +54,23 @@ class BodyLimit:
         if _is_upload(scope):  # its route reads piece by piece and has a limit of its own
             await self._app(scope, receive, send)
             return
+        is_bulk = scope["path"].endswith(BULK_ENDS)
+        most = LARGEST_BULK_BYTES if is_bulk else LARGEST_BODY_BYTES
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self._largest_bytes:
-            await self._refuse_size(send)
+        if not length.isdecimal() or len(length) > 20 or int(length) > most:
+            await _refuse_size(send, most)
             return
-        await self._serve(scope, receive, send)
+        await self._serve(scope, receive, send, most=most)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, most: int) -> None:
         body = bytearray()
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
-            if len(body) > self._largest_bytes:
-                await self._refuse_size(send)
+            if len(body) > most:
+                await _refuse_size(send, most)
                 return
             if not message.get("more_body", False):
                 break
@@ -77,10 +80,6 @@ class BodyLimit:
             return whole.pop() if whole else await receive()
 
         await self._app(scope, replay, send)
-
-    async def _refuse_size(self, send: Send) -> None:
-        detail = f"the body is larger than {self._largest_bytes} bytes; send less"
-        await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 def problem(status: int, detail: str) -> dict[str, Any]:
@@ -103,6 +102,11 @@ def _is_expected(headers: Headers, names: Collection[str]) -> bool:
 
 def _is_upload(scope: Scope) -> bool:
     return scope.get("method") == "PUT" and scope["path"].startswith("/v1/artifacts/")
+
+
+async def _refuse_size(send: Send, most: int) -> None:
+    detail = f"the body is larger than {most} bytes; send less"
+    await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 async def _refuse(send: Send, status: HTTPStatus, detail: str) -> None:

@@ -6,7 +6,7 @@ A scrape thus never waits for the database, and the figures outlive a restart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import (
@@ -19,8 +19,8 @@ from sqlalchemy import ColumnElement, Select, case, extract, func, select
 
 from orchestration.jobs import LIVE, WAITING, JobState
 from utils.logs import get_logger
-from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import attempt, job
+from utils.persistence.polling import Quiet, look_for_ever
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -76,16 +76,12 @@ class JobMetrics(Collector):
         self._clock = clock
         self._refresh_seconds = refresh_seconds
         self._snapshot: JobSnapshot | None = None
+        self._quiet = Quiet(database, clock)
         registry.register(self)
 
     async def run(self) -> None:
         """Renew the snapshot until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except DatabaseError as error:
-                logger.warning("job_metrics_not_refreshed", reason=str(error))
-            await self._clock.sleep(self._refresh_seconds)
+        await look_for_ever(self.refresh, self._clock, self._refresh_seconds, logger)
 
     async def refresh(self) -> None:
         """Read the figures now.
@@ -93,6 +89,10 @@ class JobMetrics(Collector):
         Raises:
             DatabaseError: It cannot be read; the former snapshot stays.
         """
+        if self._snapshot is not None and self._quiet.lasts:
+            self._snapshot = replace(self._snapshot, taken_at=self._clock.now().timestamp())
+            return
+        self._quiet.begin()
         async with self._database.read() as connection:
             now, server = self._clock.now(), self._database.is_server
             oldest = await connection.scalar(_OLDEST_WAITING)
@@ -106,6 +106,8 @@ class JobMetrics(Collector):
                 oldest_waiting_seconds=0.0 if oldest is None else (now - oldest).total_seconds(),
                 lease_remaining_seconds=None if lease is None else (lease - now).total_seconds(),
             )
+        if oldest is None and lease is None:  # nothing grows older
+            self._quiet.settle(None)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families; called by the registry, in any thread."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.outbox import Outbox
+from orchestration.endpoints.reception import Reception
 from orchestration.endpoints.streams import Streams
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
@@ -22,12 +23,20 @@ from utils.clock import Clock
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database
 
+if TYPE_CHECKING:  # clients of the API do without what these load
+    from orchestration.endpoints.a2a_door import A2aDoor
+    from orchestration.endpoints.mcp_door import McpDoor
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApiParts:
     """Behind the doors."""
 
     orchestrator: Orchestrator
+    reception: Reception
+    """Where requests of all doors go to agents."""
+    mcp: McpDoor
+    a2a: A2aDoor
     metrics: CollectorRegistry
     database: Database
     callers: Callers
@@ -47,8 +56,13 @@ class ApiParts:
     allowed_hosts: tuple[str, ...] = ()
     """Names that the server answers to, beside those of this machine."""
 
+    def stop(self) -> None:
+        """End what would keep connections open."""
+        self.streams.stop()
+        self.mcp.stop()
 
-def get_parts(request: Request) -> ApiParts:
+
+async def get_parts(request: Request) -> ApiParts:
     """Return what the app was made with.
 
     Args:
@@ -57,22 +71,22 @@ def get_parts(request: Request) -> ApiParts:
     return cast("ApiParts", request.app.state.parts)
 
 
-def get_orchestrator(request: Request) -> Orchestrator:
+async def get_orchestrator(request: Request) -> Orchestrator:
     """Return the orchestrator that the app was made with.
 
     Args:
         request: Any of the app's.
     """
-    return get_parts(request).orchestrator
+    return (await get_parts(request)).orchestrator
 
 
-def get_artifacts(request: Request) -> DirectoryArtifactStore:
+async def get_artifacts(request: Request) -> DirectoryArtifactStore:
     """Return the artifacts that the app was made with.
 
     Args:
         request: Any of the app's.
     """
-    return get_parts(request).artifacts
+    return (await get_parts(request)).artifacts
 
 
 Parts = Annotated[ApiParts, Depends(get_parts)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -16,7 +17,11 @@ from starlette.exceptions import HTTPException
 
 from ai_agents.base_agent import AgentNotReadyError, FieldProblem, RequestError, field_path
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
+from orchestration.delegation.blackboard import FactConflictError, FactNameError
+from orchestration.delegation.decision_shelf import DecisionNotFoundError, OutcomeKnownError
+from orchestration.delegation.json_values import JsonValueError
 from orchestration.endpoints.bodies import PROBLEM, problem
+from orchestration.endpoints.reception import TooManyCallsError
 from orchestration.environment_sessions import (
     SessionBusyError,
     SessionConflictError,
@@ -24,13 +29,17 @@ from orchestration.environment_sessions import (
     SessionLimitError,
     SessionNotFoundError,
 )
+from orchestration.feedback.approvals import ApprovalNotFoundError, VerdictKnownError
 from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
 from orchestration.pipelines.submission import PipelineNotFoundError
+from orchestration.rollout.gate import GateClosedError
+from orchestration.rollout.plan_store import NoCanaryError
 from orchestration.scheduler.schedules import ScheduleNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
+from utils.persistence.alias_log import AliasMovedError
 from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
 from utils.persistence.run_queries import RunNotFoundError
 
@@ -44,13 +53,24 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
     PipelineNotFoundError: HTTPStatus.NOT_FOUND,
+    DecisionNotFoundError: HTTPStatus.NOT_FOUND,
+    ApprovalNotFoundError: HTTPStatus.NOT_FOUND,
+    OutcomeKnownError: HTTPStatus.CONFLICT,
+    VerdictKnownError: HTTPStatus.CONFLICT,
+    FactConflictError: HTTPStatus.CONFLICT,
+    FactNameError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    JsonValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
     JobTransitionError: HTTPStatus.CONFLICT,
     IdempotencyConflictError: HTTPStatus.CONFLICT,
+    NoCanaryError: HTTPStatus.NOT_FOUND,
+    GateClosedError: HTTPStatus.CONFLICT,
+    AliasMovedError: HTTPStatus.CONFLICT,
     SessionNotFoundError: HTTPStatus.NOT_FOUND,
     SessionBusyError: HTTPStatus.CONFLICT,
     SessionConflictError: HTTPStatus.CONFLICT,
     SessionEndedError: HTTPStatus.GONE,
     SessionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyCallsError: HTTPStatus.TOO_MANY_REQUESTS,
     AgentNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ArtifactMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -80,7 +100,10 @@ async def _ours(_: Request, error: Exception) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("request_failed", status=int(status), reason=str(error))
     problems = error.problems if isinstance(error, RequestError) else ()
-    return _answer(status, str(error), problems)
+    answer = _answer(status, str(error), problems)
+    if isinstance(error, TooManyCallsError):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return answer
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

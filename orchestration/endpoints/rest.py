@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -13,14 +14,19 @@ from fastapi import APIRouter, FastAPI, Response
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
-from ai_agents.allocation_schema import AllocationRequest
+from ai_agents.base_agent import Decision, DecisionRequest
 from orchestration.endpoints import (
     agent_routes,
+    approval_routes,
     artifact_routes,
     audit,
+    decision_routes,
     engine_routes,
     event_routes,
+    fact_routes,
+    invoke_routes,
     log_routes,
+    rollout_routes,
     run_routes,
     schedule_routes,
     session_routes,
@@ -31,7 +37,7 @@ from orchestration.endpoints.bodies import BodyLimit
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.problems import explain_errors
 from orchestration.endpoints.security import Anyone
-from orchestration.endpoints.shapes import Problem, add_models, may_fail
+from orchestration.endpoints.shapes import Problem, add_models, kinds_of, may_fail
 from utils.errors import ConfigError
 from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 
@@ -39,7 +45,8 @@ CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
-    *(agent_routes, session_routes, engine_routes, audit, artifact_routes),
+    *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
+    *(decision_routes, approval_routes, fact_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 
@@ -76,15 +83,28 @@ def make_api(parts: ApiParts) -> ASGIApp:
         summary="Train agents that allocate scarce things, and ask them.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
+        lifespan=lambda _: parts.mcp.run(),
     )
     api.state.parts = parts
+    api.router.routes[:0] = [  # first, as they are asked most
+        *invoke_routes.make_routes(parts.reception, parts.callers),
+        parts.mcp.make_route(parts.callers),
+        *parts.a2a.make_routes(parts.callers),
+    ]
     api.include_router(router)
     for topic in TOPICS:
         api.include_router(topic.router)
     explain_errors(api)
     bare = api.openapi
-    api.openapi = lambda: add_models(bare(), Problem, AllocationRequest)  # type: ignore[method-assign]
+    api.openapi = lambda: _describe(bare())  # type: ignore[method-assign]
     return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
+
+
+def _describe(document: dict[str, Any]) -> dict[str, Any]:
+    requests, decisions = kinds_of(DecisionRequest), kinds_of(Decision)
+    add_models(document, Problem, *requests, *decisions)
+    invoke_routes.describe_routes(document, requests=requests, decisions=decisions)
+    return document
 
 
 class ApiServer:
@@ -112,6 +132,8 @@ class ApiServer:
             raise ConfigError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
             ) from error
+        # Accepted sockets inherit it; without it an answer waits 40 ms for the peer's next word.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
         self._server = _Server(
@@ -119,7 +141,7 @@ class ApiServer:
                 app,
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on",
                 ws="none",
                 server_header=False,
                 limit_concurrency=MOST_CONNECTIONS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
@@ -11,18 +11,20 @@ from ai_agents.base_agent import FieldProblem
 from orchestration.endpoints.bodies import PROBLEM
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,36}$"
+AGENT_PATTERN = r"^[A-Za-z0-9_.-]+$"
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 LARGEST_SEQ = 2**31 - 1
 LARGEST_OFFSET = 2**40
 LARGEST_WHOLE = 2**53
+Model = TypeVar("Model", bound=BaseModel)
 SCHEMAS = "#/components/schemas/"
 
 JobId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a job.")]
 RunId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a run.")]
 AgentName = Annotated[
     str,
-    Path(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$", description="Of an agent."),
+    Path(min_length=1, max_length=100, pattern=AGENT_PATTERN, description="Of an agent."),
 ]
 Cursor = Annotated[
     str | None, Query(pattern=ID_PATTERN, description="`next` of the page before; older ones.")
@@ -107,6 +109,20 @@ def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
         for status, text in described.items()
         if status in every | set(statuses)
     }
+
+
+def kinds_of(base: type[Model]) -> list[type[Model]]:
+    """Return the models that agents made of a base, by name.
+
+    Args:
+        base: Such as that of all requests.
+    """
+    made = base.__subclasses__()
+    leaves = [one for kind in made for one in (kinds_of(kind) or [kind])]
+    return sorted(
+        {one for one in leaves if one.__module__.startswith("ai_agents.")},
+        key=lambda one: one.__name__,
+    )
 
 
 def add_models(document: dict[str, Any], *models: type[BaseModel]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any, cast
 from orchestration.executors.child_output import capture_output
 from orchestration.executors.frames import FrameDecoder, FrameEncoder, FrameError
 from orchestration.job_logs import LogLimits
-from utils.errors import ConfigError
+from utils.errors import ConfigError, ProcessLostError
 from utils.persistence.errors import ArtifactsUnreachableError
 
 FLUSH_SECONDS = 0.2
@@ -308,6 +308,8 @@ def describe(error: Exception) -> dict[str, str]:
         error_class = "config"
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         error_class = "resource"
+    elif isinstance(error, ProcessLostError):
+        error_class = "crashed"
     elif isinstance(error, ArtifactsUnreachableError):
         error_class = "unreachable"
     elif isinstance(error, OSError) and error.errno in _FULL:

@@ -143,7 +143,7 @@ class RayExecutor:
     async def _connect(self) -> None:
         async with self._connecting:
             if self._ray is None:
-                self._ray = await anyio.to_thread.run_sync(_join, self._config)
+                self._ray = await anyio.to_thread.run_sync(join_cluster, self._config)
 
 
 class RayChild:
@@ -295,8 +295,18 @@ def _obituary(error: Exception) -> dict[str, Any]:
     }
 
 
-def _join(config: RayConfig) -> Any:
-    """Import ray and join the cluster, or start one."""
+def join_cluster(config: RayConfig) -> Any:
+    """Import ray and join the cluster, or start one; a process that is in one stays there.
+
+    Args:
+        config: Which cluster.
+
+    Returns:
+        The module.
+
+    Raises:
+        ConfigError: Ray is not installed, or the cluster cannot be joined.
+    """
     try:
         ray = importlib.import_module("ray")
         exceptions = importlib.import_module("ray.exceptions")

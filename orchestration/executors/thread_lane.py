@@ -56,6 +56,7 @@ class ThreadLane:
         self._attempts: dict[Key, ThreadAttempt] = {}
         self._scopes: dict[Key, anyio.CancelScope] = {}
         self._is_closing = False
+        self._admitted = anyio.Event()
 
     @property
     def room(self) -> int:
@@ -80,6 +81,7 @@ class ThreadLane:
             lease_seconds=self._config.lease_seconds,
         )
         self._scopes[key] = anyio.CancelScope(shield=True)
+        self._admitted.set()
         if self._is_closing:
             self._dismiss(key)
 
@@ -116,7 +118,9 @@ class ThreadLane:
             now = clock.monotonic()
             attempts = {one.job.id: one for one in self._attempts.values()}  # the newest of each
             if not attempts:
-                trusted_until = now + config.lease_seconds
+                await self._admitted.wait()
+                self._admitted = anyio.Event()
+                trusted_until = clock.monotonic() + config.lease_seconds
                 continue
             try:
                 if now >= next_beat:

@@ -1,18 +1,18 @@
 """How each agent is supervised: whether people approve, and whether its requests are kept.
 
-Kept in the database and remembered for a second, so that asking an agent costs no query. While the
-database is away the last known settings hold; an agent whose settings were never read is not asked.
+Kept in the database and read anew every second in the background, so that asking an agent costs no
+query. While the database is away the last known settings hold; as long as they were never read,
+nothing is decided.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import anyio
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
@@ -20,13 +20,13 @@ from utils.errors import ConfigError
 from utils.logs import get_logger
 from utils.persistence.approvals import agent_setting
 from utils.persistence.audit_log import AuditLine, add_audit
-from utils.persistence.errors import DatabaseError
+from utils.persistence.polling import look_for_ever
 
 if TYPE_CHECKING:
     from utils.clock import Clock
     from utils.persistence.engine import Database
 
-TRUST_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 LONGEST_APPROVAL_SECONDS = 30 * 86_400.0
 MOST_KEPT = 100_000
 logger = get_logger(__name__)
@@ -77,12 +77,10 @@ class SettingsShelf:
         """
         self._database = database
         self._clock = clock
-        self._known: Mapping[str, AgentSettings] | None = None
-        self._read_at: float | None = None
-        self._reading = anyio.Lock()
+        self._known: dict[str, AgentSettings] | None = None
 
     async def find(self, agent: str) -> AgentSettings:
-        """Return the settings of an agent, at most a second old unless the database is away.
+        """Return the settings of an agent as they were read last.
 
         Args:
             agent: Its name.
@@ -90,16 +88,25 @@ class SettingsShelf:
         Raises:
             DatabaseError: They were never read, and cannot be now.
         """
-        if self._is_old():
-            async with self._reading:
-                if self._is_old():
-                    await self._refresh()
-        return (self._known or {}).get(agent) or AgentSettings(agent=agent)
+        known = self._known
+        if known is None:
+            known = await self.look()
+        return known.get(agent) or AgentSettings(agent=agent)
+
+    async def look(self) -> dict[str, AgentSettings]:
+        """Read all settings anew."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(agent_setting))).mappings().all()
+        self._known = {row["agent"]: AgentSettings(**row) for row in rows}
+        return self._known
+
+    async def run(self) -> None:
+        """Read all settings every second, until cancelled."""
+        await look_for_ever(self.look, self._clock, LOOK_SECONDS, logger)
 
     async def list_all(self) -> list[AgentSettings]:
         """Return the settings that somebody made, by agent, as they are now."""
-        async with self._reading:
-            known = await self._read()
+        known = await self.look()
         return [known[agent] for agent in sorted(known)]
 
     async def change(
@@ -127,27 +134,8 @@ class SettingsShelf:
                 at=now, who=by, action="agent settings", target=agent, outcome=_told(wanted)
             )
             await add_audit(connection, line)
-        self._read_at = None
+        await self.look()
         return wanted
-
-    def _is_old(self) -> bool:
-        return self._read_at is None or self._clock.monotonic() - self._read_at >= TRUST_SECONDS
-
-    async def _refresh(self) -> None:
-        try:
-            await self._read()
-        except DatabaseError as error:
-            if self._known is None:
-                raise
-            logger.warning("agent_settings_are_old", reason=str(error))
-            self._read_at = self._clock.monotonic()
-
-    async def _read(self) -> Mapping[str, AgentSettings]:
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(agent_setting))).mappings().all()
-        known = {row["agent"]: AgentSettings(**row) for row in rows}
-        self._known, self._read_at = known, self._clock.monotonic()
-        return known
 
 
 def _told(settings: AgentSettings) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.job_store.ledger import WAKE_CHANNEL
 from utils.logs import get_logger
+from utils.persistence.engine import SERVER_CONNECTION
 
 if TYPE_CHECKING:
     from utils.clock import Clock
@@ -29,7 +30,9 @@ async def listen(database: Database, wake: Callable[[], None], clock: Clock) -> 
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+            connection = await psycopg.AsyncConnection.connect(
+                url, autocommit=True, **SERVER_CONNECTION
+            )
             async with connection:
                 await connection.execute(f"LISTEN {WAKE_CHANNEL}")
                 wake()  # something may have happened before we listened

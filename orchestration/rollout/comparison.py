@@ -3,7 +3,7 @@
 The distance is defined by domain. Of allocations it is the share of a capacity that goes elsewhere,
 what is left over included, averaged over the resources that there are: 0 the same, 1 every unit.
 Regret is what the other decision is expected to be worth more, relative to the larger of the two
-values; it needs a domain whose decisions state an `expected_value`.
+values; it needs a domain that knows what decisions are worth (`DecisionDomain.worth`).
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ class Comparison:
     domain knows no expected value."""
 
 
-def compare(served: Decision, other: Decision) -> Comparison:
+def compare(
+    served: Decision, other: Decision, worth: Callable[[Decision], float | None]
+) -> Comparison:
     """Compare a second answer with the one that the caller got.
 
     Args:
         served: What the caller got.
         other: What another version would have decided.
+        worth: What a decision about this request is expected to be worth.
     """
     is_equal = _same(_decided(served), _decided(other))
     measure = DISTANCES.get(type(served))
     return Comparison(
         outcome="equal" if is_equal else "different",
         distance=None if measure is None else measure(served, other),
-        regret=_regret(_value(served), _value(other)),
+        regret=_regret(worth(served), worth(other)),
     )
 
 
@@ -62,11 +65,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return bool(one == other)
-
-
-def _value(decision: Decision) -> float | None:
-    value = getattr(decision, "expected_value", None)
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _regret(served: float | None, other: float | None) -> float | None:

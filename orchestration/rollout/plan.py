@@ -15,6 +15,8 @@ from utils.errors import ConfigError
 from utils.persistence.rollout_log import CanaryState
 
 LARGEST_WINDOW = 10_000
+LARGEST_REGRET = 2.0
+"""Of two values of opposite signs and the same size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,14 @@ class CanaryLimits:
                 f"fewest={self.fewest}, window={self.window}: choose 1 to window, and a window up "
                 f"to {LARGEST_WINDOW}"
             )
-        for name in ("most_errors", "most_fallbacks", "most_regret"):
+        for name in ("most_errors", "most_fallbacks"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ConfigError(f"{name}={value}: choose a ratio from 0 up to, not including, 1")
+        if not 0 <= self.most_regret <= LARGEST_REGRET:
+            raise ConfigError(
+                f"most_regret={self.most_regret}: choose 0 to {LARGEST_REGRET:g}, where "
+                f"{LARGEST_REGRET:g} never stops it"
+            )
         if not 1 <= self.most_slowdown < math.inf:
             raise ConfigError(f"most_slowdown={self.most_slowdown}: choose a multiple of 1 or more")
         if not 0 <= self.slack_seconds < math.inf:

@@ -7,10 +7,11 @@ everybody else from firing it again. So it makes no difference who looks, or how
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 
 from orchestration.scheduler.firing import Firing, Launcher
 from orchestration.scheduler.plan import CLOCK_STEP
@@ -24,7 +25,7 @@ from utils.logs import get_logger
 from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
 from utils.persistence.outbox import NEWEST, settled_seq
-from utils.persistence.polling import look_for_ever
+from utils.persistence.polling import Quiet, look_for_ever
 from utils.persistence.schedules import schedule as table
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Scheduler:
         self._wake = wake
         self._poll_seconds = poll_seconds
         self._seen_seq = -1
+        self._quiet = Quiet(self._database, self._clock)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -71,7 +73,12 @@ class Scheduler:
     async def look(self) -> list[Fire]:
         """Fire what is due now, and return what was fired, or skipped, by this look."""
         found: list[Fire] = []
-        due, newest = await self._glance()
+        if self._quiet.lasts:
+            return found
+        self._quiet.begin()
+        due, newest, next_time = await self._glance()
+        if not due and newest == self._seen_seq:
+            self._quiet.settle(next_time)
         for name in due:
             found += await self._handle(name, self._firing.by_clock)
         if newest != self._seen_seq:
@@ -121,14 +128,16 @@ class Scheduler:
             logger.info("schedule_fired", schedule=name, outcome=one.outcome, reason=one.error)
         return found
 
-    async def _glance(self) -> tuple[list[str], int]:
-        """Return which schedules are due by the clock, and the newest line of the outbox."""
+    async def _glance(self) -> tuple[list[str], int, datetime | None]:
+        """Return what is due by the clock, the outbox's newest line, and when more comes due."""
         now = self._clock.now()
+        by_clock = table.c.active & table.c.event_type.is_(None)
         late = (table.c.next_time <= now) | (table.c.handled_until > now + CLOCK_STEP)
-        query = select(table.c.name).where(table.c.active, table.c.event_type.is_(None), late)
+        query = select(table.c.name).where(by_clock, late).order_by(table.c.name)
         async with self._database.read() as connection:
-            names = list(await connection.scalars(query.order_by(table.c.name)))
-            return names, int(await connection.scalar(NEWEST) or 0)
+            names = list(await connection.scalars(query))
+            next_time = await connection.scalar(select(func.min(table.c.next_time)).where(by_clock))
+            return names, int(await connection.scalar(NEWEST) or 0), next_time
 
     async def _find_by_event(self, settled: int) -> list[str]:
         wanted = exists().where(

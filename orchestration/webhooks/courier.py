@@ -12,7 +12,7 @@ from orchestration.webhooks.sending import Message, Sender
 from utils.clock import new_id
 from utils.logs import get_logger
 from utils.persistence.outbox import settled_seq
-from utils.persistence.polling import look_for_ever
+from utils.persistence.polling import Quiet, look_for_ever
 
 if TYPE_CHECKING:
     from utils.clock import Clock
@@ -49,6 +49,7 @@ class Courier:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._seen_seq = -1
+        self._quiet = Quiet(database, clock)
 
     async def run(self) -> None:
         """Look and send until cancelled."""
@@ -56,7 +57,13 @@ class Courier:
 
     async def look(self) -> list[str]:
         """Pass on new events, attempt what is due, and return what became of it."""
-        newest, is_due = await self.webhooks.glance()
+        if self._quiet.lasts:
+            return []
+        self._quiet.begin()
+        newest, next_time = await self.webhooks.glance()
+        is_due = next_time is not None and next_time <= self._clock.now()
+        if newest == self._seen_seq and not is_due:
+            self._quiet.settle(next_time)
         if newest != self._seen_seq:
             settled = await settled_seq(self._database)
             try:

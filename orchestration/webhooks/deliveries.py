@@ -169,14 +169,12 @@ class SqlWebhooks:
                 await self._spread_to(connection, name, settled)
         return len(names)
 
-    async def glance(self) -> tuple[int, bool]:
-        """Return the newest line of the outbox, and whether a delivery is due."""
-        due = select(delivery.c.id).where(
-            delivery.c.status == PENDING, delivery.c.next_at <= self._clock.now()
-        )
+    async def glance(self) -> tuple[int, datetime | None]:
+        """Return the newest line of the outbox, and when the next delivery is due."""
+        due = select(func.min(delivery.c.next_at)).where(delivery.c.status == PENDING)
         async with self._database.read() as connection:
             newest = int(await connection.scalar(NEWEST) or 0)
-            return newest, await connection.scalar(due.limit(1)) is not None
+            return newest, await connection.scalar(due)
 
     async def claim(self, limit: int) -> list[Claim]:
         """Take deliveries that are due; nobody else attempts them for a while.

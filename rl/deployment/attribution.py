@@ -214,4 +214,5 @@ def _integrate(
     behind = blend((line[:, None] - nudges).reshape(-1, num_fields))
     slope = ((ahead - behind) / (2 * NUDGE)).reshape(NODES, num_fields, -1)
     parts = gradient @ slope.swapaxes(1, 2)
-    return np.einsum("n,nof->of", 0.5 * (high - low) * weights, parts)
+    total: Array64 = np.einsum("n,nof->of", 0.5 * (high - low) * weights, parts)
+    return total

@@ -138,7 +138,8 @@ def _round_to_sum(amounts: Array64, total: Array64) -> Array64:
     lifted = floors + ((rank < room) & (fraction > 0))
     # Rounding of the level may leave a floor one too high: take the surplus off from the front.
     ahead = np.cumsum(lifted, axis=-1) - lifted
-    return np.minimum(lifted, np.maximum(total[..., None] - ahead, 0.0))
+    fitted: Array64 = np.minimum(lifted, np.maximum(total[..., None] - ahead, 0.0))
+    return fitted
 
 
 def _shrink(

@@ -146,15 +146,26 @@ class PortfolioDomain:
         Returns:
             `[..., symbol]`: scaled down in proportion if they exceed `max_leverage` together.
         """
-        config, xp = self.config, self._xp
-        chosen = xp.clip(action, 0.0, 1.0)
-        if config.action == "rebalancing":
-            wanted = self._approach_equal_weights(chosen, view)
-        else:
-            width = config.max_leverage + config.max_short
-            wanted = (chosen * width - config.max_short) * view.active
-        excess = xp.abs(wanted).sum(-1) / config.max_leverage
+        wanted, xp = self.wish(action, view), self._xp
+        excess = xp.abs(wanted).sum(-1) / self.config.max_leverage
         return wanted / xp.clip(excess, 1.0, None)[..., None]
+
+    def wish(self, action: Any, view: PortfolioView) -> Any:
+        """Turn an action into the weights it asks for, allowed together or not.
+
+        Args:
+            action: As `project` takes it.
+            view: What is known.
+
+        Returns:
+            `[..., symbol]`.
+        """
+        config = self.config
+        chosen = self._xp.clip(action, 0.0, 1.0)
+        if config.action == "rebalancing":
+            return self._approach_equal_weights(chosen, view)
+        width = config.max_leverage + config.max_short
+        return (chosen * width - config.max_short) * view.active
 
     def compute_kept_share(self, held: Any, target: Any) -> Any:
         """Return the share of wealth that is left after trading, so that nothing is lost or made.

@@ -7,8 +7,10 @@ real trace are other scenarios of the same world: `use_bank` changes them withou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -20,6 +22,22 @@ from rl.environments.base_environment import AgentGroup, Chart, StepRecord, chec
 from rl.environments.episodes import EpisodeDealer
 from utils.errors import ConfigError
 
+_device_of_worlds = ContextVar("device of worlds", default="cpu")
+
+
+@contextmanager
+def worlds_on(device: str) -> Iterator[None]:
+    """Build worlds on a device where their options name none.
+
+    Args:
+        device: Such as `cuda:0`.
+    """
+    token = _device_of_worlds.set(device)
+    try:
+        yield
+    finally:
+        _device_of_worlds.reset(token)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LockstepOptions:
@@ -28,7 +46,8 @@ class LockstepOptions:
     num_envs: int = 64
     shuffle: bool = True
     """Draw episodes from the bank at random, or play them in order."""
-    device: str = "cpu"
+    device: str = field(default_factory=_device_of_worlds.get)
+    """The CPU, or that of `worlds_on`."""
 
     def __post_init__(self) -> None:
         """Refuse an empty batch."""

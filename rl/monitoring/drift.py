@@ -1,8 +1,8 @@
 """Whether requests still look as they did: population stability, Kolmogorov and Smirnov; pure.
 
-A reference is a sample of each feature. The last requests are held against it: the population
-stability index on bins that hold a tenth of the reference each, and the largest distance of the two
-distribution functions. Memory is bounded: so many values of so many features.
+A reference is a sample of each feature, of the first requests. The last requests are held against
+it: the population stability index on bins that hold a tenth of the reference each, and the largest
+distance of the two distribution functions. Memory is bounded: so many values of so many features.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from utils.errors import ConfigError
 
 Array64 = NDArray[np.float64]
+MOST_POINTS = 200
+"""A feature's sample is kept as at most so many of its order statistics, evenly spread."""
 SMALLEST_SHARE = 1e-4
 """Shares of bins below it count as it, so that an empty bin is no infinity."""
 
@@ -198,4 +200,9 @@ class DriftWatch:
         samples = {name: [r[name] for r in self._early if name in r] for name in names}
         half = len(self._early) // 2
         often = [name for name, sample in samples.items() if len(sample) >= half]
-        return {name: samples[name] for name in often[: self.config.max_features]}
+        return {name: _thin(samples[name]) for name in often[: self.config.max_features]}
+
+
+def _thin(sample: Sequence[float]) -> list[float]:
+    ordered, points = sorted(sample), min(len(sample), MOST_POINTS)
+    return [ordered[int((k + 0.5) * len(ordered) / points)] for k in range(points)]

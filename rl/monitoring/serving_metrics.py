@@ -59,6 +59,20 @@ class ServingMetrics:
             registry=registry,
         )
 
+        self._drift = Gauge(
+            "agent_drift_score",
+            "How far requests have moved from those at first: population stability index of the "
+            "field that moved farthest; above 0.25 is much",
+            ("agent",),
+            registry=registry,
+        )
+        self._regret = Gauge(
+            "agent_regret_mean",
+            "What the expert's decisions would have been worth more than those given, on average "
+            "over the replayed ones",
+            ("agent",),
+            registry=registry,
+        )
         self._records_written = Counter(
             "agent_decision_records_written_total",
             "Records of decisions that the database has",
@@ -101,6 +115,24 @@ class ServingMetrics:
         """
         agent, constraint = self._capped("agent", agent), self._capped("constraint", constraint)
         self._guardrails.labels(agent, constraint).inc()
+
+    def drifted(self, agent: str, *, score: float) -> None:
+        """Show how far requests have moved.
+
+        Args:
+            agent: Name of the agent.
+            score: Of the field that moved farthest.
+        """
+        self._drift.labels(self._capped("agent", agent)).set(score)
+
+    def regretted(self, agent: str, *, mean: float) -> None:
+        """Show what the expert would have done better.
+
+        Args:
+            agent: Name of the agent.
+            mean: Over the replayed decisions.
+        """
+        self._regret.labels(self._capped("agent", agent)).set(mean)
 
     def records_written(self, number: int) -> None:
         """Count records of decisions that are safe.

@@ -1,4 +1,8 @@
-"""Any world of the catalogue as a problem: no expert's rule, nothing to export, chance to beat."""
+"""Any world of the catalogue as a problem.
+
+Worlds with a view have experts to beat, and their policies can be exported; elsewhere there is only
+chance to beat.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from rl.environments.catalog import (
 )
 from rl.environments.discrete_faces import BinnedActions, UnitActions
 from rl.evaluation.contest import Contest, ScenarioSet
+from rl.training.catalog_export import view_experts, view_exporter
 from rl.training.problem import Problem
 from rl.training.world_settings import WorldSettings
 from utils.seeding import make_generator
@@ -50,6 +55,9 @@ def catalog_problem(
     build = partial(_build, make, actions if kind == "continuous" else "own")
     source: ScenarioSource[ScenarioArrays] = probe.bank.source
     about = PRESETS[world_name].about
+    judge = partial(_judge_in, build)
+    held_out = _draw(source, "held_out", NUM_HELD_OUT)
+    plays_own = actions == "own"
     return Problem(
         name=world_name,
         title=f"{about[0].upper()}{about[1:]}: who does best?",
@@ -58,14 +66,16 @@ def catalog_problem(
         training_data="synthetic scenarios",
         learn_in=partial(_learn_in, build),
         contest=Contest(
-            make_environment=partial(_judge_in, build),
+            make_environment=judge,
             num_steps=probe.shape.num_steps,
             kpi="return of an agent per episode",
         ),
         validation=_draw(source, "validation", NUM_VALIDATION),
-        held_out=_draw(source, "held_out", NUM_HELD_OUT),
+        held_out=held_out,
         settings={},
         bank=probe.bank.config,
+        experts=view_experts(world_name) if plays_own else {},
+        exporter=view_exporter(world_name, judge, held_out.scenarios) if plays_own else None,
     )
 
 

@@ -20,6 +20,7 @@ from rl.training.curriculum_driver import CurriculumReport
 from rl.training.policy_card import make_card
 from rl.training.problem import Parameters, Problem
 from rl.training.recorder import StopReason
+from rl.training.shard_lines import OpenLines
 from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.trainer import TrainOutcome
 from rl.training.training_config import TrainingConfig
@@ -79,6 +80,8 @@ class Places:
     """Of the lease under which checkpoints are written."""
     shared: SharedCheckpoints | None = None
     """Brings checkpoints to other machines; None where the folder is all there is."""
+    ray_lines: OpenLines | None = None
+    """Starts the shards of a run on a Ray cluster; None where nobody knows one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,18 @@ class PlaysBanks(Protocol):
         ...
 
 
+@runtime_checkable
+class EntersPlaces(Protocol):
+    """Worlds elsewhere, which draw the scenarios of a place themselves."""
+
+    def enter(self, place: Place, number: int) -> None:
+        """Play the scenarios of a place from now on; episodes under way are left."""
+        ...
+
+
+CurriculumWorlds = PlaysBanks | EntersPlaces
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageEntry:
     """When a place was entered."""
@@ -95,7 +107,7 @@ class CurriculumDriver:
         """The stage that is played."""
         return self._stages[self.manager.place.stage]
 
-    def begin(self, environment: PlaysBanks) -> None:
+    def begin(self, environment: CurriculumWorlds) -> None:
         """Put the scenarios of the present place in, before the learner is made.
 
         Args:
@@ -105,7 +117,7 @@ class CurriculumDriver:
         self._record = None
 
     def after_update(
-        self, environment: PlaysBanks, summary: RolloutSummary, env_steps: int
+        self, environment: CurriculumWorlds, summary: RolloutSummary, env_steps: int
     ) -> str | None:
         """Tell the manager how the finished episodes went, and follow it.
 
@@ -185,7 +197,7 @@ class CurriculumDriver:
         driver = DriverState(entries=self._entries)
         return {"driver": to_json(driver), "manager": self.manager.state_to_json()}
 
-    def restore(self, environment: PlaysBanks, state: Mapping[str, Any]) -> None:
+    def restore(self, environment: CurriculumWorlds, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; call it before the environment's own state is loaded.
 
         Args:
@@ -231,7 +243,7 @@ class CurriculumDriver:
         """Return a stage's number, from 1."""
         return 1 + [one.stage.name for one in self._stages].index(name)
 
-    def _enter(self, environment: PlaysBanks, env_steps: int) -> None:
+    def _enter(self, environment: CurriculumWorlds, env_steps: int) -> None:
         self._put_in(environment, len(self._entries))
         entry = StageEntry(
             env_steps=env_steps,
@@ -240,17 +252,42 @@ class CurriculumDriver:
         )
         self._entries = (*self._entries, entry)
 
-    def _put_in(self, environment: PlaysBanks, number: int) -> None:
-        seed = derive_seed(self._seed, "curriculum/episodes", number)
+    def _put_in(self, environment: CurriculumWorlds, number: int) -> None:
+        if isinstance(environment, EntersPlaces):
+            environment.enter(self.manager.place, number)
+            return
+        seed = episode_seed(self._seed, number)
         self._record = environment.use_bank(self._draw_bank(number), seed=seed)
 
     def _draw_bank(self, number: int) -> ScenarioBank[ScenarioArrays]:
-        seed = derive_seed(self._seed, "curriculum/bank", number)
-        return ScenarioBank(self._source(self.manager.place), self._bank, seed)
+        place = self.manager.place
+        return draw_bank(self._stages, place, self._bank, seed=self._seed, number=number)
 
-    def _source(self, place: Place) -> ScenarioSource[ScenarioArrays]:
-        here = self._stages[place.stage].source
-        if place.difficulty == 0:
-            return here
-        ahead = self._stages[place.stage + 1].source
-        return MixedSource((here, ahead), (1 - place.difficulty, place.difficulty))
+
+def draw_bank(
+    stages: Sequence[ProblemStage], place: Place, bank: BankConfig, *, seed: int, number: int
+) -> ScenarioBank[ScenarioArrays]:
+    """Draw the scenarios of a place.
+
+    Args:
+        stages: All.
+        place: Between them.
+        bank: Its sizes.
+        seed: Of all scenarios of the curriculum.
+        number: How many places were entered before.
+    """
+    source: ScenarioSource[ScenarioArrays] = stages[place.stage].source
+    if place.difficulty:
+        ahead = stages[place.stage + 1].source
+        source = MixedSource((source, ahead), (1 - place.difficulty, place.difficulty))
+    return ScenarioBank(source, bank, derive_seed(seed, "curriculum/bank", number))
+
+
+def episode_seed(seed: int, number: int) -> int:
+    """Return the seed of the choice among a place's scenarios.
+
+    Args:
+        seed: Of all scenarios of the curriculum.
+        number: How many places were entered before.
+    """
+    return derive_seed(seed, "curriculum/episodes", number)

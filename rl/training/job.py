@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from rl.training.conclusion import Places, ResumePoint
 from rl.training.job_places import PlaceContext, open_artifacts
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, StopReason
+from rl.training.shard_lines import OpenLines
 from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import TrainingConfig
 from rl.training.training_run import train_problem
@@ -131,13 +133,16 @@ class FrameRecorder:
         return None if reason is None else STOP_REASONS[reason]
 
 
-def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
+def train(
+    spec: Mapping[str, Any], context: JobContext, *, ray_lines: OpenLines | None = None
+) -> dict[str, Any]:
     """Run one attempt of a training job.
 
     Args:
         spec: `config`, `run_id`, `artifact_root`, `run_root`, and `init` if it begins with the
             policy of another run.
         context: Of the attempt.
+        ray_lines: Starts shards on a Ray cluster, if there is one.
 
     Returns:
         What the supervisor commits with the success; empty figures if the run was stopped.
@@ -146,10 +151,11 @@ def train(spec: Mapping[str, Any], context: JobContext) -> dict[str, Any]:
         ConfigError: The config does not fit.
         CheckpointAbsentError: What it begins with lies on another machine.
         ArtifactsUnreachableError: The shared artifacts do not answer.
+        ProcessLostError: A shard has died.
     """
     run_id = str(spec["run_id"])
     config = from_json(TrainingConfig, spec["config"], "config.")
-    places = _find_places(spec, context, run_id)
+    places = replace(_find_places(spec, context, run_id), ray_lines=ray_lines)
     recorder = FrameRecorder(context, shared=places.shared)
     result = train_problem(config, recorder, places, run_id=run_id)
     context.emit("lineage", to_json(result.lineage))

@@ -12,9 +12,11 @@ from torch import Tensor
 from rl.algorithms.apg_agent import APGAgent
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import TensorDict, take_tensor
+from rl.algorithms.ppo_agent import PPOAgent
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.training.replay_learner import ENV_STEPS_PER_CALL, OffPolicyAgent, ReplayLearner
 from rl.training.rollout import Collector, RolloutAgent, RolloutSummary
+from rl.training.sharded_collection import ShardedLearner, ShardedWorlds
 from utils.errors import ConfigError
 
 
@@ -32,6 +34,10 @@ class Learner(Protocol):
 
     def take_record(self, record: StepRecord) -> None:
         """Go on with new episodes that begin with a record; those under way are left."""
+        ...
+
+    def begin_again(self, seed: int) -> None:
+        """Leave the episodes under way and go on with others, which a seed chooses."""
         ...
 
     def state_dict(self) -> TensorDict:
@@ -57,7 +63,7 @@ class RolloutLearner:
             rollout_steps: Steps per copy and update.
             seed: Of the environment's episodes.
         """
-        self._ppo = agent
+        self._ppo, self._environment = agent, environment
         self._collector = Collector(environment, agent, rollout_steps=rollout_steps, seed=seed)
 
     @property
@@ -82,6 +88,14 @@ class RolloutLearner:
             record: The first one of the new episodes.
         """
         self._collector.take_record(record)
+
+    def begin_again(self, seed: int) -> None:
+        """Leave the episodes under way and go on with others.
+
+        Args:
+            seed: Chooses them.
+        """
+        self.take_record(self._environment.reset(seed))
 
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to go on in the middle of an episode."""
@@ -169,6 +183,14 @@ class EpisodeLearner:
         """
         self._record = record
 
+    def begin_again(self, seed: int) -> None:
+        """Leave the episodes under way and go on with others.
+
+        Args:
+            seed: Chooses them.
+        """
+        self.take_record(self._environment.reset(seed))
+
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to begin the next episode."""
         return {
@@ -192,7 +214,11 @@ def _with_observation(record: StepRecord, observation: Tensor) -> StepRecord:
 
 
 def make_learner(
-    environment: BatchedEnvironment, agent: Policy, *, rollout_steps: int, seed: int
+    environment: BatchedEnvironment | ShardedWorlds,
+    agent: Policy,
+    *,
+    rollout_steps: int,
+    seed: int,
 ) -> Learner:
     """Pair an agent with the way it learns.
 
@@ -206,6 +232,10 @@ def make_learner(
     Raises:
         ConfigError: The agent cannot learn in this environment.
     """
+    if isinstance(environment, ShardedWorlds):
+        if not isinstance(agent, PPOAgent):
+            raise ConfigError(f"{type(agent).__name__} collects in one piece: train a PPOAgent")
+        return ShardedLearner(environment, agent)
     if isinstance(agent, APGAgent):
         return EpisodeLearner(environment, agent, seed=seed)
     if isinstance(agent, RolloutAgent):

@@ -23,6 +23,7 @@ from data.traces import locate_traces
 from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.capabilities import Algorithm
+from rl.deployment.portfolio_exporter import export_investor, market_ranges
 from rl.domains.portfolio import PortfolioConfig, PortfolioDomain
 from rl.domains.portfolio_experts import EXPERTS, Rebalanced
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
@@ -32,10 +33,15 @@ from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.contest import Contest, Numbers, ScenarioSet
 from rl.evaluation.players import Player
 from rl.evaluation.portfolio_bounds import compute_hindsight_path
-from rl.training.problem import ExpertRule, LearnerSettings, Parameters, Problem
+from rl.training.problem import ExpertRule, Exporter, LearnerSettings, Parameters, Problem
 from utils.errors import ConfigError
 from utils.seeding import make_generator
 
+LIMITS = (
+    "Holds twenty shares that survived from 1990 to 2022, and knows their prices only.",
+    "Trades are filled at the close at a cost in proportion; own trades move no price.",
+    "It says how fast to go back to equal weights; it does not pick shares.",
+)
 FIXED_SEED = 20_180_102
 FIRST_VALIDATION_DAY = date(2008, 1, 2)
 FIRST_LOCKED_DAY = date(2018, 1, 2)
@@ -146,6 +152,15 @@ def portfolio_problem(*, traces: str | None = None) -> Problem:
         },
         learn_steps=QUARTER,
         bound=partial(_bound, task),
+        exporter=Exporter(
+            make=partial(
+                export_investor,
+                config=replace(task, action="rebalancing"),
+                num_symbols=found.num_symbols,
+            ),
+            ranges=market_ranges,
+            limits=LIMITS,
+        ),
     )
 
 

@@ -127,6 +127,7 @@ def decide_promotion(spec: Mapping[str, Any], context: _Inputs) -> dict[str, Any
         "promote": not reasons,
         "reasons": reasons,
         "because": _because(evidence),
+        "evidence": result["evidence"],
     }
 
 

@@ -171,6 +171,14 @@ class ReplayLearner:
         if isinstance(self._agent, RemembersEpisodes):
             self._agent.begin_episodes(torch.ones_like(record.terminated))
 
+    def begin_again(self, seed: int) -> None:
+        """Leave the episodes under way and go on with others.
+
+        Args:
+            seed: Chooses them.
+        """
+        self.take_record(self._environment.reset(seed))
+
     def state_dict(self) -> TensorDict:
         """Return copies of what is needed to go on in the middle of an episode."""
         record = self._record

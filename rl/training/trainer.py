@@ -12,11 +12,12 @@ from rl.algorithms.policy_state import TensorDict, under_prefix, with_prefix
 from rl.environments.base_environment import BatchedEnvironment
 from rl.training.callbacks import TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
-from rl.training.curriculum_driver import CurriculumDriver, PlaysBanks
+from rl.training.curriculum_driver import CurriculumDriver, CurriculumWorlds
 from rl.training.freed_memory import keep_freed_memory
 from rl.training.learners import make_learner
 from rl.training.recorder import CheckpointRecord, EvaluationRecord, Recorder, StopReason
 from rl.training.rollout import RolloutSummary
+from rl.training.sharded_collection import ShardedWorlds
 from utils.config import to_json
 from utils.errors import ConfigError
 from utils.seeding import derive_seed
@@ -80,7 +81,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainerConfig,
-        environment: BatchedEnvironment,
+        environment: BatchedEnvironment | ShardedWorlds,
         agent: Policy,
         recorder: Recorder,
         *,
@@ -93,7 +94,7 @@ class Trainer:
 
         Args:
             config: Settings.
-            environment: Stepped by nobody else while training.
+            environment: Stepped by nobody else while training; or the shards that have it.
             agent: Learns.
             recorder: Hears of everything that happens.
             checkpoints: Where to save; None to save nothing.
@@ -209,7 +210,7 @@ class Trainer:
         self.restore(load_checkpoint(record.path, record.sha256))
         self._rollbacks += 1
         seed = derive_seed(self._config.seed, "rollback")
-        self._learner.take_record(self._environment.reset(seed))
+        self._learner.begin_again(seed)
         self._recorder.stage_changed(self.env_steps, f"diverged, back at step {self.env_steps:,}")
 
     def _update(self) -> None:
@@ -300,8 +301,8 @@ class Trainer:
         self._recorder.checkpoint_written(record)
 
 
-def _with_bank(environment: BatchedEnvironment) -> PlaysBanks:
-    if not isinstance(environment, PlaysBanks):
+def _with_bank(environment: BatchedEnvironment | ShardedWorlds) -> CurriculumWorlds:
+    if not isinstance(environment, CurriculumWorlds):
         raise ConfigError(
             f"{type(environment).__name__} plays no scenarios from a bank, so a curriculum cannot "
             "exchange them: train without one"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import get_args
+from typing import Literal, get_args
 
 from data.scenario import BankConfig
 from rl.algorithms.capabilities import Algorithm
@@ -44,6 +45,10 @@ EPISODE_STEPS = {
     "workforce": 42,
 }
 """Every problem by name, and the steps of its episodes; a user's own tells its steps itself."""
+CollectionPlace = Literal["inline", "process", "ray"]
+SHARDED: tuple[Algorithm, ...] = ("ppo", "mappo")
+"""Algorithms whose experience can be collected in several parts."""
+DEVICE = re.compile(r"(cpu|cuda|mps)(:\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,14 @@ class TrainingConfig:
     """Summed over copies."""
     num_envs: int | None = None
     """Copies played at once; None takes as many as the problem's own settings."""
+    collection_shards: int = 1
+    """Equal parts of the copies that collect at the same time; the result depends on their number,
+    not on their place. More than 1 for ppo and mappo only."""
+    collection_place: CollectionPlace = "inline"
+    """Where shards run: `inline`, one after another; a `process` each; or actors of a `ray`
+    cluster."""
+    collection_devices: tuple[str, ...] = ()
+    """Of each shard, such as `["cuda:0","cpu"]`; empty for the CPU everywhere."""
     eval_frequency: int = 4_480
     """Episodes between evaluations on validation scenarios; 0 evaluates at the end only."""
     eval_episodes: int | None = None
@@ -103,7 +116,8 @@ class TrainingConfig:
         """
         _check_name("environment", self.environment, tuple(EPISODE_STEPS))
         _check_name("algorithm", self.algorithm, get_args(Algorithm))
-        for name in ("num_agents", "total_episodes", "num_envs", "eval_episodes"):
+        counted = ("num_agents", "total_episodes", "num_envs", "eval_episodes")
+        for name in (*counted, "collection_shards"):
             _check_least(name, getattr(self, name), 1)
         _check_least("synthetic_data_refresh_frequency", self.synthetic_data_refresh_frequency, 1)
         _check_least("keep_last", self.keep_last, 2)
@@ -119,6 +133,7 @@ class TrainingConfig:
         for name in ("experiment_name", *(() if self.init_from is None else ("init_from",))):
             if not getattr(self, name).strip():
                 raise ConfigError(f"{name} is empty: give it a name")
+        _check_collection(self)
 
     @property
     def total_env_steps(self) -> int:
@@ -153,3 +168,57 @@ def _check_least(field_name: str, value: int | None, least: int) -> None:
     if value is not None and value < least:
         wanted = "choose 0 or more" if least == 0 else f"choose at least {least}"
         raise ConfigError(f"{field_name}={value}: {wanted}")
+
+
+def _check_collection(config: TrainingConfig) -> None:
+    """Refuse shards that cannot be, as far as it can be told without the problem."""
+    shards, place, devices = (
+        config.collection_shards,
+        config.collection_place,
+        config.collection_devices,
+    )
+    _check_name("collection_place", place, get_args(CollectionPlace))
+    if unknown := [one for one in devices if not DEVICE.fullmatch(one)]:
+        raise ConfigError(
+            f"collection_devices={list(devices)}: {unknown[0]!r} is no device; write cpu, cuda, "
+            "cuda:1 or mps"
+        )
+    if shards == 1:
+        if place != "inline" or devices:
+            name, value = (
+                ("collection_devices", list(devices)) if devices else ("collection_place", place)
+            )
+            raise ConfigError(
+                f"{name}={value}, but there is nothing to place: choose collection_shards of at "
+                f"least 2, or leave {name} out"
+            )
+        return
+    if config.algorithm not in SHARDED:
+        raise ConfigError(
+            f"collection_shards={shards}: algorithm={config.algorithm} collects in one piece; "
+            f"choose collection_shards=1, or algorithm={' or '.join(SHARDED)}"
+        )
+    if devices and len(devices) != shards:
+        raise ConfigError(
+            f"collection_devices={list(devices)}: name one for each of the {shards} shards, or none"
+        )
+    if config.num_envs is not None:
+        check_divisible(config.num_envs, shards)
+
+
+def check_divisible(num_envs: int, shards: int) -> None:
+    """Refuse copies that cannot be shared out evenly.
+
+    Args:
+        num_envs: Copies in all.
+        shards: Among how many.
+
+    Raises:
+        ConfigError: A rest would be left.
+    """
+    if num_envs % shards:
+        near = max(1, round(num_envs / shards)) * shards
+        raise ConfigError(
+            f"collection_shards={shards} cannot share num_envs={num_envs} evenly: choose "
+            f"num_envs={near}, or another number of shards"
+        )

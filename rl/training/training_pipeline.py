@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,13 @@ import anyio.to_thread
 
 from rl.evaluation.comparison import BOUND, EvaluationTable
 from rl.training.agents import Agent
-from rl.training.checkpointing import CheckpointCorruptError, load_checkpoint
 from rl.training.conclusion import Places, ResumePoint, TrainingResult
 from rl.training.experiment_manager import ExperimentManager
 from rl.training.problem import Problem
 from rl.training.recorder import StopReason
 from rl.training.run_recorder import RunRecorder
+from rl.training.run_resumption import check_resumable, newest_whole
+from rl.training.shard_lines import OpenLines
 from rl.training.training_config import CUSTOM, TrainingConfig
 from rl.training.training_events import TrainingEvents
 from rl.training.training_run import train_problem
@@ -74,6 +74,7 @@ class RLTrainingPipeline:
         output_dir: Path | str = "var",
         events: TrainingEvents | None = None,
         clock: Clock | None = None,
+        ray_lines: OpenLines | None = None,
     ) -> None:
         """Touch nothing yet.
 
@@ -85,6 +86,7 @@ class RLTrainingPipeline:
             output_dir: Folder of the database, artifacts and runs; made if absent.
             events: Hears of progress; listeners run on the event loop.
             clock: Tells the time; the machine's by default.
+            ray_lines: Starts shards on a Ray cluster, for `collection_place="ray"`.
 
         Raises:
             ConfigError: A problem is given but not named "custom", or the other way round.
@@ -99,6 +101,7 @@ class RLTrainingPipeline:
         self.output_dir = Path(output_dir)
         self._events = events
         self._clock = clock or SystemClock()
+        self._ray_lines = ray_lines
 
     async def train(self, *, resume: str | None = None) -> TrainingResults:
         """Train in a worker thread; the event loop stays responsive.
@@ -142,13 +145,13 @@ class RLTrainingPipeline:
             parents = () if start is None else (_parent(start),)
             return await manager.open_run(self.config, parents=parents), None, 0
         details = await manager.run(resume)
-        _check_resumable(resume, self.config, details.config)
+        check_resumable(resume, self.config, details.config)
         if details.summary.state is RunState.SUCCEEDED:
             raise ConfigError(f"run {resume} has finished: start a new one")
         if details.summary.job_id is not None:
             raise ConfigError(f"run {resume} belongs to a job: resume job {details.summary.job_id}")
         checkpoints = await manager.checkpoints(resume)
-        point = await anyio.to_thread.run_sync(_newest_whole, resume, checkpoints)
+        point = await anyio.to_thread.run_sync(newest_whole, resume, checkpoints)
         await manager.reopen_run(resume)
         return resume, point, 1 + max((one.fence for one in checkpoints), default=0)
 
@@ -161,6 +164,7 @@ class RLTrainingPipeline:
             resume=resume,
             init=init,
             fence=fence,
+            ray_lines=self._ray_lines,
         )
 
     async def _train_in_thread(
@@ -354,32 +358,6 @@ def _parent(start: StoredCheckpoint) -> RunParent:
     return RunParent(
         relation=Relation.INIT_FROM, run_id=start.run_id, checkpoint_sha256=start.sha256
     )
-
-
-def _check_resumable(run_id: str, ours: TrainingConfig, stored: Mapping[str, Any]) -> None:
-    for name, value in to_json(ours).items():
-        if stored.get(name) != value:
-            raise ConfigError(
-                f"{name}={value!r}, but run {run_id} was started with {stored.get(name)!r}: "
-                "resume it with its own settings"
-            )
-
-
-def _newest_whole(run_id: str, checkpoints: list[StoredCheckpoint]) -> ResumePoint | None:
-    """Return the newest checkpoint that can be read; older ones stand in for damaged ones."""
-    reasons: list[str] = []
-    for record in checkpoints:
-        try:
-            load_checkpoint(record.path, record.sha256)
-        except CheckpointCorruptError as error:
-            reasons.append(str(error))
-        else:
-            return ResumePoint(path=record.path, sha256=record.sha256)
-    if reasons:
-        raise CheckpointCorruptError(
-            f"run {run_id} has no whole checkpoint: start a new one. {reasons[0]}"
-        )
-    return None
 
 
 def _final_performance(table: EvaluationTable | None, agent: str) -> dict[str, float]:

@@ -32,6 +32,8 @@ from rl.training.problem import LearnerSettings, MakeStages, Parameters, Problem
 from rl.training.problems import make_problem
 from rl.training.recorder import Recorder
 from rl.training.run_diary import DiaryRecorder
+from rl.training.sharded_collection import ShardedWorlds
+from rl.training.sharding import check_shards, open_shards
 from rl.training.shared_checkpoints import CURVE_FILE, EXPERTS_FILE
 from rl.training.tensorboard_recorder import TensorboardRecorder
 from rl.training.trainer import Trainer, TrainerConfig
@@ -70,6 +72,7 @@ def train_problem(
         DivergenceError: Training has left the finite numbers twice.
         CheckpointWriteError: The disk is full or not writable.
         CheckpointCorruptError: The checkpoint to begin from is damaged.
+        ProcessLostError: A shard has died.
     """
     torch.set_num_threads(1)
     with ExitStack() as opened:
@@ -78,10 +81,12 @@ def train_problem(
             folder = places.folder / "tensorboard"
             events = TensorboardRecorder(recorder, folder, clock=SystemClock())
             recorder = opened.enter_context(events)
+        given = problem
         problem = make_problem(config) if problem is None else problem
         if config.use_curriculum:
             _stages_of(problem)
         settings = learner_settings(config, problem)
+        check_shards(config, settings, places, problem=given, agent=agent)
         environment = _training_environment(config, problem, settings)
         if agent is None:
             seed = derive_seed(config.seed, "agent")
@@ -97,7 +102,10 @@ def train_problem(
         if stopped is not None and len(experts) < len(problem.experts):
             return leave_unfinished(problem, stopped)
         study = Study(config=config, problem=problem, experts=experts, places=places, run_id=run_id)
-        run = _prepare(study, recorder, settings, (environment, agent))
+        worlds: BatchedEnvironment | ShardedWorlds = environment
+        if config.collection_shards > 1:
+            worlds = opened.enter_context(open_shards(study, settings, agent))
+        run = _prepare(study, recorder, settings, (worlds, agent))
         stage = "training" if run.curriculum is None else run.curriculum.stage.stage.name
         recorder.stage_changed(run.trainer.env_steps, stage)
         outcome = run.trainer.train()
@@ -142,14 +150,15 @@ def _training_environment(
         config.bank_of(problem.bank),
         derive_seed(config.seed, "training bank"),
     )
-    return problem.learn_in(bank, settings.num_envs, config.seed)
+    copies = settings.num_envs if config.collection_shards == 1 else 1  # shards have the rest
+    return problem.learn_in(bank, copies, config.seed)
 
 
 def _prepare(
     study: Study,
     recorder: Recorder,
     settings: LearnerSettings,
-    learner: tuple[BatchedEnvironment, Agent],
+    learner: tuple[BatchedEnvironment | ShardedWorlds, Agent],
 ) -> _Run:
     """Build the trainer, at the beginning or where a checkpoint says."""
     config, problem, places = study.config, study.problem, study.places

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import anyio
@@ -11,11 +13,12 @@ from ai_agents.base_agent import InvocationContext
 from ai_agents.cards import describe
 from ai_agents.registry import AgentRegistry, UnknownAgentError, UnknownVersionError
 from ai_agents.registry_store import InMemoryRegistryStore
+from ai_agents.registry_versions import Phase
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
 from tests.serving import make_artifact
 from utils.clock import ManualClock
 from utils.errors import ConfigError
-from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError
+from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError, DatabaseError
 
 pytestmark = pytest.mark.anyio
 NAME = "resource_allocator"
@@ -182,3 +185,108 @@ async def test_closing_closes_every_agent(registry):
 def test_a_card_can_be_written_without_a_registry():
     card = describe(ResourceAllocationAgent(make_artifact()))
     assert card.model_validate_json(card.model_dump_json()) == card
+
+
+@pytest.fixture
+async def two(registry):
+    """Version 1 is champion and in use, version 2 is registered."""
+    for seed in (1, 2):
+        await registry.register(make_artifact(seed).to_bytes())
+    await registry.promote(NAME, 1)
+    return registry
+
+
+async def test_a_replaced_version_ends_its_requests_and_is_closed(two):
+    async with two.lease(NAME) as old:
+        await two.promote(NAME, 2)
+        assert two.phase(NAME, 1) is Phase.DRAINING
+        request = old.example_request()
+        assert (await old.invoke(request, InvocationContext(request_id="r"))).version == "1"
+        async with two.lease(NAME) as new:
+            assert new.version == "2"
+    assert (await old.health()).status == "closed"
+    assert (two.phase(NAME, 1), two.phase(NAME, 2)) == (Phase.REGISTERED, Phase.READY)
+
+
+async def test_versions_that_an_alias_means_stay(two, store, clock):
+    await two.promote(NAME, 1, alias="shadow")
+    await two.promote(NAME, 2)
+    assert (two.phase(NAME, 1), two.known_version(NAME, "shadow")) == (Phase.READY, 1)
+
+
+async def test_a_version_that_cannot_be_loaded_changes_nothing(two, store, clock):
+    record = (await store.list_versions(NAME))[1]
+    good = store._contents[record.sha256]
+    store._contents[record.sha256] = b"damaged"
+    with pytest.raises(ArtifactCorruptError):
+        await two.promote(NAME, 2)
+    assert (await two.resolve(NAME)).version == "1"
+    await store.set_alias(NAME, "champion", 2, reason="another process, which has it whole")
+    clock.advance(2)
+    assert (await two.resolve(NAME)).version == "1"
+    store._contents[record.sha256] = good
+    clock.advance(2)
+    assert (await two.resolve(NAME)).version == "2"
+
+
+async def test_others_go_on_while_one_loads_what_is_new(two, store, clock):
+    await two.resolve(NAME)
+    await store.set_alias(NAME, "champion", 2, reason="another process")
+    clock.advance(2)
+    seen = []
+
+    async def ask():
+        seen.append((await two.resolve(NAME)).version)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask)
+    assert seen == ["1", "1", "2"]
+
+
+async def test_the_last_known_version_answers_while_the_store_is_away(two, store, clock):
+    await two.resolve(NAME)
+    working = store.aliases
+
+    async def away(agent):
+        raise DatabaseError("away")
+
+    store.aliases = away
+    clock.advance(2)
+    assert (await two.resolve(NAME)).version == "1"
+    with pytest.raises(DatabaseError):
+        await two.resolve(NAME, alias="shadow")
+    store.aliases = working
+    await store.set_alias(NAME, "champion", 2, reason="another process")
+    clock.advance(2)
+    assert (await two.resolve(NAME)).version == "2"
+
+
+async def test_what_was_read_before_our_own_move_does_not_undo_it(two, store, clock):
+    await two.resolve(NAME)
+    working, told = store.list_versions, []
+    two.subscribe(lambda *what: told.append(what))
+
+    async def late(agent):
+        store.list_versions = working
+        await two.promote(NAME, 2)
+        return await working(agent)
+
+    store.list_versions = late  # the aliases were read, the promotion comes in between
+    clock.advance(2)
+    await two.resolve(NAME)
+    assert (await two.resolve(NAME)).version == "2"
+    assert told == [(NAME, "champion", 2)]
+
+
+async def test_a_hundred_promotions_leave_one_version_in_memory(registry):
+    for seed in range(2):
+        await registry.register(make_artifact(seed).to_bytes())
+    agents = []
+    for number in range(100):
+        await registry.promote(NAME, 1 + number % 2)
+        async with registry.lease(NAME) as agent:
+            agents.append(weakref.ref(agent))
+    del agent
+    gc.collect()
+    assert sum(one() is not None for one in agents) == 1

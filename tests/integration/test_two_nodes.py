@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -24,21 +22,27 @@ from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import JobState
+from orchestration.pipelines.declaration import Pipeline, Step
+from orchestration.pipelines.kinds import EVALUATE
 from orchestration.serving import make_api_parts
+from orchestration.tasks import TRAIN
 from rl.artifacts import PolicyArtifact
 from rl.domains.allocation_experts import EXPERTS
 from rl.training import training_run
 from rl.training.checkpointing import load_checkpoint
 from rl.training.conclusion import Places, leave_unfinished
+from rl.training.evaluation_job import judge_policy
 from rl.training.recorder import NullRecorder, StopReason
 from rl.training.shared_checkpoints import SharedCheckpoints
 from rl.training.training_config import EPISODE_STEPS, TrainingConfig
-from rl.training.training_events import CheckpointWritten, RunEnded
+from rl.training.training_events import CheckpointWritten
 from rl.training.training_run import train_problem
+from tests.integration.machines import open_machines, until
 from tests.integration.node_worker import KIND
 from tests.postgres import missing, run_server
-from tests.ray_clusters import ROOT, needs_ray, run_cluster
+from tests.ray_clusters import needs_ray, run_cluster
 from utils.clock import SystemClock
+from utils.config import to_json
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import open_database
 from utils.persistence.experiments import metric, run
@@ -61,67 +65,6 @@ QUICK = AttemptConfig(lease_seconds=15, poll_seconds=0.1, flush_seconds=0.2)
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
-
-class Machines:
-    """A queue, and workers with folders of their own."""
-
-    def __init__(self, location, database, folder):
-        self.location, self.database, self.folder = location, database, folder
-        self.store = SqlJobStore(JobLedger(database, SystemClock(), trusts_server_clock=True))
-        self.processes = []
-
-    def start_worker(self, *more, lease_seconds=20):
-        name = f"machine-{len(list(self.folder.glob('machine-*.log')))}"
-        arguments = [self.location, self.folder / name, self.folder / "artifacts", lease_seconds]
-        command = [sys.executable, "-m", "tests.integration.node_worker", *map(str, arguments)]
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen([*command, *more], cwd=ROOT, stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
-    async def told(self, job, type_):
-        events = await self.store.events(job_id=job.id)
-        return [event.payload for event in events if event.type == type_]
-
-    async def until_told(self, job, type_, count=1):
-        return await until(partial(self._told_so_often, job, type_, count))
-
-    async def _told_so_often(self, job, type_, count):
-        found = await self.told(job, type_)
-        return found if len(found) >= count else None
-
-    async def until_ended(self, job):
-        async def ended():
-            now = await self.store.get(job.id)
-            return now if now.state.is_terminal else None
-
-        return await until(ended)
-
-    async def attempts(self, job):
-        query = select(attempt).where(attempt.c.job_id == job.id).order_by(attempt.c.fence)
-        async with self.database.read() as connection:
-            return (await connection.execute(query)).all()
-
-
-async def until(condition, seconds=180):
-    with anyio.fail_after(seconds):
-        while not (value := await condition()):  # noqa: ASYNC110  # other processes change it
-            await anyio.sleep(0.05)
-    return value
-
-
-@contextlib.asynccontextmanager
-async def open_machines(location, folder):
-    database = await open_database(location)
-    machines = Machines(str(location), database, folder)
-    try:
-        yield machines
-    finally:
-        for process in machines.processes:
-            process.kill()
-            process.wait()
-        await database.aclose()
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "PostgreSQL is there")
@@ -249,9 +192,19 @@ async def rows(database, table):
         return (await connection.execute(select(table))).mappings().all()
 
 
+JUDGED = 16
+LINE = Pipeline(
+    name="line",
+    steps=(
+        Step(name="train", kind=TRAIN.kind, spec={"config": to_json(CONFIG)}),
+        Step(name="evaluate", kind=EVALUATE.kind, needs=("train",), spec={"episodes": JUDGED}),
+    ),
+)
+
+
 @needs_ray
-async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_path):
-    """Node and disk are gone; the other node fetches the checkpoint by HTTP and hash."""
+async def test_train_and_evaluate_survive_a_node_and_end_as_if_nothing_had_been(tmp_path):
+    """Node and disk are gone; the other node fetches checkpoint and policy by HTTP and hash."""
     port, var = free_port(), tmp_path / "node"
     with run_cluster(num_cpus=0) as cluster:
         import ray
@@ -265,13 +218,11 @@ async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_
             ray_var=var,
             attempt=QUICK,
         )
-        deep_enough, ended = anyio.Event(), anyio.Event()
+        deep_enough = anyio.Event()
 
         def listen(event):
             if isinstance(event, CheckpointWritten) and event.env_steps >= 2 * UPDATE:
                 deep_enough.set()
-            if isinstance(event, RunEnded):
-                ended.set()
 
         async with (
             open_application(settings, with_worker=True) as application,
@@ -280,7 +231,7 @@ async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_
             application.training_events.subscribe(listen)
             api = make_api(make_api_parts(application))
             group.start_soon(ApiServer(api, host="127.0.0.1", port=port).run)
-            job = await application.orchestrator.submit_training(CONFIG)
+            job, judging = await application.orchestrator.automation.pipelines.submit(LINE)
             leave_experts(var / "runs" / job.spec["run_id"])
             ray.init(address=cluster.address, namespace="quartermaster", log_to_driver=False)
             blocker = ray.remote(Blocker).options(num_cpus=1).remote()
@@ -296,13 +247,13 @@ async def test_a_training_survives_its_node_and_ends_as_if_nothing_had_been(tmp_
                 await until(partial(_is_lost, application, job.id))
                 shutil.rmtree(var)
                 ray.kill(blocker)
-                await ended.wait()
-                async with application.database.write():  # the transaction that we have heard of
-                    pass
+                judged = await until(partial(_find_ended, application, judging.id), seconds=180)
+                assert find_node(cluster, f"job-{judging.id}-1") in set(nodes) - {node}
             group.cancel_scope.cancel()
         database = await open_database(tmp_path / "house" / "quartermaster.sqlite")
         store = DirectoryArtifactStore(tmp_path / "house" / "artifacts")
-        last = await _check_ended_once(database, job, store)
+        last = await _check_ended_once(database, job, judging, store)
+        await anyio.to_thread.run_sync(_check_figures, judged)
         path = SharedCheckpoints(store, tmp_path / "fetched").fetch(*last, "checkpoints")
         ours = load_checkpoint(path, last[1]).tensors
         await database.aclose()
@@ -315,12 +266,28 @@ async def _is_lost(application, job_id):
     return (await application.orchestrator.job(job_id)).lost == 1
 
 
-async def _check_ended_once(database, job, store):
+async def _find_ended(application, job_id):
+    job = await application.orchestrator.job(job_id)
+    return job if job.state.is_terminal else None
+
+
+def _check_figures(judged):
+    """The figures of the job are those of the same judgement here."""
+    assert (judged.state, judged.attempt, judged.lost) == (JobState.SUCCEEDED, 1, 0)
+    sha256 = judged.result["evidence"]["sha256"]
+    context = SimpleNamespace(inputs={}, var=None, artifacts=None)
+    assert judged.result["evidence"]["episodes"] == JUDGED
+    assert judge_policy({**judged.spec, "candidate": sha256}, context) == judged.result
+
+
+async def _check_ended_once(database, job, judging, store):
     """And return the last checkpoint, path and hash."""
     (only_run,) = await rows(database, run)
     assert (only_run["state"], only_run["error"]) == ("succeeded", None)
-    first, second = sorted(await rows(database, attempt), key=lambda one: one["fence"])
+    attempts = sorted(await rows(database, attempt), key=lambda one: one["fence"])
+    first, second = [one for one in attempts if one["job_id"] == job.id]
     assert (first["outcome"], second["outcome"]) == ("lost", "succeeded")
+    assert [one["outcome"] for one in attempts if one["job_id"] == judging.id] == ["succeeded"]
     assert "fence-1.json" in second["resume_checkpoint"]
     measured = Counter((one["key"], one["step"]) for one in await rows(database, metric))
     assert set(measured.values()) == {1}
@@ -328,8 +295,9 @@ async def _check_ended_once(database, job, store):
         UPDATE * number for number in range(1, 7)
     ]
     (model,) = await rows(database, model_version)
-    events = await SqlJobStore(JobLedger(database, SystemClock())).events(job_id=job.id)
-    assert Counter(event.type for event in events)["job_succeeded"] == 1
+    for one in (job, judging):
+        events = await SqlJobStore(JobLedger(database, SystemClock())).events(job_id=one.id)
+        assert Counter(event.type for event in events)["job_succeeded"] == 1
     assert PolicyArtifact.from_bytes(store.get(model["artifact_sha256"])).card.run_id
     saved = max(await rows(database, checkpoint), key=lambda one: one["step"])
     assert (saved["step"], saved["fence"]) == (6 * UPDATE, 2)

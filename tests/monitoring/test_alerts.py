@@ -25,6 +25,8 @@ ALERTS = {
     for group in yaml.safe_load(RULES[1].read_text())["groups"]
     for rule in group["rules"]
 }
+GROUPS = [group["name"] for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+"""Recorded first: an alert of the same moment then sees what was recorded in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +246,7 @@ def play(cases: list[Case], folder: Path, rules: list[Path] = RULES) -> str:
     document = {
         "rule_files": [str(path) for path in rules],
         "evaluation_interval": "30s",
+        "group_eval_order": GROUPS,
         "tests": [written(case) for case in cases],
     }
     file = folder / "cases.yml"

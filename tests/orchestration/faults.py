@@ -14,6 +14,8 @@ from utils.persistence.engine import Database
 from utils.persistence.errors import DatabaseError
 
 MODES = ("statement", "rolled back", "committed")
+CUT = "cut"
+"""On a server: it ends the connection before the Nth statement."""
 
 
 class NthCall:
@@ -35,15 +37,15 @@ class NthCall:
     def injected(self, monkeypatch, database):
         """While it is open, the Nth call fails."""
         with monkeypatch.context() as patch:
-            if self.mode == "statement":
+            if self.mode in {"statement", CUT}:
                 engines = {database._engine.sync_engine, database._durable_engine.sync_engine}
                 for engine in engines:
-                    event.listen(engine, "before_cursor_execute", self._refuse)
+                    event.listen(engine, "before_cursor_execute", self._disturb)
                 try:
                     yield self
                 finally:
                     for engine in engines:
-                        event.remove(engine, "before_cursor_execute", self._refuse)
+                        event.remove(engine, "before_cursor_execute", self._disturb)
             elif self.mode == "file":
                 self._break_files(patch)
                 yield self
@@ -52,9 +54,13 @@ class NthCall:
                 patch.setattr(Database, "read", self._wrap(Database.read, database))
                 yield self
 
-    def _refuse(self, connection, cursor, statement, *_):
+    def _disturb(self, connection, cursor, statement, *_):
         begins = statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"))
-        if not begins and self.counts():
+        if begins or not self.counts():
+            return
+        if self.mode == CUT:
+            end_connection(connection.engine.url, connection.connection.driver_connection)
+        else:
             raise OperationalError(statement, None, Exception("database or disk is full"))
 
     def _wrap(self, original, victim):
@@ -81,6 +87,16 @@ class NthCall:
 
         patch.setattr(os, "fsync", breaking(os.fsync))
         patch.setattr(Path, "replace", breaking(Path.replace))
+
+
+def end_connection(url, connection):
+    """Have the server end a connection, and wait until it has."""
+    import psycopg
+
+    location = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(location, autocommit=True) as other:
+        pid = connection.info.backend_pid
+        assert other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,)).fetchone() == (True,)
 
 
 def numbers(most=200):

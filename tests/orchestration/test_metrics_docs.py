@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.endpoints.metrics import JobMetrics
+from rl.monitoring.rollout_metrics import RolloutMetrics
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
 from utils.clock import SystemClock
@@ -24,6 +25,7 @@ async def test_the_page_lists_the_families_with_their_types(tmp_path):
     registry = make_registry()
     TrainingMetrics(registry)
     ServingMetrics(registry)
+    RolloutMetrics(registry)
     metrics = JobMetrics(registry, database, SystemClock())
     await metrics.refresh()
     await database.aclose()

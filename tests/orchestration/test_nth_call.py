@@ -31,8 +31,9 @@ from orchestration.pipelines.promoting import PromotionSink
 from orchestration.stores.registry_store import SqlRegistryStore
 from orchestration.worker import Worker, WorkerConfig
 from tests.orchestration.conftest import make_engine
-from tests.orchestration.faults import MODES, NthCall, numbers
+from tests.orchestration.faults import CUT, MODES, NthCall, numbers
 from tests.orchestration.policies import AT_ONCE
+from tests.postgres import empty_tables
 from utils.clock import ManualClock, SystemClock
 from utils.persistence import jobs as tables
 from utils.persistence.artifact_store import DirectoryArtifactStore
@@ -43,7 +44,9 @@ from utils.persistence.registry import alias_history
 
 pytestmark = pytest.mark.anyio
 LEASE = 30
-each_mode = pytest.mark.parametrize("mode", MODES)
+EACH = [("memory", mode) for mode in MODES] + [("server", mode) for mode in (*MODES, CUT)]
+each_mode = pytest.mark.parametrize(("engine", "mode"), EACH, indirect=["engine"])
+BY_STATEMENT = ("statement", CUT)
 
 
 class HastyClock(ManualClock):
@@ -55,8 +58,13 @@ class HastyClock(ManualClock):
 
 
 @pytest.fixture
-async def engine():
-    database = await open_memory_database()
+async def engine(request):
+    if request.param == "server":
+        url = request.getfixturevalue("server_url")
+        empty_tables(url)
+        database = await open_database(url)
+    else:
+        database = await open_memory_database()
     yield make_engine(database, HastyClock)
     await database.aclose()
 
@@ -133,7 +141,7 @@ async def test_claim(engine, monkeypatch, mode):
         assert {job.state for job in (await look(engine)).values()} == {JobState.SUCCEEDED}
         if not fault.was_due:
             break
-    assert number > (2 if mode != "statement" else 6)
+    assert number > (6 if mode in BY_STATEMENT else 2)
 
 
 async def complete(engine, job):
@@ -184,10 +192,12 @@ async def test_complete_and_the_release_of_those_that_waited(engine, monkeypatch
         assert {after[one.id].state for one in waiting} == {JobState.QUEUED}
         if not fault.was_due:
             break
-    assert number > (1 if mode != "statement" else 6)
+    assert number > (6 if mode in BY_STATEMENT else 1)
 
 
-@pytest.mark.parametrize("mode", [*MODES, "file"])
+@pytest.mark.parametrize(
+    ("engine", "mode"), [*EACH, ("memory", "file"), ("server", "file")], indirect=["engine"]
+)
 async def test_commit_of_a_checkpoint(engine, monkeypatch, mode, tmp_path):
     job = await claimed(engine)
     for number in numbers():
@@ -214,7 +224,7 @@ async def test_commit_of_a_checkpoint(engine, monkeypatch, mode, tmp_path):
         assert told == list(range(1, number + 1)), "told once each"
         if not fault.was_due:
             break
-    assert number > {"statement": 3, "file": 3}.get(mode, 1)
+    assert number > (3 if mode in {*BY_STATEMENT, "file"} else 1)
 
 
 @each_mode
@@ -239,7 +249,7 @@ async def test_promotion_by_hand(engine, monkeypatch, mode, tmp_path):
         await check_history(engine, registry)
         if not fault.was_due:
             break
-    assert number > (2 if mode != "statement" else 6)
+    assert number > (6 if mode in BY_STATEMENT else 2)
 
 
 async def check_history(engine, registry):
@@ -282,7 +292,7 @@ async def test_promotion_by_a_job_comes_with_its_end(engine, monkeypatch, mode, 
         await check_history(engine, registry)
         if not fault.was_due:
             break
-    assert number > (1 if mode != "statement" else 6)
+    assert number > (6 if mode in BY_STATEMENT else 1)
 
 
 # Whole attempts in a worker
@@ -304,14 +314,27 @@ def spread(place):
 
 
 @pytest.mark.parametrize("place", [Place.THREAD, Place.PROCESS])
-@pytest.mark.parametrize("mode", ["rolled back", "committed"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("file", "rolled back"),
+        ("file", "committed"),
+        ("server", "rolled back"),
+        ("server", "committed"),
+        ("server", CUT),
+    ],
+)
 async def test_a_worker_carries_its_job_to_the_end_whatever_call_fails(
-    monkeypatch, mode, place, tmp_path
+    request, monkeypatch, kind, mode, place, tmp_path
 ):
     for module in (records_module, thread_module):
         monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
-    victim = await open_database(tmp_path / "q.sqlite")
-    database = await open_database(tmp_path / "q.sqlite")  # ours has no faults
+    location = tmp_path / "q.sqlite"
+    if kind == "server":
+        location = request.getfixturevalue("server_url")
+        empty_tables(location)
+    victim = await open_database(location)
+    database = await open_database(location)  # ours has no faults
     engine = make_engine(database, SystemClock)
     attempt = AttemptConfig(lease_seconds=0.6, poll_seconds=0.05, flush_seconds=0.1)
     worker = Worker(
@@ -373,6 +396,7 @@ async def test_a_sink_that_breaks_fails_its_job_and_not_the_worker(tmp_path):
     await database.aclose()
 
 
+@pytest.mark.parametrize("engine", ["memory"], indirect=True)
 async def test_a_worker_without_its_database_rests(engine, monkeypatch, tmp_path):
     calls = []
 

@@ -24,10 +24,12 @@ from orchestration.scheduler.schedules import (
     SqlSchedules,
 )
 from orchestration.scheduler.timing import Cron, Interval, Once, OnEvent
+from orchestration.webhooks.courier import Courier
 from tests.orchestration.conftest import _open as open_kind
 from tests.orchestration.conftest import make_engine
 from utils.clock import new_id
 from utils.errors import ConfigError
+from utils.persistence.engine import Database
 from utils.persistence.errors import DatabaseError
 from utils.persistence.schedules import schedule_fire
 
@@ -376,3 +378,26 @@ async def test_an_outage_of_the_database_does_not_end_the_loop(place, monkeypatc
             place.clock.advance(1)
             await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
+
+
+async def test_while_nothing_is_written_or_due_nobody_looks(place, monkeypatch):
+    """On a file; a server does not tell, so there every look is made."""
+    await add(place)
+    courier = Courier(place.database, None, place.clock)
+    lookers = (place.scheduler, courier)
+    for _ in range(2):
+        for one in lookers:
+            await one.look()
+    reads = []
+    original = Database.read
+    monkeypatch.setattr(Database, "read", lambda self: reads.append(1) or original(self))
+    for one in lookers:
+        assert await one.look() == []
+    assert len(reads) == (2 if place.database.is_server else 0)
+    place.clock.advance(3600)
+    (fire,) = await place.scheduler.look()
+    assert fire.outcome == LAUNCHED
+    await place.schedules.announce("new_data", {})
+    reads.clear()
+    await courier.look()
+    assert reads

@@ -165,7 +165,7 @@ def test_a_spec_of_another_version_is_refused(tmp_path):
 
 def test_the_registry_knows_training():
     binding = make_registry(ManualClock())[TRAIN.kind]
-    assert binding.definition.target == "rl.training.job:train"
+    assert binding.definition.target == "orchestration.training_attempt:train"
 
 
 def test_every_state_of_a_job_means_something_for_its_run():

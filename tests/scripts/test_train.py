@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rl.algorithms.dqn_config import DQNConfig
+from rl.algorithms.policy_state import load_tensors
 from rl.training.run_settings import ALGORITHMS, ENVIRONMENTS
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
@@ -101,6 +102,17 @@ def test_a_sweep_trains_every_combination_in_a_folder_of_its_own(train, capsys, 
     configs = sorted((from_json(TrainingConfig, one) for one in found), key=lambda one: one.seed)
     assert [one.seed for one in configs] == [0, 1]
     assert {one.settings.ppo.gamma for one in configs} == {0.5}
+
+
+def test_a_run_is_collected_in_shards(train, tmp_path):
+    shards = ["training.collection_shards=2", "training.collection_devices=[cpu,cpu]"]
+    assert train.main([*TINY, *shards, "--output-dir", str(tmp_path)]) == 0
+    (found,) = tmp_path.glob("runs/*/config.json")
+    assert from_json(TrainingConfig, json.loads(found.read_text())).collection_shards == 2
+    (manifest,) = tmp_path.glob("runs/*/checkpoints/*.safetensors")
+    assert {"environment.shard0.generator", "environment.shard1.generator"} <= load_tensors(
+        manifest.read_bytes()
+    ).keys()
 
 
 def test_help_names_every_choice():

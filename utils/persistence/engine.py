@@ -9,6 +9,7 @@ inside.
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_SECONDS = 10
-SERVER_CONNECT_SECONDS = 10
+ANSWER_SECONDS = 30
+"""A server that has not carried out a transaction by then counts as out of reach."""
+SERVER_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""How soon a connection that a network lost without a word is given up."""
 
 
 class Database:
@@ -68,13 +78,12 @@ class Database:
             DatabaseError: The file is locked, full or damaged, or the server is away.
         """
         engine = self._durable_engine if durable else self._engine
-        async with self._writers or contextlib.nullcontext():
-            with anyio.CancelScope(shield=True), explained(self.path):
-                async with engine.connect() as connection:
-                    if not self.is_server:
-                        await connection.execution_options(begin="BEGIN IMMEDIATE")
-                    async with connection.begin():
-                        yield connection
+        queue = self._writers or contextlib.nullcontext()
+        async with queue, self._transacting(), engine.connect() as connection:
+            if not self.is_server:
+                await connection.execution_options(begin="BEGIN IMMEDIATE")
+            async with connection.begin():
+                yield connection
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -83,10 +92,20 @@ class Database:
         Raises:
             DatabaseError: The file is locked or damaged, or the server is away.
         """
-        async with self._readers or contextlib.nullcontext():
-            with anyio.CancelScope(shield=True), explained(self.path):
-                async with self._engine.connect() as connection, connection.begin():
-                    yield connection
+        queue = self._readers or contextlib.nullcontext()
+        async with queue, self._transacting(), self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _transacting(self) -> AsyncIterator[None]:
+        """Keep cancellation away, and waiting for ever for a server that does not answer."""
+        limit = anyio.current_time() + ANSWER_SECONDS if self.is_server else math.inf
+        with explained(self.path):
+            with anyio.CancelScope(shield=True, deadline=limit) as scope:
+                yield
+        if scope.cancelled_caught:
+            await self.aclose()  # connections that idle in the pool are as deaf as this one
+            raise DatabaseError(f"{self.path}: no answer in {ANSWER_SECONDS} s. {_SERVER_AWAY}")
 
     def fingerprint(self) -> tuple[int, ...] | None:
         """Return what changes whenever anybody writes to the file; None where nothing tells."""
@@ -148,8 +167,9 @@ async def _open_server(text: str) -> Database:
         pool_size=10,
         pool_pre_ping=True,  # the server may have been restarted since
         connect_args={
-            "connect_timeout": SERVER_CONNECT_SECONDS,
-            "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+            **SERVER_CONNECTION,
+            # The locks of one who was cut off halfway keep others from taking over.
+            "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=10s",
         },
     )
     return Database(engine, name)

@@ -56,7 +56,7 @@ async def list_plans(
         query = query.where(canary_plan.c.agent == agent)
     if state is not None:
         query = query.where(canary_plan.c.state == state.value)
-    return list((await connection.execute(query)).mappings())
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def start_plan(
@@ -117,7 +117,7 @@ async def end_plan(
     row = rows.mappings().one_or_none()
     if row is None:
         return False
-    await _tell(connection, row, at, figures)
+    await _tell(connection, dict(row), at, figures)
     return True
 
 
@@ -193,7 +193,7 @@ async def list_gate_results(
     """
     query = select(gate_result).where(gate_result.c.agent == agent)
     rows = await connection.execute(query.order_by(gate_result.c.seq.desc()).limit(limit))
-    return list(rows.mappings())
+    return [dict(row) for row in rows.mappings()]
 
 
 async def add_second_answers(
@@ -221,7 +221,8 @@ async def list_second_answers(
     """
     query = select(second_answer).where(second_answer.c.agent == agent)
     query = query.order_by(second_answer.c.at.desc(), second_answer.c.decision_id.desc())
-    return list((await connection.execute(query.limit(limit))).mappings())
+    rows = await connection.execute(query.limit(limit))
+    return [dict(row) for row in rows.mappings()]
 
 
 async def _tell(

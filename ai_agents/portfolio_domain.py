@@ -1,0 +1,273 @@
+"""Portfolios: from prices and what is held to target weights and the trades that lead to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_agents.base_agent import Header
+from ai_agents.decision_domain import DecisionDomain, Plan
+from ai_agents.policy_checks import check_policy
+from ai_agents.portfolio_reading import (
+    Array64,
+    PortfolioReader,
+    PortfolioSituation,
+    stack_views,
+)
+from ai_agents.portfolio_schema import (
+    ExpertPortfolio,
+    Holding,
+    PortfolioDecision,
+    PortfolioPlan,
+    PortfolioRequest,
+    PositionTarget,
+)
+from rl.artifacts import PolicyArtifact
+from rl.deployment.guardrails import finite_rows, fit_to_capacity
+from rl.deployment.policy_runtime import PolicyRuntime
+from rl.deployment.portfolio_exporter import PORTFOLIO, PRICES, SYMBOLS
+from rl.domains.portfolio import (
+    FEATURES_PER_AGENT,
+    FEATURES_PER_SYMBOL,
+    PortfolioConfig,
+    PortfolioDomain,
+    PortfolioView,
+)
+from rl.domains.portfolio_experts import EXPERTS
+from utils.config import from_json
+from utils.errors import ConfigError
+
+NO_TRADE = 1e-6
+"""Changes of a weight below this are rounding."""
+CUT = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """Weights within all limits."""
+
+    weights: Array64
+    """`[symbol]`"""
+    cuts: list[str]
+    """Limits that the wish went beyond."""
+
+
+class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, PortfolioSituation]):
+    """How wealth is split among symbols and cash."""
+
+    title = "Portfolio agent"
+    request_type = PortfolioRequest
+    decision_type = PortfolioDecision
+
+    def __init__(self, artifact: PolicyArtifact) -> None:
+        """Read task and expert from the artifact.
+
+        Args:
+            artifact: Of domain `portfolio`.
+
+        Raises:
+            ConfigError: It is of another domain, or its parts do not fit one another.
+        """
+        if artifact.domain != PORTFOLIO:
+            raise ConfigError(f"this agent serves {PORTFOLIO}, not {artifact.domain}")
+        self.config = from_json(PortfolioConfig, json.loads(artifact.domain_config))
+        self._columns = artifact.action.size
+        observed = FEATURES_PER_SYMBOL * self._columns + FEATURES_PER_AGENT
+        check_policy(artifact, self.config.action, observed, self._columns)
+        self.expert_name = artifact.card.baseline.expert
+        if self.expert_name not in EXPERTS:
+            raise ConfigError(f"expert {self.expert_name!r}; known: {', '.join(EXPERTS)}")
+        self._valid = {one.field: one for one in artifact.card.validated_for}
+        self._reader = PortfolioReader(self.config, self._columns, artifact.card.validated_for)
+        self._runtime = PolicyRuntime(artifact)
+        self._domain = PortfolioDomain(self.config)
+        self._expert_task = replace(self.config, action="weights")
+        self._expert_domain = PortfolioDomain(self._expert_task)
+
+    def describe(self) -> str:
+        """Say in a sentence what is decided."""
+        return (
+            f"Splits wealth among up to {self._columns} symbols and cash for the coming day, so "
+            "that it grows as much as can be by the end of the plan, costs of trading paid."
+        )
+
+    def example_request(self) -> PortfolioRequest:
+        """Return a request that the policy answers: a market made up, a portfolio gone adrift."""
+        symbols, days = self._usual(SYMBOLS, self._columns), self._usual(PRICES, 253)
+        generator = np.random.default_rng(0)
+        moves = 1.0 + 0.01 * generator.standard_normal((symbols, days - 1))
+        prices = np.round(50.0 * np.cumprod(moves, axis=1), 2)
+        holdings = [
+            Holding(
+                symbol=f"SYM{number + 1}",
+                prices=[50.0, *prices[number].tolist()],
+                shares=float(90 + 20 * (number % 2)),
+            )
+            for number in range(symbols)
+        ]
+        days_left = max(1, self.config.num_steps // 2)
+        return PortfolioRequest(holdings=holdings, cash=500.0, days_left=days_left, compare=True)
+
+    def read(self, request: PortfolioRequest) -> PortfolioSituation:
+        """Match names and sizes, add up wealth.
+
+        Args:
+            request: Well formed.
+
+        Raises:
+            RequestError: It does not fit; each problem names its field.
+        """
+        return self._reader.read(request)
+
+    def plan(self, situations: Sequence[PortfolioSituation]) -> Plan:
+        """Return the weights that the policy wants, allowed together or not.
+
+        Args:
+            situations: At least one.
+        """
+        usable = np.ones(len(situations), np.bool_)
+
+        def ask(view: PortfolioView, rows: list[int]) -> NDArray[Any]:
+            output = self._runtime.output(self._domain.encode(view))
+            usable[rows] = finite = finite_rows(output)
+            chosen = self._runtime.choose(np.where(finite[:, None], output, np.float32(0)))
+            return np.asarray(self._domain.wish(chosen, view))
+
+        return Plan(self._by_lookback(situations, ask), usable)
+
+    def ask_expert(self, situations: Sequence[PortfolioSituation]) -> NDArray[Any]:
+        """Return the weights that the expert wants.
+
+        Args:
+            situations: At least one.
+        """
+        expert = EXPERTS[self.expert_name]
+
+        def ask(view: PortfolioView, rows: list[int]) -> NDArray[Any]:
+            del rows
+            return np.asarray(self._expert_domain.wish(expert(view, self._expert_task), view))
+
+        return self._by_lookback(situations, ask)
+
+    def decide(
+        self,
+        situation: PortfolioSituation,
+        action: NDArray[Any],
+        *,
+        header: Header,
+        expert: NDArray[Any] | None,
+    ) -> PortfolioDecision:
+        """Bring weights within all limits, exactly, and say what the trades cost.
+
+        Args:
+            situation: The market and what is held.
+            action: `[column]`: weights wished for.
+            header: What every decision says.
+            expert: The expert's, if they are to be compared.
+        """
+        allowed = self.project(action, situation)
+        compared = None
+        if expert is not None:
+            theirs = self.project(expert, situation)
+            compared = ExpertPortfolio(
+                name=self.expert_name, portfolio=self._word(theirs.weights, situation)
+            )
+        return PortfolioDecision(
+            **header,
+            guardrails=[] if header["fallback_used"] else allowed.cuts,
+            wealth=situation.wealth,
+            portfolio=self._word(allowed.weights, situation),
+            expert=compared,
+        )
+
+    def project(self, wish: NDArray[Any], situation: PortfolioSituation) -> Allowed:
+        """Bring weights within the short limit and the leverage limit, exactly.
+
+        Args:
+            wish: `[column]`: weights, finite.
+            situation: What is held.
+
+        Returns:
+            Weights whose magnitudes, added in any order, are at most `max_leverage`.
+        """
+        config, count = self.config, len(situation.symbols)
+        held = situation.weights[:count]
+        wanted = np.asarray(wish[:count], np.float64)
+        wanted = np.where(np.abs(wanted - held) < NO_TRADE, held, wanted)
+        above = np.maximum(wanted, -config.max_short)
+        gross = float(np.abs(above).sum())
+        scaled = above / max(gross / config.max_leverage, 1.0)
+        limit = np.asarray([config.max_leverage])
+        size = fit_to_capacity(np.abs(scaled)[:, None], limit)[:, 0]
+        checks = {
+            "max_short": bool((wanted < -config.max_short - CUT).any()),
+            "max_leverage": gross > config.max_leverage + CUT,
+        }
+        cuts = [name for name, is_cut in checks.items() if is_cut]
+        return Allowed(weights=np.copysign(size, scaled), cuts=cuts)
+
+    def _word(self, target: Array64, situation: PortfolioSituation) -> PortfolioPlan:
+        count, wealth = len(situation.symbols), situation.wealth
+        held = situation.weights[:count]
+        kept = float(self._domain.compute_kept_share(held, target))
+        moved = target * kept - held
+        cost = self.config.cost * np.abs(moved) * wealth
+        equal = 1.0 / count
+        rows = zip(
+            situation.symbols,
+            held.tolist(),
+            target.tolist(),
+            moved.tolist(),
+            cost.tolist(),
+            situation.prices.tolist(),
+            strict=True,
+        )
+        cash = 1.0 - float(target.sum())
+        return PortfolioPlan(
+            positions=[
+                PositionTarget(
+                    symbol=symbol,
+                    weight_now=now,
+                    target_weight=weight,
+                    trade_shares=change * wealth / price,
+                    trade_value=change * wealth,
+                    cost=paid,
+                    reason=_reason(now, weight, equal),
+                )
+                for symbol, now, weight, change, paid, price in rows
+            ],
+            cash_weight=cash,
+            cash_after=cash * kept * wealth,
+            turnover=float(np.abs(moved).sum()),
+            cost=float(cost.sum()),
+        )
+
+    def _by_lookback(
+        self,
+        situations: Sequence[PortfolioSituation],
+        ask: Callable[[PortfolioView, list[int]], NDArray[Any]],
+    ) -> NDArray[Any]:
+        """Ask about all situations of one look-back at once; `[row, column]`."""
+        lengths: dict[int, list[int]] = {}
+        for row, one in enumerate(situations):
+            lengths.setdefault(len(one.returns), []).append(row)
+        answers = np.zeros((len(situations), self._columns))
+        for rows in lengths.values():
+            answers[rows] = ask(stack_views([situations[row] for row in rows]), rows)
+        return answers
+
+    def _usual(self, field: str, otherwise: int) -> int:
+        valid = self._valid.get(field)
+        return otherwise if valid is None else int(valid.high)
+
+
+def _reason(now: float, target: float, equal: float) -> str:
+    if abs(target - now) < NO_TRADE:
+        return f"Kept at {now:.2%} of wealth; an equal share is {equal:.2%}."
+    word = "Bought" if target > now else "Sold"
+    return f"{word} from {now:.2%} to {target:.2%} of wealth; an equal share is {equal:.2%}."
