@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rl.domains.small_arrays import SmallArrays
 from utils.errors import ConfigError
 
 SLACK_STEPS = (0, 1, 2, 4)
@@ -119,7 +120,7 @@ class AllocationDomain:
         self.num_services = len(services)
         self.num_resources = len(config.resources)
         self.num_slacks = config.max_patience
-        self._xp = xp
+        self._xp = SmallArrays() if xp is np else xp
         usage = np.asarray([service.usage for service in services])
         nominal = np.asarray(config.capacity)
         share = usage / nominal
@@ -209,7 +210,7 @@ class AllocationDomain:
         """
         xp = self._xp
         angle = view.time_of_day[..., None] * (2 * np.pi)
-        need = view.backlog.sum(-1) + view.recent_demand[..., -RECENT_STEPS:].mean(-1)
+        need = view.backlog.sum(-1) + xp.mean(view.recent_demand[..., -RECENT_STEPS:], -1)
         capacity = view.capacity + TINY
         parts = [
             (need @ self.usage) / capacity,
@@ -263,8 +264,8 @@ class AllocationDomain:
 
     def _needs(self, numbers: Any, view: AllocationView) -> Any:
         """Return the work to reserve for, `[..., 2 * service]`: urgent needs, then the others."""
-        newest = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
-        forecast = newest + numbers[..., 3] * (view.recent_demand.mean(-1) - newest)
+        newest = self._xp.mean(view.recent_demand[..., -RECENT_STEPS:], -1)
+        forecast = newest + numbers[..., 3] * (self._xp.mean(view.recent_demand, -1) - newest)
         forecast = LARGEST_HEADROOM * numbers[..., 1] * forecast
         expiring = view.backlog[..., 0]
         patient = numbers[..., 0] * (view.backlog.sum(-1) - expiring)
