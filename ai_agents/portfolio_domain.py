@@ -258,7 +258,8 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         except ArithmeticError as error:
             logger.warning("expert_found_no_weights", expert=self.expert_name, error=str(error))
             return np.full(self._columns, np.nan)
-        return np.asarray(self._expert_domain.wish(action, view))[0]
+        wish: NDArray[Any] = self._expert_domain.wish(action, view)[0]
+        return wish
 
     def _by_lookback(
         self,
