@@ -78,6 +78,20 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
         """Return an order that the policy answers for."""
         return self._market.example()
 
+    def vary(self, generator: np.random.Generator) -> OrderRequest:
+        """Return the example's order after any number of slices, the price a little moved.
+
+        Args:
+            generator: The only source of chance.
+        """
+        example = self.example_request()
+        slices = int(generator.integers(1, example.slices_left + 1))
+        lots = int(generator.integers(1, example.shares_left // example.lot + 1))
+        price = example.price * (1.0 + 0.01 * float(generator.standard_normal()))
+        return example.model_copy(
+            update={"slices_left": slices, "shares_left": lots * example.lot, "price": price}
+        )
+
     def read(self, request: OrderRequest) -> OrderSituation:
         """Turn a request into the numbers of its market.
 

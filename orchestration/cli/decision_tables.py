@@ -12,6 +12,7 @@ from rich.text import Text
 from ai_agents.allocation_schema import AllocationDecision
 from ai_agents.base_agent import Decision
 from ai_agents.execution_schema import ExecutionDecision, ScheduleOutlook
+from ai_agents.placement_schema import PlacementDecision
 from ai_agents.portfolio_schema import PortfolioDecision
 from ai_agents.replenishment_schema import ReplenishmentDecision
 from orchestration.cli.tables import make_table
@@ -33,6 +34,8 @@ def decision_table(decision: Decision) -> RenderableType:
         return _slice_table(decision)
     if isinstance(decision, PortfolioDecision):
         return _portfolio_table(decision)
+    if isinstance(decision, PlacementDecision):
+        return _placement_table(decision)
     table = make_table("", "")
     own = decision.model_dump(mode="json", exclude=set(Decision.model_fields))
     for name, value in own.items():
@@ -144,6 +147,21 @@ def _portfolio_table(decision: PortfolioDecision) -> RenderableType:
         f"Wealth {decision.wealth:,.2f}; {plan.turnover:.2%} of it traded, cost {plan.cost:,.2f}."
     )
     return Group(table, Text(words, style="dim"))
+
+
+def _placement_table(decision: PlacementDecision) -> RenderableType:
+    table = make_table("", "node", "GPUs", "score")
+    rows = [("chosen", decision.placement)]
+    rows += [("next best", one) for one in decision.alternatives]
+    if decision.expert is not None:
+        rows.append((decision.expert.name, decision.expert.placement))
+    for word, place in rows:
+        if place is None:
+            table.add_row(word, "none")
+        else:
+            gpus = " ".join(map(str, place.gpus))
+            table.add_row(word, place.node, gpus, f"{place.score:,.0f}")
+    return Group(table, Text(decision.reason, style="dim"))
 
 
 def _grant(units: Mapping[str, float]) -> str:

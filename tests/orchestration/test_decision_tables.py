@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
@@ -9,6 +11,7 @@ from ai_agents.base_agent import InvocationContext
 from ai_agents.domains import DOMAINS
 from ai_agents.policy_agent import PolicyAgent
 from orchestration.cli.decision_tables import decision_table
+from rl.artifacts import PolicyArtifact
 from tests.business_policies import (
     chain_policy,
     desk_policy,
@@ -25,9 +28,18 @@ EXPECTED = {
     "serial_inventory": ("stage_2", "source", "the expert"),
     "order_desks": ("sells now", "almgren_chriss", "risk charge, bp", "times an even slice"),
     "execution": ("sells now", "almgren_chriss", "to go."),
+    "cluster_placement": ("chosen", "next best", "node-b"),
     "portfolio": ("SYM4", "the expert", "cash", "of it traded"),
 }
+SHIPPED = Path(__file__).parents[2] / "shipped"
+
+
+def shipped_placement() -> PolicyArtifact:
+    return PolicyArtifact.from_bytes((SHIPPED / "cluster_placement.safetensors").read_bytes())
+
+
 ARTIFACTS = (
+    shipped_placement,
     make_artifact,
     chain_policy,
     serial_policy,
