@@ -111,8 +111,8 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
         """
         usable = np.ones(len(situations), np.bool_)
 
-        def choose(view: Any) -> Float32:
-            output = self._runtime.output(self._market.observe(view))
+        def choose(view: Any, known: Any) -> Float32:
+            output = self._runtime.output(self._market.observe(view, known))
             finite = finite_rows(output)
             np.logical_and(usable, finite, out=usable)
             chosen = self._runtime.choose(np.where(finite[:, None], output, np.float32(0)))
