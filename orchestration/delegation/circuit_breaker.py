@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from orchestration.decision_desk import Verdict
+from orchestration.decision_ports import Verdict
 from utils.clock import Clock
 from utils.errors import ConfigError
 from utils.logs import get_logger
