@@ -157,8 +157,9 @@ class DecisionDesk:
     ) -> list[Decision]:
         agent = found.agent
         tell = self._gate.admit(agent.name, agent.version)
-        if tell is None:
-            context = replace(context, stand_in=FallbackReason.CIRCUIT_OPEN)
+        why = self._supervisor.stand_in(agent.name, agent.version)
+        if tell is None or why is not None:
+            context = replace(context, stand_in=why or FallbackReason.CIRCUIT_OPEN)
         answered = _Answered(agent=agent, context=context, started=self._clock.monotonic())
         verdict = Verdict.UNKNOWN
         requests: list[DecisionRequest] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ai_agents.base_agent import Decision, DecisionRequest
+    from rl.deployment.guardrails import FallbackReason
     from utils.persistence.decisions import DecisionRecord
 
 
@@ -79,7 +80,16 @@ class Router(Protocol):
 
 
 class Supervisor(Protocol):
-    """Says what becomes of decisions before they are handed out."""
+    """Says who decides, and what becomes of decisions before they are handed out."""
+
+    def stand_in(self, agent: str, version: str) -> FallbackReason | None:
+        """Say why the expert shall answer rather than the policy; None if there is no reason.
+
+        Args:
+            agent: Its name.
+            version: Which one.
+        """
+        ...
 
     async def supervise(
         self, requests: Sequence[DecisionRequest], decisions: Sequence[Decision]
