@@ -19,11 +19,13 @@ PLACES = {
     "execution": "ai_agents.execution_domain:ExecutionDecisions",
     "portfolio": "ai_agents.portfolio_domain:PortfolioDecisions",
     "cluster_placement": "ai_agents.placement_domain:PlacementDecisions",
+    "distributed_nodes": "ai_agents.node_domain:NodeDecisions",
+    "distributed_nodes_deadlines": "ai_agents.node_domain:NodeDecisions",
+    "workforce": "ai_agents.workforce_domain:WorkforceDecisions",
     **dict.fromkeys(
         (
-            *("shared_services", "constrained_allocation", "traffic_shares", "distributed_nodes"),
-            *("distributed_nodes_deadlines", "job_scheduling", "workforce", "capacity_planning"),
-            "market_making",
+            *("shared_services", "constrained_allocation", "traffic_shares", "job_scheduling"),
+            *("capacity_planning", "market_making"),
         ),
         "ai_agents.view_domain:ViewDecisions",
     ),

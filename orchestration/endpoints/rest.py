@@ -32,6 +32,7 @@ from orchestration.endpoints import (
     schedule_routes,
     session_routes,
     training_routes,
+    webhook_routes,
 )
 from orchestration.endpoints.audit import AuditTrail
 from orchestration.endpoints.bodies import BodyLimit
@@ -45,7 +46,7 @@ from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
-    *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
+    *(training_routes, log_routes, event_routes, run_routes, schedule_routes, webhook_routes),
     *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
     *(decision_routes, approval_routes, fact_routes),
 )
