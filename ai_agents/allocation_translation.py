@@ -19,6 +19,7 @@ from rl.domains.resource_allocation import (
     AllocationDomain,
     AllocationView,
 )
+from rl.domains.small_arrays import SmallArrays
 
 Array64 = NDArray[np.float64]
 PARTS = tuple(field.name for field in fields(AllocationView))
@@ -108,7 +109,7 @@ class AllocationTranslator:
         """
         view, names = situation.view, self.config.resources
         if arriving is None:
-            arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
+            arriving = SmallArrays.mean(view.recent_demand[:, -RECENT_STEPS:], -1)
         pending = view.backlog + arriving[:, None] * self._arrival_slot
         rates = allocation / self._usage
         total = pending.sum(-1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Generic
+
+import anyio.to_thread
 
 from ai_agents.base_agent import (
     AgentNotReadyError,
@@ -125,14 +128,20 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
             for row, situation in enumerate(situations)
         ]
         return [
-            self._explain(decision, situation) if request.explain else decision
+            await self._explain(decision, situation) if request.explain else decision
             for decision, situation, request in zip(decisions, situations, requests, strict=True)
         ]
 
-    def _explain(self, decision: DecisionT, situation: SituationT) -> DecisionT:
+    async def _explain(self, decision: DecisionT, situation: SituationT) -> DecisionT:
         trace = None if decision.fallback_used else self.domain.trace(situation)
-        why = explain(
-            self.artifact, trace, bound=decision.guardrails, expert=self.domain.expert_name
+        why = await anyio.to_thread.run_sync(
+            partial(
+                explain,
+                self.artifact,
+                trace,
+                bound=decision.guardrails,
+                expert=self.domain.expert_name,
+            )
         )
         return decision.model_copy(update={"explanation": why})
 

@@ -225,12 +225,11 @@ class DecisionDesk:
         self, name: str, *, alias: str | None, version: int | None, key: str
     ) -> AsyncIterator[_Found]:
         router = self._router if alias is None and version is None else None
-        alias = alias or CHAMPION
-        if router is not None and (tried := await router.route(name, key)) is not None:
-            alias, version = CHALLENGER, tried
-        async with self._registry.lease(name, alias=alias, version=version) as agent:
-            if version is None or alias == CHALLENGER:
-                self._note_served(agent, alias)
+        tried = None if router is None else await router.route(name, key)
+        served_as = alias or (CHAMPION if tried is None else CHALLENGER)
+        async with self._registry.lease(name, alias=served_as, version=version or tried) as agent:
+            if version is None:
+                self._note_served(agent, served_as)
             yield _Found(agent, router)
 
     async def _ask(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+
+import anyio
 
 from orchestration.app import Application, Settings, make_kinds, open_application, run_with
+from orchestration.care.pruning import KEPT_DAYS, check_days, prune_daily
 from orchestration.endpoints.a2a_door import A2aDoor
 from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.mcp_door import McpDoor
@@ -18,25 +22,36 @@ from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
 
-async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+async def serve(
+    settings: Settings, *, announce: Callable[[str], None], record_days: float = KEPT_DAYS
+) -> None:
     """Serve API and metrics and carry jobs, until SIGINT or SIGTERM.
 
     Args:
         settings: Where to listen and keep state.
         announce: Told the address once connections are accepted.
+        record_days: How long records of what is over are kept.
 
     Raises:
-        ConfigError: The port is taken.
+        ConfigError: The port is taken, or the number of days is none.
         DatabaseError: The database cannot be used as it is.
     """
+    check_days(record_days)
     async with open_application(settings, with_worker=True) as application:
         await _check_access(application)
         parts = make_api_parts(application)
         server = ApiServer(
             make_api(parts), host=settings.host, port=settings.port, on_stop=parts.stop
         )
+        prune = partial(prune_daily, parts.database, parts.clock, days=record_days)
+
+        async def work() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(prune)
+                await server.run()
+
         announce(server.url)
-        await run_with(application, server.run)
+        await run_with(application, work)
 
 
 async def serve_stdio(settings: Settings) -> None:

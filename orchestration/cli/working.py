@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 
 from orchestration.app import Settings, open_application, run_with
+from orchestration.care.pruning import KEPT_DAYS
 from orchestration.cli.parts import DATABASE
+from orchestration.cli.prune import RecordDays
 from orchestration.executors.ray_executor import RayConfig
 from orchestration.jobs import Resources
 
@@ -55,6 +57,7 @@ def serve(
     ] = None,
     parallel_jobs: ParallelJobs = 1,
     artifacts: Artifacts = None,
+    record_days: RecordDays = KEPT_DAYS,
 ) -> None:
     """Serve the API and /metrics, and carry jobs, until Ctrl-C."""
     console = Console()
@@ -73,7 +76,7 @@ def serve(
         artifacts=artifacts,
     )
     server = importlib.import_module("orchestration.serving")  # no other command needs FastAPI
-    anyio.run(functools.partial(server.serve, settings, announce=announce))
+    anyio.run(functools.partial(server.serve, settings, announce=announce, record_days=record_days))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 
 

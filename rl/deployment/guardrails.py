@@ -45,12 +45,6 @@ class OutOfRange:
     value: float
     valid: ValidRange
 
-    @property
-    def warning(self) -> str:
-        """What a caller should know, in a sentence."""
-        low, high = self.valid.low, self.valid.high
-        return f"{self.field} = {self.value:g}: validated for {low:g} to {high:g} only"
-
 
 def finite_rows(output: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Tell which outputs of a policy hold numbers only.

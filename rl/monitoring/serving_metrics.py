@@ -60,7 +60,12 @@ class ServingMetrics:
             ("agent", "version", "artifact"),
             registry=registry,
         )
-
+        self._circuits = Gauge(
+            "agent_circuit_open",
+            "Whether others answer for a version that kept failing in this process: 1, else 0",
+            ("agent", "version"),
+            registry=registry,
+        )
         self._drift = Gauge(
             "agent_drift_score",
             "How far requests have moved from those at first: population stability index of the "
@@ -139,6 +144,17 @@ class ServingMetrics:
         """
         self._regret.labels(self._capped("agent", agent)).set(mean)
 
+    def circuit_changed(self, agent: str, version: str, *, is_open: bool) -> None:
+        """Show whether a version is asked.
+
+        Args:
+            agent: Name of the agent.
+            version: Which version.
+            is_open: Whether others answer.
+        """
+        labels = self._capped("agent", agent), self._capped("version", version)
+        self._circuits.labels(*labels).set(is_open)
+
     def records_written(self, number: int) -> None:
         """Count records of decisions that are safe.
 
@@ -172,7 +188,7 @@ class ServingMetrics:
             agent: Name of the agent.
             version: The version.
         """
-        for family in (self._requests, self._seconds, self._versions):
+        for family in (self._requests, self._seconds, self._versions, self._circuits):
             family.remove_by_labels({"agent": agent, "version": version})
         self._known.get("version", set()).discard(version)
         self._answered.clear()

@@ -101,6 +101,17 @@ def test_a_persons_allocation_is_worded_as_the_agents_are():
         assert sum(one[name] for one in given.values()) <= capacity
 
 
+def test_decimal_numbers_that_add_up_above_by_rounding_are_projected():
+    domain = AllocationDecisions(make_artifact())
+    tight = REQUEST.model_copy(update={"capacity": {"compute": 0.3, "memory": 80.0}})
+    wish = grant(compute=0.1)
+    wish["services"][1]["allocation"] = {"compute": 0.2}
+    decision = domain.override(domain.read(tight), wish, header=HEADER)
+    given = [one.allocation["compute"] for one in decision.services]
+    assert 0.1 + 0.2 > 0.3 >= sum(given)
+    assert sum(given) == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("wish", "field"),
     [

@@ -18,7 +18,7 @@ from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.request_numbers import numbers_of
 from orchestration.feedback.drift_monitor import DriftMonitor
 from orchestration.feedback.kept_requests import LARGEST_BYTES, KeptRequest, KeptRequests
-from orchestration.feedback.regret import estimate_mean
+from orchestration.feedback.regret import NothingKeptError, estimate_mean
 from orchestration.pipelines.kinds import Surroundings
 from orchestration.pipelines.retraining import Retraining
 from orchestration.pipelines.submission import PipelineDesk, plan_to_json
@@ -36,7 +36,6 @@ from tests.orchestration.house import AGENT, REQUEST, open_house
 from tests.orchestration.test_pipelines import make_champion
 from tests.postgres import empty_tables
 from tests.serving import make_artifact
-from utils.errors import ConfigError
 from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
 
@@ -233,7 +232,7 @@ async def keep(orchestrator, **wishes):
 async def test_regret_is_what_the_expert_would_have_got_more(request, tmp_path, kind):
     async with lazy_house(request, tmp_path, kind) as application:
         orchestrator = application.orchestrator
-        with pytest.raises(ConfigError, match="no requests are kept"):
+        with pytest.raises(NothingKeptError, match="no requests are kept"):
             await orchestrator.regret.replay(AGENT)
         await keep(orchestrator)
         compared = await orchestrator.invoke(AGENT, {**REQUEST, "compare": True})
