@@ -299,7 +299,7 @@ class AllocationDomain:
             `[..., service, resource]`; where the shares of a resource sum to more than one they
             are scaled down in proportion.
         """
-        share = self._clip(action, 0.0, 1.0)
+        share = self._xp.clip(action, 0.0, 1.0)
         share = share.reshape((*share.shape[:-1], self.num_services, self.num_resources))
         total = share.sum(-2)[..., None, :]
         return share / self._xp.clip(total, 1.0, float(self.num_services)) * capacity[..., None, :]
