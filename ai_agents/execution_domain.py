@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from ai_agents.base_agent import Header
 from ai_agents.decision_domain import DecisionDomain, Plan
+from ai_agents.execution_desk import DeskMarket
 from ai_agents.execution_markets import (
     BASIS_POINTS,
     Array64,
-    DeskMarket,
-    FixedMarket,
     Float32,
     OrderMarket,
     OrderSituation,
@@ -26,6 +25,7 @@ from ai_agents.execution_schema import (
     OrderRequest,
     ScheduleOutlook,
 )
+from ai_agents.execution_single_order import FixedMarket
 from rl.artifacts import PolicyArtifact
 from rl.deployment.execution_exporter import EXECUTION
 from rl.deployment.guardrails import finite_rows
@@ -47,6 +47,7 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
     """How many shares of an order are sold now."""
 
     title = "Execution agent"
+    tags = ("trading", "order", "slices", "market impact")
     decision_type = ExecutionDecision
 
     def __init__(self, artifact: PolicyArtifact) -> None:

@@ -44,6 +44,7 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
     """Which node, and which of its GPUs, takes a pod."""
 
     title = "Cluster placement agent"
+    tags = ("kubernetes", "gpu", "scheduling")
     request_type = PlacementRequest
     decision_type = PlacementDecision
     expert_name = EXPERT
@@ -111,7 +112,7 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
             `[row, rank, 3]`: node, GPU and score, best first; -1 where there are no more.
         """
         ranked = np.stack([_rank(one, *self._judge(one)) for one in situations])
-        return Plan(ranked, np.isfinite(ranked).all((1, 2)))
+        return Plan(ranked, np.asarray(np.isfinite(ranked).all((1, 2))))
 
     def ask_expert(self, situations: Sequence[PlacementSituation]) -> Ranking:
         """Rank the nodes by the growth of fragmentation (FGD).

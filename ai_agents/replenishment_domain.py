@@ -63,6 +63,7 @@ class ReplenishmentDecisions(
     request_type = ReplenishmentRequest
     decision_type = ReplenishmentDecision
     title = "Replenishment agent"
+    tags = ("supply chain", "inventory", "orders", "stock")
 
     def __init__(self, artifact: PolicyArtifact) -> None:
         """Read world and expert from the artifact.
@@ -207,6 +208,7 @@ class ReplenishmentDecisions(
         added = cut.orders if terms.orders_wait else shipped
         held = (before + added).tolist()
         late = self._delays(state).tolist()
+        endings = self._endings(cut.limits)
         columns = [range(len(terms.places)), terms.places, terms.suppliers, terms.lead_days]
         rows = zip(
             situation.names,
@@ -232,8 +234,7 @@ class ReplenishmentDecisions(
                         "expected_shipment": sent[n],
                         "arrives_in_days": lead + delay[n],
                         "expected_cover_days": cover,
-                        "reason": _reason(order[n], had[n], has[n])
-                        + self._bound(cut.limits, bound[n], n),
+                        "reason": _reason(order[n], had[n], has[n]) + endings[bound[n]][n],
                     }
                 )
             products.append({"name": name, "orders": lines})
@@ -246,12 +247,14 @@ class ReplenishmentDecisions(
         columns = [terms.nodes.index(place) for place in terms.places]
         return np.asarray(state.trouble[:, KINDS.index("delay")][:, columns], np.int64)
 
-    def _bound(self, limits: list[Limit], number: int, place: int) -> str:
-        if number < 0:
-            return "."
-        limit, terms = limits[number], self._chain.terms
-        who = terms.suppliers[place] if limit.of_supplier else terms.places[place]
-        return f"; cut to {limit.words.format(who=who)}."
+    def _endings(self, limits: list[Limit]) -> list[list[str]]:
+        """Return what ends a reason, `[limit, place]`; the last row is of orders that none cut."""
+        terms = self._chain.terms
+        endings = []
+        for limit in limits:
+            owners = terms.suppliers if limit.of_supplier else terms.places
+            endings.append([f"; cut to {limit.words.format(who=who)}." for who in owners])
+        return [*endings, ["."] * len(terms.places)]
 
 
 def _reason(order: float, had: float, has: float) -> str:

@@ -2,7 +2,9 @@
 
 Run `OMP_NUM_THREADS=1 python -m benchmarks.decision_latency`: a table, and JSON in
 var/benchmarks/decision_latency.json. The policy is untrained: weights do not change the time. A
-pod's placement is that of the shipped policy, over 1,213 nodes that are half full.
+pod's placement is that of the shipped policy, over 1,213 nodes that are half full; orders for 100
+products in six places each (600 stock-keeping units), and the slices of an order, are those of the
+shipped policies too.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -22,8 +24,10 @@ import numpy as np
 
 from ai_agents.allocation_schema import EXAMPLE_REQUEST
 from ai_agents.base_agent import InvocationContext
+from ai_agents.execution_domain import ExecutionDecisions
 from ai_agents.placement_domain import PlacementDecisions
 from ai_agents.policy_agent import PolicyAgent
+from ai_agents.replenishment_domain import ReplenishmentDecisions
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
 from data.cluster_trace import make_cluster_trace
 from rl.artifacts import (
@@ -43,9 +47,11 @@ from utils.config import to_json
 
 HIDDEN = (64, 64)
 BATCH = 64
+PRODUCTS = 100
+SHIPPED = Path(__file__).parents[1] / "shipped"
 WARM_UP = 200
 NODES = 1213
-PLACEMENT = Path(__file__).parents[1] / "shipped" / "cluster_placement.safetensors"
+PLACEMENT = SHIPPED / "cluster_placement.safetensors"
 INSTANT = InvocationContext(request_id="benchmark")
 UNHURRIED = InvocationContext(request_id="benchmark", deadline_seconds=60.0)
 
@@ -165,6 +171,57 @@ async def run_placement(repeats: int) -> dict[str, dict[str, float]]:
     return results
 
 
+def replenishment_request(places: Sequence[str]) -> str:
+    """Return 100 products that lie in some places as JSON text, 30 days of demand each.
+
+    Args:
+        places: From the customers upstream.
+    """
+    generator = np.random.default_rng(0)
+    products = [
+        {
+            "name": f"sku-{number:03}",
+            "usual_sales": float(generator.integers(5, 200)),
+            "stock": dict(zip(places, generator.integers(0, 90, len(places)) * 1.0, strict=True)),
+            "on_the_way": {place: [float(generator.integers(0, 30))] for place in places},
+            "recent_demand": (generator.integers(0, 40, 30) * 1.0).tolist(),
+        }
+        for number in range(PRODUCTS)
+    ]
+    return json.dumps({"products": products})
+
+
+async def run_supply_and_trading(repeats: int) -> dict[str, dict[str, float]]:
+    """Time orders for 100 products, and the next slice of an order with the plan after it.
+
+    Args:
+        repeats: Calls per way.
+    """
+    results = {}
+    chain = PolicyArtifact.from_bytes((SHIPPED / "supply_chain.safetensors").read_bytes())
+    async with PolicyAgent(chain, ReplenishmentDecisions(chain)) as agent:
+        places = list(agent.example_request().products[0].stock)
+        text = replenishment_request(places)
+        request = agent.parse(text)
+
+        async def from_text() -> object:
+            return (await agent.invoke(agent.parse(text), INSTANT)).model_dump_json()
+
+        decision = await agent.invoke(request, INSTANT)
+        if decision.fallback_used:
+            raise RuntimeError(f"the policy was not asked: {decision.warnings[0]}")
+        name = f"{PRODUCTS} products, {len(places)} places"
+        results[name] = await measure(lambda: agent.invoke(request, INSTANT), repeats)
+        results[f"{name}, JSON to JSON"] = await measure(from_text, repeats)
+    desk = PolicyArtifact.from_bytes((SHIPPED / "trading.safetensors").read_bytes())
+    async with PolicyAgent(desk, ExecutionDecisions(desk)) as seller:
+        order = seller.example_request().model_copy(update={"compare": False})
+        results[f"next of {order.slices_left} slices, and plan"] = await measure(
+            lambda: seller.invoke(order, INSTANT), repeats
+        )
+    return results
+
+
 async def run(repeats: int) -> dict[str, dict[str, float]]:
     """Time every way to a decision.
 
@@ -202,6 +259,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results = anyio.run(run, arguments.repeats)
     results |= anyio.run(run_placement, arguments.repeats)
+    results |= anyio.run(run_supply_and_trading, arguments.repeats)
     print(f"{'':32} {'p50 us':>8} {'p99 us':>8}")
     for name, result in results.items():
         p50, p99 = (1e6 * result[key] for key in ("p50_seconds", "p99_seconds"))

@@ -74,6 +74,8 @@ class Settings:
     """0 takes any free one."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that callers use for this server, beside `host` and those of this machine."""
+    calls_per_second: float | None = None
+    """Decisions that each caller may ask agents for, a second on average; None counts nothing."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
     """How training children are watched."""
     parallel_jobs: int = 1

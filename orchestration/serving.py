@@ -14,7 +14,7 @@ from orchestration.endpoints.callers import Callers
 from orchestration.endpoints.mcp_door import McpDoor
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
-from orchestration.endpoints.reception import Reception
+from orchestration.endpoints.reception import Reception, ReceptionConfig
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
 from utils.errors import ConfigError
@@ -78,7 +78,8 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         streams: How it streams events.
     """
     parts, settings = application.parts, application.settings
-    reception = Reception(application.orchestrator, parts.clock)
+    pace = ReceptionConfig(calls_per_second=settings.calls_per_second)
+    reception = Reception(application.orchestrator, parts.clock, pace)
     return ApiParts(
         orchestrator=application.orchestrator,
         reception=reception,

@@ -52,6 +52,9 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name that callers use for this server.")
     ] = None,
+    calls_per_second: Annotated[
+        float | None, typer.Option(help="Decisions that each caller may ask for; any if absent.")
+    ] = None,
     parallel_jobs: ParallelJobs = 1,
     artifacts: Artifacts = None,
     record_days: RecordDays = KEPT_DAYS,
@@ -68,6 +71,7 @@ def serve(
         host=host,
         port=port,
         allowed_hosts=tuple(allow_host or ()),
+        calls_per_second=calls_per_second,
         parallel_jobs=parallel_jobs,
         artifacts=artifacts,
     )

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from ai_agents.base_agent import MOST_REQUESTS, Decision, DecisionRequest
 from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.guard import Guard
 from orchestration.endpoints.reception import (
     ALIAS_PATTERN,
     LARGEST_VERSION,
@@ -25,7 +26,6 @@ from orchestration.endpoints.reception import (
     Choice,
     Reception,
 )
-from orchestration.endpoints.security import Guard
 from orchestration.endpoints.shapes import AGENT_PATTERN, SCHEMAS, may_fail
 from utils.persistence.access_tokens import Scope as TokenScope
 

@@ -30,6 +30,7 @@ from orchestration.environment_sessions import (
     SessionNotFoundError,
 )
 from orchestration.feedback.approvals import ApprovalNotFoundError, VerdictKnownError
+from orchestration.feedback.regret import NothingKeptError
 from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
@@ -59,6 +60,7 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     ApprovalNotFoundError: HTTPStatus.NOT_FOUND,
     OutcomeKnownError: HTTPStatus.CONFLICT,
     VerdictKnownError: HTTPStatus.CONFLICT,
+    NothingKeptError: HTTPStatus.CONFLICT,
     FactConflictError: HTTPStatus.CONFLICT,
     FactNameError: HTTPStatus.UNPROCESSABLE_ENTITY,
     JsonValueError: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from starlette.types import ASGIApp
 
 from ai_agents.base_agent import Decision, DecisionRequest
+from ai_agents.domains import DOMAINS
 from orchestration.endpoints import (
     agent_routes,
     approval_routes,
@@ -102,6 +103,7 @@ def make_api(parts: ApiParts) -> ASGIApp:
 
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:
+    tuple(DOMAINS.values())  # loads them all
     requests, decisions = kinds_of(DecisionRequest), kinds_of(Decision)
     add_models(document, Problem, *requests, *decisions)
     invoke_routes.describe_routes(document, requests=requests, decisions=decisions)
