@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import StaticPool
 
 from utils.persistence.errors import DatabaseError
-from utils.persistence.sqlite_driver import DRIVER
+from utils.persistence.sqlite_driver import connect
 from utils.persistence.tables import metadata
 from utils.persistence.upgrade import SERVER_DRIVER, upgrade, upgrade_server
 
@@ -141,13 +141,13 @@ async def open_database(location: Path | str) -> Database:
         return await _open_server(text)
     path = _file_path(location)
     await anyio.to_thread.run_sync(_prepare, path)
-    url = URL.create(DRIVER, database=str(path))
+    url = URL.create("sqlite+aiosqlite", database=str(path))
     return Database(_file_engine(url, "NORMAL"), path, durable_engine=_file_engine(url, "FULL"))
 
 
 async def open_memory_database() -> Database:
     """Open a database of this process only, in memory, for tests."""
-    engine = create_async_engine(f"{DRIVER}://", poolclass=StaticPool)
+    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
     _listen(engine, "OFF")
     database = Database(engine, Path(":memory:"))
     async with database.write() as connection:
@@ -184,6 +184,7 @@ def _file_engine(url: URL, synchronous: str) -> AsyncEngine:
 
 def _listen(engine: AsyncEngine, synchronous: str) -> None:
     set_up = partial(_set_up_connection, synchronous=synchronous)
+    event.listen(engine.sync_engine, "do_connect", connect)
     event.listen(engine.sync_engine, "connect", set_up)
     event.listen(engine.sync_engine, "begin", _begin)
 

@@ -7,24 +7,16 @@ a fifth. Visits are most of what a short transaction costs.
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_cursor
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.sqlite.aiosqlite import (
-    AsyncAdapt_aiosqlite_connection,
-    AsyncAdapt_aiosqlite_dbapi,
-    SQLiteDialect_aiosqlite,
-)
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection
 
 if TYPE_CHECKING:
     import sqlite3
-
-DRIVER = "sqlite+one_visit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,31 +83,18 @@ class OneVisitConnection(AsyncAdapt_aiosqlite_connection):
             super().rollback()
 
 
-class OneVisitModule(AsyncAdapt_aiosqlite_dbapi):
-    """Makes such connections."""
+def connect(
+    dialect: Any, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]
+) -> OneVisitConnection:
+    """Connect; SQLAlchemy's listener to `do_connect`.
 
-    def connect(self, *arg: Any, **kw: Any) -> OneVisitConnection:
-        """Connect.
-
-        Args:
-            arg: As `sqlite3.connect` takes them.
-            kw: Likewise.
-        """
-        made: Any = super().connect(*arg, **kw)
-        return OneVisitConnection(self, made._connection)
-
-
-class OneVisitDialect(SQLiteDialect_aiosqlite):
-    """SQLAlchemy's face of the driver."""
-
-    supports_statement_cache = True
-
-    @classmethod
-    def import_dbapi(cls) -> OneVisitModule:
-        """Return the driver's module."""
-        return OneVisitModule(
-            importlib.import_module("aiosqlite"), importlib.import_module("sqlite3")
-        )
+    Args:
+        dialect: Of SQLite by aiosqlite.
+        arguments: Of the driver.
+        options: Likewise.
+    """
+    made = dialect.connect(*arguments, **options)
+    return OneVisitConnection(dialect.dbapi, made._connection)
 
 
 def _carry_out(connection: sqlite3.Connection, how: str, operation: str, parameters: Any) -> _Done:
@@ -131,6 +110,3 @@ def _carry_out(connection: sqlite3.Connection, how: str, operation: str, paramet
         )
     finally:
         cursor.close()
-
-
-registry.register(DRIVER.replace("+", "."), __name__, OneVisitDialect.__name__)
