@@ -92,6 +92,8 @@ class DriftMonitor:
             DatabaseError: A reference or an event cannot be written; the next look tries again.
         """
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not batch:
+            return {}
         seen = await anyio.to_thread.run_sync(_read, batch)
         for key, features in seen:
             watch = await self._watch(key)

@@ -20,7 +20,7 @@ from utils.errors import ConfigError
 from utils.logs import get_logger
 from utils.persistence.approvals import agent_setting
 from utils.persistence.audit_log import AuditLine, add_audit
-from utils.persistence.polling import look_for_ever
+from utils.persistence.polling import Quiet, look_for_ever
 
 if TYPE_CHECKING:
     from utils.clock import Clock
@@ -80,6 +80,7 @@ class SettingsShelf:
         self._database = database
         self._clock = clock
         self._known: dict[str, AgentSettings] | None = None
+        self._quiet = Quiet(database, clock)
 
     async def find(self, agent: str) -> AgentSettings:
         """Return the settings of an agent as they were read last.
@@ -111,8 +112,14 @@ class SettingsShelf:
         return self._known
 
     async def run(self) -> None:
-        """Read all settings every second, until cancelled."""
-        await look_for_ever(self.look, self._clock, LOOK_SECONDS, logger)
+        """Read all settings every second if somebody wrote, until cancelled."""
+        await look_for_ever(self._look_again, self._clock, LOOK_SECONDS, logger)
+
+    async def _look_again(self) -> None:
+        if not self._quiet.lasts:
+            self._quiet.begin()
+            await self.look()
+            self._quiet.settle(None)
 
     async def list_all(self) -> list[AgentSettings]:
         """Return the settings that somebody made, by agent, as they are now."""
