@@ -102,6 +102,14 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
             expert: The expert's row, if the answer shall show it.
         """
 
+    def vary(self, generator: np.random.Generator) -> RequestT | None:  # noqa: ARG002
+        """Return a request drawn at random; None where varying the example's fields will do.
+
+        Args:
+            generator: The only source of chance.
+        """
+        return None
+
     def trace(self, situation: SituationT) -> Trace | None:  # noqa: ARG002
         """Say how the policy sees a request, field by field; None if that cannot be told.
 

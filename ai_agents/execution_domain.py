@@ -78,6 +78,20 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
         """Return an order that the policy answers for."""
         return self._market.example()
 
+    def vary(self, generator: np.random.Generator) -> OrderRequest:
+        """Return the example's order after any number of slices, the price a little moved.
+
+        Args:
+            generator: The only source of chance.
+        """
+        example = self.example_request()
+        slices = int(generator.integers(1, example.slices_left + 1))
+        lots = int(generator.integers(1, example.shares_left // example.lot + 1))
+        price = example.price * (1.0 + 0.01 * float(generator.standard_normal()))
+        return example.model_copy(
+            update={"slices_left": slices, "shares_left": lots * example.lot, "price": price}
+        )
+
     def read(self, request: OrderRequest) -> OrderSituation:
         """Turn a request into the numbers of its market.
 
@@ -97,8 +111,8 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
         """
         usable = np.ones(len(situations), np.bool_)
 
-        def choose(view: Any) -> Float32:
-            output = self._runtime.output(self._market.observe(view))
+        def choose(view: Any, known: Any) -> Float32:
+            output = self._runtime.output(self._market.observe(view, known))
             finite = finite_rows(output)
             np.logical_and(usable, finite, out=usable)
             chosen = self._runtime.choose(np.where(finite[:, None], output, np.float32(0)))

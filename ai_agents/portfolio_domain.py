@@ -101,8 +101,17 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
 
     def example_request(self) -> PortfolioRequest:
         """Return a request that the policy answers: a market made up, a portfolio gone adrift."""
+        return self.vary(np.random.default_rng(0)).model_copy(
+            update={"days_left": max(1, self.config.num_steps // 2)}
+        )
+
+    def vary(self, generator: np.random.Generator) -> PortfolioRequest:
+        """Return a made-up market, a portfolio gone adrift in it, on any day.
+
+        Args:
+            generator: The only source of chance.
+        """
         symbols, days = self._usual(SYMBOLS, self._columns), self._usual(PRICES, 253)
-        generator = np.random.default_rng(0)
         moves = 1.0 + 0.01 * generator.standard_normal((symbols, days - 1))
         prices = np.round(50.0 * np.cumprod(moves, axis=1), 2)
         holdings = [
@@ -113,7 +122,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             )
             for number in range(symbols)
         ]
-        days_left = max(1, self.config.num_steps // 2)
+        days_left = int(generator.integers(1, self.config.num_steps + 1))
         return PortfolioRequest(holdings=holdings, cash=500.0, days_left=days_left, compare=True)
 
     def read(self, request: PortfolioRequest) -> PortfolioSituation:

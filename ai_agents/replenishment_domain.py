@@ -116,6 +116,32 @@ class ReplenishmentDecisions(
             compare=True,
         )
 
+    def vary(self, generator: np.random.Generator) -> ReplenishmentRequest:
+        """Return one product in any state that is not unusual.
+
+        Args:
+            generator: The only source of chance.
+        """
+        example = self.example_request()
+        product = example.products[0]
+        most = 2.0 * max(product.recent_demand)
+
+        def draw(highest: float) -> float:
+            return float(generator.integers(0, round(highest) + 1))
+
+        varied = product.model_copy(
+            update={
+                "stock": {place: draw(units) for place, units in product.stock.items()},
+                "on_the_way": {
+                    place: [draw(units) for units in coming]
+                    for place, coming in product.on_the_way.items()
+                },
+                "recent_demand": [draw(most) for _ in product.recent_demand],
+            }
+        )
+        days = int(generator.integers(1, self._chain.terms.horizon + 1))
+        return example.model_copy(update={"products": [varied], "days_left": days})
+
     def read(self, request: ReplenishmentRequest) -> ReplenishmentSituation:
         """Match names and sizes, fill in what may be left out.
 
