@@ -299,7 +299,6 @@ class AllocationDomain:
             `[..., service, resource]`; where the shares of a resource sum to more than one they
             are scaled down in proportion.
         """
-        xp = self._xp
         share = self._xp.clip(action, 0.0, 1.0)
         share = share.reshape((*share.shape[:-1], self.num_services, self.num_resources))
         total = share.sum(-2)[..., None, :]
