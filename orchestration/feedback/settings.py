@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import anyio
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
@@ -78,6 +79,7 @@ class SettingsShelf:
         self._database = database
         self._clock = clock
         self._known: dict[str, AgentSettings] | None = None
+        self._first_look = anyio.Lock()
 
     async def find(self, agent: str) -> AgentSettings:
         """Return the settings of an agent as they were read last.
@@ -90,7 +92,8 @@ class SettingsShelf:
         """
         known = self._known
         if known is None:
-            known = await self.look()
+            async with self._first_look:  # one looks, however many ask at once
+                known = await self.look() if self._known is None else self._known
         return known.get(agent) or AgentSettings(agent=agent)
 
     async def look(self) -> dict[str, AgentSettings]:
