@@ -38,7 +38,7 @@ class Policy:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
     serve.run(Policy.bind(sys.argv[2], sys.argv[3]), route_prefix="/decide")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
