@@ -24,7 +24,7 @@ PLACES = {
     "workforce": "ai_agents.workforce_domain:WorkforceDecisions",
     **dict.fromkeys(
         (
-            *("shared_services", "constrained_allocation", "traffic_shares", "job_scheduling"),
+            *("constrained_allocation", "traffic_shares", "job_scheduling"),
             *("capacity_planning", "market_making"),
         ),
         "ai_agents.view_domain:ViewDecisions",

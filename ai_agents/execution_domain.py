@@ -47,6 +47,7 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
     """How many shares of an order are sold now."""
 
     title = "Execution agent"
+    tags = ("trading", "order", "slices", "market impact")
     decision_type = ExecutionDecision
 
     def __init__(self, artifact: PolicyArtifact) -> None:

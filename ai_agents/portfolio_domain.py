@@ -41,7 +41,9 @@ from rl.domains.portfolio import (
 from rl.domains.portfolio_experts import EXPERTS
 from utils.config import from_json
 from utils.errors import ConfigError
+from utils.logs import get_logger
 
+logger = get_logger(__name__)
 NO_TRADE = 1e-6
 """Changes of a weight below this are rounding."""
 CUT = 1e-6
@@ -61,6 +63,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
     """How wealth is split among symbols and cash."""
 
     title = "Portfolio agent"
+    tags = ("trading", "weights", "rebalancing")
     request_type = PortfolioRequest
     decision_type = PortfolioDecision
 
@@ -141,18 +144,12 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         return Plan(self._by_lookback(situations, ask), usable)
 
     def ask_expert(self, situations: Sequence[PortfolioSituation]) -> NDArray[Any]:
-        """Return the weights that the expert wants.
+        """Return the weights that the expert wants; NaN where it finds none.
 
         Args:
             situations: At least one.
         """
-        expert = EXPERTS[self.expert_name]
-
-        def ask(view: PortfolioView, rows: list[int]) -> NDArray[Any]:
-            del rows
-            return np.asarray(self._expert_domain.wish(expert(view, self._expert_task), view))
-
-        return self._by_lookback(situations, ask)
+        return np.stack([self._ask_expert(one) for one in situations])
 
     def decide(
         self,
@@ -177,6 +174,11 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             compared = ExpertPortfolio(
                 name=self.expert_name, portfolio=self._word(theirs.weights, situation)
             )
+        if header["fallback_used"] and np.isnan(action).any():
+            header["warnings"].append(
+                f"{self.expert_name} found no weights for these prices; what is held is kept as "
+                "far as limits allow"
+            )
         return PortfolioDecision(
             **header,
             guardrails=[] if header["fallback_used"] else allowed.cuts,
@@ -189,7 +191,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         """Bring weights within the short limit and the leverage limit, exactly.
 
         Args:
-            wish: `[column]`: weights, finite.
+            wish: `[column]`: weights; NaN leaves a symbol as it is.
             situation: What is held.
 
         Returns:
@@ -198,7 +200,8 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         config, count = self.config, len(situation.symbols)
         held = situation.weights[:count]
         wanted = np.asarray(wish[:count], np.float64)
-        wanted = np.where(np.abs(wanted - held) < NO_TRADE, held, wanted)
+        keeps = (np.abs(wanted - held) < NO_TRADE) | np.isnan(wanted)
+        wanted = np.where(keeps, held, wanted)
         above = np.maximum(wanted, -config.max_short)
         gross = float(np.abs(above).sum())
         scaled = above / max(gross / config.max_leverage, 1.0)
@@ -209,7 +212,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             "max_leverage": gross > config.max_leverage + CUT,
         }
         cuts = [name for name, is_cut in checks.items() if is_cut]
-        return Allowed(weights=np.copysign(size, scaled), cuts=cuts)
+        return Allowed(weights=np.copysign(size, scaled) + 0.0, cuts=cuts)  # no -0.0
 
     def _word(self, target: Array64, situation: PortfolioSituation) -> PortfolioPlan:
         count, wealth = len(situation.symbols), situation.wealth
@@ -246,6 +249,17 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             turnover=float(np.abs(moved).sum()),
             cost=float(cost.sum()),
         )
+
+    def _ask_expert(self, situation: PortfolioSituation) -> NDArray[Any]:
+        """Ask about one market; rules that find nothing in it leave what is held as it is."""
+        view = stack_views([situation])
+        try:
+            action = EXPERTS[self.expert_name](view, self._expert_task)
+        except ArithmeticError as error:
+            logger.warning("expert_found_no_weights", expert=self.expert_name, error=str(error))
+            return np.full(self._columns, np.nan)
+        wish: NDArray[Any] = self._expert_domain.wish(action, view)[0]
+        return wish
 
     def _by_lookback(
         self,

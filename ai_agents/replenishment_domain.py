@@ -63,6 +63,7 @@ class ReplenishmentDecisions(
     request_type = ReplenishmentRequest
     decision_type = ReplenishmentDecision
     title = "Replenishment agent"
+    tags = ("supply chain", "inventory", "orders", "stock")
 
     def __init__(self, artifact: PolicyArtifact) -> None:
         """Read world and expert from the artifact.

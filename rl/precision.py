@@ -81,8 +81,8 @@ def unpack_weight(name: str, arrays: Mapping[str, NDArray[Any]], precision: Prec
         if scale.dtype != np.float32 or scale.shape != stored.shape[1:]:
             raise ValueError(f"{name} needs one float32 scale for each of its outputs")
         stored = stored * scale
-    weight: Array = stored.astype(np.float32)
-    return weight
+    whole: Array = stored.astype(np.float32)
+    return whole
 
 
 def _scales(weight: Array) -> Array:

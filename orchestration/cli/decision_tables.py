@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,8 +13,18 @@ from rich.text import Text
 from ai_agents.allocation_schema import AllocationDecision
 from ai_agents.base_agent import Decision
 from ai_agents.execution_schema import ExecutionDecision, ScheduleOutlook
+from ai_agents.node_schema import NodeDecision
+from ai_agents.placement_schema import PlacementDecision
 from ai_agents.portfolio_schema import PortfolioDecision
 from ai_agents.replenishment_schema import ReplenishmentDecision
+from ai_agents.view_schema import ViewDecision
+from ai_agents.workforce_schema import WorkforceDecision
+from orchestration.cli.scheduling_tables import (
+    node_table,
+    placement_table,
+    view_table,
+    workforce_table,
+)
 from orchestration.cli.tables import make_table
 
 SHOWN_SLICES = 8
@@ -25,14 +36,9 @@ def decision_table(decision: Decision) -> RenderableType:
     Args:
         decision: Of any agent.
     """
-    if isinstance(decision, AllocationDecision):
-        return _allocation_table(decision)
-    if isinstance(decision, ReplenishmentDecision):
-        return _order_table(decision)
-    if isinstance(decision, ExecutionDecision):
-        return _slice_table(decision)
-    if isinstance(decision, PortfolioDecision):
-        return _portfolio_table(decision)
+    draw = TABLES.get(type(decision))
+    if draw is not None:
+        return draw(decision)
     table = make_table("", "")
     own = decision.model_dump(mode="json", exclude=set(Decision.model_fields))
     for name, value in own.items():
@@ -148,3 +154,16 @@ def _portfolio_table(decision: PortfolioDecision) -> RenderableType:
 
 def _grant(units: Mapping[str, float]) -> str:
     return "  ".join(f"{resource} {amount:.1f}" for resource, amount in units.items())
+
+
+TABLES: Mapping[type[Decision], Callable[[Any], RenderableType]] = {
+    AllocationDecision: _allocation_table,
+    ReplenishmentDecision: _order_table,
+    ExecutionDecision: _slice_table,
+    PortfolioDecision: _portfolio_table,
+    PlacementDecision: placement_table,
+    NodeDecision: node_table,
+    WorkforceDecision: workforce_table,
+    ViewDecision: view_table,
+}
+"""How a decision is drawn; others are listed field by field."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from orchestration.decision_desk import Verdict
+from orchestration.decision_ports import Verdict
 from utils.clock import Clock
 from utils.errors import ConfigError
 from utils.logs import get_logger

@@ -113,6 +113,9 @@ class SettingsChange(BaseModel):
     keep_requests: Whole = Field(
         default=0, ge=0, le=MOST_KEPT, description="So many of its newest requests are kept."
     )
+    expert_on_drift: bool = Field(
+        default=False, description="Whether its expert answers while requests have drifted."
+    )
     regret_limit: float | None = Field(
         default=None, description="Mean regret above which `regret_high` is told."
     )

@@ -76,6 +76,15 @@ class DriftMonitor:
         """
         self._waiting.append((request, decision))
 
+    def has_drifted(self, agent: str, version: str) -> bool:
+        """Say whether the requests to a version look different now from those at first.
+
+        Args:
+            agent: Its name.
+            version: Which one.
+        """
+        return (agent, version) in self._told
+
     async def look(self) -> dict[str, DriftReport]:
         """Look at what came since the last look; return what was found, by agent.
 

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike
 from sqlalchemy import select
 
 from ai_agents.base_agent import Decision, DecisionRequest, Header, RequestError
-from ai_agents.registry import AnyAgent, UnknownVersionError
+from ai_agents.registry import UnknownVersionError
+from ai_agents.registry_making import AnyAgent
 from orchestration.feedback.approvals import ApprovalState
 from utils.errors import QuartermasterError
 from utils.logs import get_logger

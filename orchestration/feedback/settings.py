@@ -43,6 +43,8 @@ class AgentSettings:
     """A decision that waited so long counts as rejected."""
     keep_requests: int = 0
     """So many of its newest requests are kept for replay."""
+    expert_on_drift: bool = False
+    """Whether its expert answers while requests have drifted."""
     regret_limit: float | None = None
     """Mean regret against the expert above which `regret_high` is told; None tells nothing."""
     changed_at: datetime | None = None
@@ -93,6 +95,14 @@ class SettingsShelf:
             known = await self.look()
         return known.get(agent) or AgentSettings(agent=agent)
 
+    def known(self, agent: str) -> AgentSettings:
+        """Return the settings of an agent as they were read last; the usual ones before that.
+
+        Args:
+            agent: Its name.
+        """
+        return (self._known or {}).get(agent) or AgentSettings(agent=agent)
+
     async def look(self) -> dict[str, AgentSettings]:
         """Read all settings anew."""
         async with self._database.read() as connection:
@@ -140,4 +150,7 @@ class SettingsShelf:
 
 def _told(settings: AgentSettings) -> str:
     approval = f"{settings.approval_seconds:.0f}s" if settings.needs_approval else "no"
-    return f"approval {approval}, keep {settings.keep_requests}, limit {settings.regret_limit}"
+    drift = ", expert on drift" if settings.expert_on_drift else ""
+    return (
+        f"approval {approval}, keep {settings.keep_requests}, limit {settings.regret_limit}{drift}"
+    )

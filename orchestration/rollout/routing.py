@@ -9,7 +9,7 @@ from utils.logs import get_logger
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
-    from orchestration.decision_desk import Served
+    from orchestration.decision_ports import Served
     from orchestration.rollout.canary import Canary
     from orchestration.rollout.second_answers import SecondAnswers
 

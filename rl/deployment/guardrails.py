@@ -35,6 +35,8 @@ class FallbackReason(StrEnum):
     """The request lies where the policy was neither trained nor evaluated."""
     CIRCUIT_OPEN = "circuit_open"
     """The policy failed so often of late that it was not asked."""
+    DRIFT = "drift"
+    """Requests look so different from those at first that the policy was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

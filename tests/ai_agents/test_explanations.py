@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,12 +11,18 @@ from ai_agents.allocation_domain import AllocationDecisions
 from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.base_agent import Header, InvocationContext, RequestError
 from ai_agents.decision_domain import DecisionDomain
+from ai_agents.domains import DOMAINS
+from ai_agents.occlusion import REFERENCE
+from ai_agents.policy_agent import PolicyAgent
+from ai_agents.request_numbers import values_of, with_values
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from rl.artifacts import PolicyArtifact
 from rl.deployment.attribution import integrate_gradients, output_gradient
 from rl.deployment.guardrails import FallbackReason
 from tests.serving import NAMES, WORLD, make_artifact
 
 pytestmark = pytest.mark.anyio
+SHIPPED = Path(__file__).parents[2] / "shipped"
 REQUEST = AllocationRequest.model_validate({**EXAMPLE_REQUEST, "compare": False, "explain": True})
 CONTEXT = InvocationContext(request_id="r1")
 HEADER = Header(
@@ -84,6 +92,43 @@ async def test_where_the_expert_answered_no_field_is_blamed():
     assert decision.fallback_used
     assert decision.explanation.fields == []
     assert decision.explanation.expert == "urgent_value"
+
+
+def changed_example(domain, factor=1.3):
+    """A request of any domain that differs from its example in its first number."""
+    example = domain.example_request()
+    name, values = next(iter(values_of(example).items()))
+    changed = with_values(example, name, [factor * value for value in values])
+    return domain.request_type.model_validate(changed), name
+
+
+@pytest.mark.parametrize("name", ["cluster_placement", "supply_chain", "trading"])
+async def test_agents_of_every_domain_explain_themselves(name):
+    artifact = PolicyArtifact.from_bytes((SHIPPED / f"{name}.safetensors").read_bytes())
+    domain = DOMAINS[artifact.domain](artifact)
+    agent = PolicyAgent(artifact, domain)
+    await agent.setup()
+    request, field = changed_example(domain)
+    decision = await agent.invoke(request.model_copy(update={"explain": True}), CONTEXT)
+    assert decision.decided_by == "policy"
+    why = decision.explanation
+    assert (why.gap, why.reference) == (None, REFERENCE)
+    moved = {one.field: one.moved for one in why.fields}
+    assert moved.pop(field) > 0
+    assert max(moved.values()) < 1e-6  # all others are as in the example
+    assert why.fields[0].field == field
+
+
+def test_numbers_are_replaced_where_they_stand():
+    changed = with_values(REQUEST, "services.search.recent_demand", [7.0, 8.0])
+    search = next(one for one in changed["services"] if one["name"] == "search")
+    assert search["recent_demand"] == [7.5] * 5
+    search["recent_demand"] = [30.0, 32.0, 29.0, 31.0, 30.0]
+    assert changed == REQUEST.model_dump()
+    same = with_values(REQUEST, "services.search.waiting", [2.0, 4.0])
+    assert same == REQUEST.model_dump()
+    assert with_values(REQUEST, "explain", [0.0]) == REQUEST.model_dump()
+    assert with_values(REQUEST, "time_of_day", [0.1])["time_of_day"] == 0.1
 
 
 def grant(**units):

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from orchestration.decision_desk import Verdict
+from orchestration.decision_ports import Verdict
 from orchestration.delegation.circuit_breaker import BreakerConfig, CircuitBreakers, Phase
 from rl.monitoring.serving_metrics import ServingMetrics
 from utils.clock import ManualClock
