@@ -26,6 +26,7 @@ from ai_agents.execution_schema import (
     ScheduleOutlook,
 )
 from ai_agents.execution_single_order import FixedMarket
+from ai_agents.wishes import SliceWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.execution_exporter import EXECUTION
 from rl.deployment.guardrails import finite_rows
@@ -162,6 +163,29 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
             outlook=foresee(slices, situation),
             expert=compared,
         )
+
+    def to_action(self, situation: OrderSituation, wish: Mapping[str, Any]) -> Array64:
+        """Return a schedule that begins with what a person sells now and goes on evenly.
+
+        Args:
+            situation: The order.
+            wish: `next_slice`.
+
+        Raises:
+            RequestError: It is no whole number of lots, more than is left, or leaves some over.
+        """
+        order, now = situation.order, read_wish(SliceWish, wish).next_slice
+        is_last = order.slices_left == 1
+        if now > order.shares_left or now % order.lot or (is_last and now != order.shares_left):
+            raise refuse(
+                "next_slice",
+                f"{now:,} shares: sell whole lots of {order.lot:,}, at most the "
+                f"{order.shares_left:,} that are left, and all of them in the last slice",
+            )
+        rest = (order.shares_left - now) / max(order.slices_left - 1, 1)
+        slices = np.full(order.slices_left, rest)
+        slices[0] = now
+        return np.concatenate([[now], slices]) / order.shares_total
 
 
 def in_lots(schedule: Array64, order: OrderRequest) -> list[int]:
