@@ -19,6 +19,7 @@ from ai_agents.cards import AgentCard
 from data.traces import SOURCES, locate_traces
 from orchestration.app import Application, Settings, open_application
 from orchestration.cli import tables, training
+from orchestration.cli.decision_tables import decision_table
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.jobs import Job, JobState
 from rl.training.demos import DEMOS, demo_config
@@ -177,7 +178,7 @@ async def put_to_work(application: Application, agent: str, console: Console) ->
         application.settings.var / REQUEST_FILE, json.dumps(request, indent=2).encode()
     )
     console.print("Asked once:")
-    console.print(tables.decision_table(await orchestrator.invoke(agent, request)))
+    console.print(decision_table(await orchestrator.invoke(agent, request)))
     return True
 
 

@@ -19,8 +19,10 @@ from rl.domains.resource_allocation import (
     AllocationDomain,
     AllocationView,
 )
+from rl.domains.small_arrays import SmallArrays
 
 Array64 = NDArray[np.float64]
+PARTS = tuple(field.name for field in fields(AllocationView))
 ROUNDING = 1e-3
 SHORT = 0.01
 """A resource of which less than this share is left over counts as short."""
@@ -107,7 +109,7 @@ class AllocationTranslator:
         """
         view, names = situation.view, self.config.resources
         if arriving is None:
-            arriving = view.recent_demand[:, -RECENT_STEPS:].mean(-1)
+            arriving = SmallArrays.mean(view.recent_demand[:, -RECENT_STEPS:], -1)
         pending = view.backlog + arriving[:, None] * self._arrival_slot
         rates = allocation / self._usage
         total = pending.sum(-1)
@@ -226,11 +228,14 @@ def stack_views(views: Sequence[AllocationView]) -> AllocationView:
     Returns:
         All with a leading batch axis, float32.
     """
-    stacked = {
-        field.name: np.stack([getattr(view, field.name) for view in views]).astype(np.float32)
-        for field in fields(AllocationView)
-    }
-    return AllocationView(**stacked)
+    if len(views) == 1:
+        only = views[0]
+        parts = {name: getattr(only, name).astype(np.float32)[None] for name in PARTS}
+    else:
+        parts = {
+            name: np.asarray([getattr(view, name) for view in views], np.float32) for name in PARTS
+        }
+    return AllocationView(**parts)
 
 
 def _reason(served: float, total: float, resource: str, *, is_short: bool) -> str:

@@ -80,7 +80,7 @@ class DecisionRequest(RequestModel):
     explain: bool = Field(
         default=False,
         description="Whether to say why: what bound the decision, what the expert would have done "
-        "and on which fields it hangs. Takes some milliseconds more.",
+        "and on which fields it hangs. Takes a tenth of a second or so more.",
     )
 
 

@@ -1,36 +1,64 @@
-"""Which domains there are agents for."""
+"""Which domains there are agents for; a domain's code is loaded when it is first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
-from ai_agents.allocation_domain import AllocationDecisions
 from ai_agents.decision_domain import DecisionDomain
-from ai_agents.execution_domain import ExecutionDecisions
-from ai_agents.placement_domain import PlacementDecisions
-from ai_agents.portfolio_domain import PortfolioDecisions
-from ai_agents.replenishment_domain import ReplenishmentDecisions
-from ai_agents.view_domain import ViewDecisions
 from rl.artifacts import PolicyArtifact
-from rl.deployment.execution_exporter import EXECUTION
-from rl.deployment.exporters import RESOURCE_ALLOCATION
-from rl.deployment.inventory_exporter import SERIAL_INVENTORY
-from rl.deployment.placement_exporter import CLUSTER_PLACEMENT
-from rl.deployment.portfolio_exporter import PORTFOLIO
-from rl.deployment.supply_exporter import SUPPLY_CHAIN
-from rl.deployment.trading_exporter import ORDER_DESKS
-from rl.domains.view_worlds import VIEW_WORLDS
 
 AnyDomain = DecisionDomain[Any, Any, Any]
-DOMAINS: Mapping[str, Callable[[PolicyArtifact], AnyDomain]] = {
-    RESOURCE_ALLOCATION: AllocationDecisions,
-    SUPPLY_CHAIN: ReplenishmentDecisions,
-    SERIAL_INVENTORY: ReplenishmentDecisions,
-    ORDER_DESKS: ExecutionDecisions,
-    EXECUTION: ExecutionDecisions,
-    PORTFOLIO: PortfolioDecisions,
-    CLUSTER_PLACEMENT: PlacementDecisions,
-    **dict.fromkeys(VIEW_WORLDS, ViewDecisions),
+Maker = Callable[[PolicyArtifact], AnyDomain]
+PLACES = {
+    "resource_allocation": "ai_agents.allocation_domain:AllocationDecisions",
+    "supply_chain": "ai_agents.replenishment_domain:ReplenishmentDecisions",
+    "serial_inventory": "ai_agents.replenishment_domain:ReplenishmentDecisions",
+    "order_desks": "ai_agents.execution_domain:ExecutionDecisions",
+    "execution": "ai_agents.execution_domain:ExecutionDecisions",
+    "portfolio": "ai_agents.portfolio_domain:PortfolioDecisions",
+    "cluster_placement": "ai_agents.placement_domain:PlacementDecisions",
+    "distributed_nodes": "ai_agents.node_domain:NodeDecisions",
+    "distributed_nodes_deadlines": "ai_agents.node_domain:NodeDecisions",
+    "workforce": "ai_agents.workforce_domain:WorkforceDecisions",
+    **dict.fromkeys(
+        (
+            *("constrained_allocation", "traffic_shares", "job_scheduling"),
+            *("capacity_planning", "market_making"),
+        ),
+        "ai_agents.view_domain:ViewDecisions",
+    ),
 }
-"""Makers by `PolicyArtifact.domain`; each raises ConfigError for what it cannot serve."""
+"""Of the maker of each domain."""
+
+
+class Domains(Mapping[str, Maker]):
+    """Makers by `PolicyArtifact.domain`; each raises ConfigError for what it cannot serve."""
+
+    def __getitem__(self, name: str) -> Maker:
+        """Load a domain, unless it is.
+
+        Args:
+            name: Of the domain.
+
+        Raises:
+            KeyError: There is no agent for it.
+        """
+        maker: Maker = resolve_name(PLACES[name])
+        return maker
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is an agent for a domain, without loading it."""
+        return name in PLACES
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(PLACES)
+
+    def __len__(self) -> int:
+        """Count the domains."""
+        return len(PLACES)
+
+
+DOMAINS = Domains()

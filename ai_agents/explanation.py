@@ -38,10 +38,23 @@ class FieldInfluence(BaseModel):
     moved: float = Field(
         description="Mean change of the answer's numbers if this field alone were at its reference."
     )
-    contributed: float = Field(
+    contributed: float | None = Field(
         description="Mean size of what the field contributes to the policy's raw output on the "
-        "way from the reference to the request (integrated gradients)."
+        "way from the reference to the request (integrated gradients); none where the domain does "
+        "not say how its policy observes a field."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Influences:
+    """On which fields an answer hangs."""
+
+    fields: list[FieldInfluence]
+    """Strongest first."""
+    unit: str
+    reference: str
+    gap: float | None
+    """None where there are no contributions."""
 
 
 class Explanation(BaseModel):
@@ -57,32 +70,41 @@ class Explanation(BaseModel):
     )
     unit: str = Field(description="What one number of the answer is.")
     reference: str = Field(description="What the fields are compared with.")
-    gap: float = Field(
+    gap: float | None = Field(
         description="How far the contributions miss the output that they add up to; near 0."
     )
 
 
-def explain(
-    artifact: PolicyArtifact, trace: Trace | None, *, bound: Sequence[str], expert: str
-) -> Explanation:
-    """Explain a decision.
+def trace_influences(artifact: PolicyArtifact, trace: Trace) -> Influences:
+    """Say how much the answer hangs on each field, where it is known how the policy sees them.
 
     Args:
-        artifact: The policy that made it.
-        trace: How it sees the request; None where it was not followed, or nobody can say.
-        bound: Constraints that its wish was cut to.
-        expert: Name of the expert.
+        artifact: The policy.
+        trace: How it sees the request.
     """
-    if trace is None:
-        return Explanation(
-            bound=list(bound), expert=expert, fields=[], unit="", reference="", gap=0.0
-        )
     found = attribute(artifact, trace.blend, trace.fields, answer=trace.answer)
-    return Explanation(
-        bound=list(bound),
-        expert=expert,
+    return Influences(
         fields=[FieldInfluence(**vars(one)) for one in found.effects[:MOST_FIELDS]],
         unit=trace.unit,
         reference=trace.reference,
         gap=found.gap,
+    )
+
+
+def explain(influences: Influences | None, *, bound: Sequence[str], expert: str) -> Explanation:
+    """Explain a decision.
+
+    Args:
+        influences: What it hangs on; None where the policy was not followed.
+        bound: Constraints that its wish was cut to.
+        expert: Name of the expert.
+    """
+    known = influences or Influences(fields=[], unit="", reference="", gap=None)
+    return Explanation(
+        bound=list(bound),
+        expert=expert,
+        fields=known.fields,
+        unit=known.unit,
+        reference=known.reference,
+        gap=known.gap,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ai_agents.base_agent import FieldProblem, RequestError
 from ai_agents.decision_domain import Situation
 from ai_agents.placement_schema import ClusterSnapshot, PlacementRequest, Pod, UnmetNeed
+from ai_agents.policy_checks import problem_of, range_warning
 from data.cluster_trace import GPU_MILLI, MAX_DEVICES
 from rl.artifacts import ValidRange
 from rl.deployment.guardrails import find_out_of_range
@@ -95,7 +96,7 @@ class PlacementTranslator:
         """
         problems = self._pod_problems(request.pod)
         if bool(request.nodes) == (request.snapshot is not None):
-            problems.append(_problem("nodes", "give either nodes or snapshot, and not both"))
+            problems.append(problem_of("nodes", "give either nodes or snapshot, and not both"))
         elif request.snapshot is not None:
             problems += self._snapshot_problems(request.snapshot)
         else:
@@ -126,7 +127,7 @@ class PlacementTranslator:
         outside = find_out_of_range(self._values(pod, milli, cluster), self._valid)
         return PlacementSituation(
             outside=outside,
-            warnings=tuple(found.warning for found in outside),
+            warnings=tuple(map(range_warning, outside)),
             cluster=cluster,
             task=Task(
                 cpu=np.asarray([pod.cpu_milli]),
@@ -142,15 +143,15 @@ class PlacementTranslator:
     def _pod_problems(self, pod: Pod) -> list[FieldProblem]:
         problems = self._model_problems("pod.gpu_models[{}]", pod.gpu_models)
         if pod.gpu_milli is not None and pod.gpus == 0:
-            problems.append(_problem("pod.gpu_milli", "given without gpus; leave it out"))
+            problems.append(problem_of("pod.gpu_milli", "given without gpus; leave it out"))
         if pod.gpus > 1 and pod.gpu_milli not in {None, GPU_MILLI}:
-            problems.append(_problem("pod.gpu_milli", f"{pod.gpus} GPUs are whole; leave it out"))
+            problems.append(problem_of("pod.gpu_milli", f"{pod.gpus} GPUs are whole; leave it out"))
         return problems
 
     def _model_problems(self, where: str, models: Sequence[str]) -> list[FieldProblem]:
         known = ", ".join(self._index)
         return [
-            _problem(where.format(place), f"unknown GPU model; known: {known}")
+            problem_of(where.format(place), f"unknown GPU model; known: {known}")
             for place, name in enumerate(models)
             if name not in self._index
         ]
@@ -161,10 +162,10 @@ class PlacementTranslator:
         for name in ("free_cpu_milli", "free_memory_mib", "free_gpu_milli", "names"):
             held = len(getattr(snapshot, name))
             if held != size and not (name == "names" and held == 0):
-                problems.append(_problem(f"snapshot.{name}", f"{held} entries; model has {size}"))
+                problems.append(problem_of(f"snapshot.{name}", f"{held} entries; model has {size}"))
         if max(snapshot.model) >= len(snapshot.models):
             last = len(snapshot.models) - 1
-            problems.append(_problem("snapshot.model", f"positions in models end at {last}"))
+            problems.append(problem_of("snapshot.model", f"positions in models end at {last}"))
         return problems
 
     def _cluster(self, request: PlacementRequest) -> Cluster:
@@ -268,7 +269,3 @@ def _make_cluster(
         num_gpus=num_gpus,
         names=names,
     )
-
-
-def _problem(field: str, problem: str) -> FieldProblem:
-    return FieldProblem(field=field, problem=problem)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Generic
+
+import anyio.to_thread
 
 from ai_agents.base_agent import (
     AgentNotReadyError,
@@ -17,7 +20,8 @@ from ai_agents.base_agent import (
     attempt,
 )
 from ai_agents.decision_domain import DecisionDomain, SituationT
-from ai_agents.explanation import explain
+from ai_agents.explanation import Influences, explain, trace_influences
+from ai_agents.occlusion import occlude_request
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import FallbackReason
 from utils.clock import Clock, SystemClock
@@ -125,16 +129,25 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
             for row, situation in enumerate(situations)
         ]
         return [
-            self._explain(decision, situation) if request.explain else decision
+            await self._explain(decision, situation, request) if request.explain else decision
             for decision, situation, request in zip(decisions, situations, requests, strict=True)
         ]
 
-    def _explain(self, decision: DecisionT, situation: SituationT) -> DecisionT:
-        trace = None if decision.fallback_used else self.domain.trace(situation)
-        why = explain(
-            self.artifact, trace, bound=decision.guardrails, expert=self.domain.expert_name
-        )
+    async def _explain(
+        self, decision: DecisionT, situation: SituationT, request: RequestT
+    ) -> DecisionT:
+        influences = None
+        if not decision.fallback_used:
+            look = partial(self._find_influences, situation, request)
+            influences = await anyio.to_thread.run_sync(look)
+        why = explain(influences, bound=decision.guardrails, expert=self.domain.expert_name)
         return decision.model_copy(update={"explanation": why})
+
+    def _find_influences(self, situation: SituationT, request: RequestT) -> Influences:
+        trace = self.domain.trace(situation)
+        if trace is None:
+            return occlude_request(self.domain, request)
+        return trace_influences(self.artifact, trace)
 
     def _read_all(self, requests: Sequence[RequestT]) -> list[SituationT]:
         situations = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from ai_agents.portfolio_schema import (
     PortfolioRequest,
     PositionTarget,
 )
+from ai_agents.wishes import WeightsWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import finite_rows, fit_to_capacity
 from rl.deployment.policy_runtime import PolicyRuntime
@@ -41,7 +42,9 @@ from rl.domains.portfolio import (
 from rl.domains.portfolio_experts import EXPERTS
 from utils.config import from_json
 from utils.errors import ConfigError
+from utils.logs import get_logger
 
+logger = get_logger(__name__)
 NO_TRADE = 1e-6
 """Changes of a weight below this are rounding."""
 CUT = 1e-6
@@ -61,6 +64,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
     """How wealth is split among symbols and cash."""
 
     title = "Portfolio agent"
+    tags = ("trading", "weights", "rebalancing")
     request_type = PortfolioRequest
     decision_type = PortfolioDecision
 
@@ -98,8 +102,17 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
 
     def example_request(self) -> PortfolioRequest:
         """Return a request that the policy answers: a market made up, a portfolio gone adrift."""
+        return self.vary(np.random.default_rng(0)).model_copy(
+            update={"days_left": max(1, self.config.num_steps // 2)}
+        )
+
+    def vary(self, generator: np.random.Generator) -> PortfolioRequest:
+        """Return a made-up market, a portfolio gone adrift in it, on any day.
+
+        Args:
+            generator: The only source of chance.
+        """
         symbols, days = self._usual(SYMBOLS, self._columns), self._usual(PRICES, 253)
-        generator = np.random.default_rng(0)
         moves = 1.0 + 0.01 * generator.standard_normal((symbols, days - 1))
         prices = np.round(50.0 * np.cumprod(moves, axis=1), 2)
         holdings = [
@@ -110,7 +123,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             )
             for number in range(symbols)
         ]
-        days_left = max(1, self.config.num_steps // 2)
+        days_left = int(generator.integers(1, self.config.num_steps + 1))
         return PortfolioRequest(holdings=holdings, cash=500.0, days_left=days_left, compare=True)
 
     def read(self, request: PortfolioRequest) -> PortfolioSituation:
@@ -141,18 +154,12 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         return Plan(self._by_lookback(situations, ask), usable)
 
     def ask_expert(self, situations: Sequence[PortfolioSituation]) -> NDArray[Any]:
-        """Return the weights that the expert wants.
+        """Return the weights that the expert wants; NaN where it finds none.
 
         Args:
             situations: At least one.
         """
-        expert = EXPERTS[self.expert_name]
-
-        def ask(view: PortfolioView, rows: list[int]) -> NDArray[Any]:
-            del rows
-            return np.asarray(self._expert_domain.wish(expert(view, self._expert_task), view))
-
-        return self._by_lookback(situations, ask)
+        return np.stack([self._ask_expert(one) for one in situations])
 
     def decide(
         self,
@@ -177,6 +184,11 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             compared = ExpertPortfolio(
                 name=self.expert_name, portfolio=self._word(theirs.weights, situation)
             )
+        if header["fallback_used"] and np.isnan(action).any():
+            header["warnings"].append(
+                f"{self.expert_name} found no weights for these prices; what is held is kept as "
+                "far as limits allow"
+            )
         return PortfolioDecision(
             **header,
             guardrails=[] if header["fallback_used"] else allowed.cuts,
@@ -185,11 +197,29 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             expert=compared,
         )
 
+    def to_action(self, situation: PortfolioSituation, wish: Mapping[str, Any]) -> Array64:
+        """Return the weights that a person names, `[column]`.
+
+        Args:
+            situation: The market and what is held.
+            wish: `weights` by symbol.
+
+        Raises:
+            RequestError: A symbol is unknown.
+        """
+        weights = read_wish(WeightsWish, wish).weights
+        unknown = [name for name in weights if name not in situation.symbols]
+        if unknown:
+            raise refuse(f"weights.{unknown[0]}", "not a symbol of the request")
+        action = np.zeros(self._columns)
+        action[: len(situation.symbols)] = [weights.get(name, 0.0) for name in situation.symbols]
+        return action
+
     def project(self, wish: NDArray[Any], situation: PortfolioSituation) -> Allowed:
         """Bring weights within the short limit and the leverage limit, exactly.
 
         Args:
-            wish: `[column]`: weights, finite.
+            wish: `[column]`: weights; NaN leaves a symbol as it is.
             situation: What is held.
 
         Returns:
@@ -198,7 +228,8 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         config, count = self.config, len(situation.symbols)
         held = situation.weights[:count]
         wanted = np.asarray(wish[:count], np.float64)
-        wanted = np.where(np.abs(wanted - held) < NO_TRADE, held, wanted)
+        keeps = (np.abs(wanted - held) < NO_TRADE) | np.isnan(wanted)
+        wanted = np.where(keeps, held, wanted)
         above = np.maximum(wanted, -config.max_short)
         gross = float(np.abs(above).sum())
         scaled = above / max(gross / config.max_leverage, 1.0)
@@ -209,7 +240,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             "max_leverage": gross > config.max_leverage + CUT,
         }
         cuts = [name for name, is_cut in checks.items() if is_cut]
-        return Allowed(weights=np.copysign(size, scaled), cuts=cuts)
+        return Allowed(weights=np.copysign(size, scaled) + 0.0, cuts=cuts)  # no -0.0
 
     def _word(self, target: Array64, situation: PortfolioSituation) -> PortfolioPlan:
         count, wealth = len(situation.symbols), situation.wealth
@@ -246,6 +277,17 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             turnover=float(np.abs(moved).sum()),
             cost=float(cost.sum()),
         )
+
+    def _ask_expert(self, situation: PortfolioSituation) -> NDArray[Any]:
+        """Ask about one market; rules that find nothing in it leave what is held as it is."""
+        view = stack_views([situation])
+        try:
+            action = EXPERTS[self.expert_name](view, self._expert_task)
+        except ArithmeticError as error:
+            logger.warning("expert_found_no_weights", expert=self.expert_name, error=str(error))
+            return np.full(self._columns, np.nan)
+        wish: NDArray[Any] = self._expert_domain.wish(action, view)[0]
+        return wish
 
     def _by_lookback(
         self,

@@ -30,6 +30,7 @@ from ai_agents.replenishment_state import (
     ReplenishmentChain,
     join_states,
 )
+from ai_agents.wishes import OrdersWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.inventory_exporter import SERIAL_INVENTORY
 from rl.deployment.policy_runtime import PolicyRuntime
@@ -63,6 +64,7 @@ class ReplenishmentDecisions(
     request_type = ReplenishmentRequest
     decision_type = ReplenishmentDecision
     title = "Replenishment agent"
+    tags = ("supply chain", "inventory", "orders", "stock")
 
     def __init__(self, artifact: PolicyArtifact) -> None:
         """Read world and expert from the artifact.
@@ -114,6 +116,32 @@ class ReplenishmentDecisions(
             ],
             compare=True,
         )
+
+    def vary(self, generator: np.random.Generator) -> ReplenishmentRequest:
+        """Return one product in any state that is not unusual.
+
+        Args:
+            generator: The only source of chance.
+        """
+        example = self.example_request()
+        product = example.products[0]
+        most = 2.0 * max(product.recent_demand)
+
+        def draw(highest: float) -> float:
+            return float(generator.integers(0, round(highest) + 1))
+
+        varied = product.model_copy(
+            update={
+                "stock": {place: draw(units) for place, units in product.stock.items()},
+                "on_the_way": {
+                    place: [draw(units) for units in coming]
+                    for place, coming in product.on_the_way.items()
+                },
+                "recent_demand": [draw(most) for _ in product.recent_demand],
+            }
+        )
+        days = int(generator.integers(1, self._chain.terms.horizon + 1))
+        return example.model_copy(update={"products": [varied], "days_left": days})
 
     def read(self, request: ReplenishmentRequest) -> ReplenishmentSituation:
         """Match names and sizes, fill in what may be left out.
@@ -176,6 +204,36 @@ class ReplenishmentDecisions(
             }
         )
 
+    def to_action(self, situation: ReplenishmentSituation, wish: Mapping[str, Any]) -> Array64:
+        """Return the orders that a person names, `[product, place]`.
+
+        Args:
+            situation: The request.
+            wish: `products`, each with `name` and `orders` by place.
+
+        Raises:
+            RequestError: Products or places are others than there are, or an order is no whole
+                number of lots.
+        """
+        products = read_wish(OrdersWish, wish).products
+        places, named = self._chain.terms.places, {one.name: one.orders for one in products}
+        if len(named) < len(products) or set(named) != set(situation.names):
+            raise refuse("products", f"name each once: {', '.join(situation.names)}")
+        for name, orders in named.items():
+            unknown = [place for place in orders if place not in places]
+            if unknown:
+                raise refuse(f"products.{name}.orders.{unknown[0]}", "no such place orders")
+        units = np.asarray(
+            [[named[name].get(place, 0.0) for place in places] for name in situation.names]
+        )
+        cut = self.project(units, situation.state)
+        is_other = (np.abs(cut.orders - units) > NOTHING * (1.0 + units)) & (cut.bound_by < 0)
+        if is_other.any():
+            row, column = np.argwhere(is_other)[0].tolist()
+            field = f"products.{situation.names[row]}.orders.{places[column]}"
+            raise refuse(field, f"{units[row, column]:g} is no whole number of lots")
+        return units
+
     def project(self, wish: Array64, state: ChainState) -> Cut:
         """Cut a wish to the limits and to whole lots, exactly.
 
@@ -207,6 +265,7 @@ class ReplenishmentDecisions(
         added = cut.orders if terms.orders_wait else shipped
         held = (before + added).tolist()
         late = self._delays(state).tolist()
+        endings = self._endings(cut.limits)
         columns = [range(len(terms.places)), terms.places, terms.suppliers, terms.lead_days]
         rows = zip(
             situation.names,
@@ -232,8 +291,7 @@ class ReplenishmentDecisions(
                         "expected_shipment": sent[n],
                         "arrives_in_days": lead + delay[n],
                         "expected_cover_days": cover,
-                        "reason": _reason(order[n], had[n], has[n])
-                        + self._bound(cut.limits, bound[n], n),
+                        "reason": _reason(order[n], had[n], has[n]) + endings[bound[n]][n],
                     }
                 )
             products.append({"name": name, "orders": lines})
@@ -246,12 +304,14 @@ class ReplenishmentDecisions(
         columns = [terms.nodes.index(place) for place in terms.places]
         return np.asarray(state.trouble[:, KINDS.index("delay")][:, columns], np.int64)
 
-    def _bound(self, limits: list[Limit], number: int, place: int) -> str:
-        if number < 0:
-            return "."
-        limit, terms = limits[number], self._chain.terms
-        who = terms.suppliers[place] if limit.of_supplier else terms.places[place]
-        return f"; cut to {limit.words.format(who=who)}."
+    def _endings(self, limits: list[Limit]) -> list[list[str]]:
+        """Return what ends a reason, `[limit, place]`; the last row is of orders that none cut."""
+        terms = self._chain.terms
+        endings = []
+        for limit in limits:
+            owners = terms.suppliers if limit.of_supplier else terms.places
+            endings.append([f"; cut to {limit.words.format(who=who)}." for who in owners])
+        return [*endings, ["."] * len(terms.places)]
 
 
 def _reason(order: float, had: float, has: float) -> str:

@@ -119,11 +119,13 @@ class ReplenishmentReader:
         return [*before, *[filler] * missing, *seen]
 
     def _average(self, known: Sequence[float]) -> float:
+        """Smooth demand from its first day on, as an episode does."""
         if not known:
             return 0.0
-        level, weight = known[0], self._terms.smoothing
+        kept, weight = 1.0 - self._terms.smoothing, self._terms.smoothing
+        level = known[0]
         for value in known[1:]:
-            level += weight * (value - level)
+            level = kept * level + weight * value
         return level
 
     def _arrivals(self, products: Sequence[ProductState]) -> Array64:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ai_agents.base_agent import DecisionRequest, FieldProblem, Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.policy_checks import range_warning
 from ai_agents.view_schema import ExpertAction, ViewDecision, make_request_type
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
@@ -85,7 +86,7 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
         outside = find_out_of_range(values, self._valid)
         return ViewSituation(
             outside=outside,
-            warnings=tuple(found.warning for found in outside),
+            warnings=tuple(map(range_warning, outside)),
             view=self._policy.world.view(**arrays),
         )
 

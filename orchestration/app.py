@@ -74,6 +74,8 @@ class Settings:
     """0 takes any free one."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that callers use for this server, beside `host` and those of this machine."""
+    calls_per_second: float | None = None
+    """Decisions that each caller may ask agents for, a second on average; None counts nothing."""
     attempt: AttemptConfig = field(default_factory=AttemptConfig)
     """How training children are watched."""
     parallel_jobs: int = 1
@@ -145,7 +147,8 @@ class Application:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
             group.start_soon(self.decision_log.run)
-            group.start_soon(self.second_answers.run)
+            group.start_soon(self.parts.registry.run)
+            group.start_soon(self.parts.router.run)
             group.start_soon(self.orchestrator.supervision.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)

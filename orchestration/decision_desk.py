@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ai_agents.base_agent import Decision, DecisionRequest, InvocationContext, RequestError
 from ai_agents.registry import CHALLENGER, CHAMPION
 from ai_agents.registry_making import AnyAgent
+from orchestration.decision_ports import Gate, Records, Router, Served, Supervisor, Verdict
 from rl.deployment.guardrails import FallbackReason
 from utils.clock import new_id
 from utils.logs import log_context
@@ -28,87 +28,6 @@ Batch = bytes | str | Sequence[DecisionRequest | Mapping[str, Any]]
 POLICY_FAILED = {FallbackReason.ERROR, FallbackReason.DEADLINE, FallbackReason.NOT_FINITE}
 
 
-class Verdict(StrEnum):
-    """How a policy did that was asked."""
-
-    SOUND = "sound"
-    FAILED = "failed"  # it broke, or was late
-    UNKNOWN = "unknown"  # it was not asked after all, or nobody waited for it
-
-
-class Gate(Protocol):
-    """Knows which policies had better not be asked."""
-
-    def admit(self, agent: str, version: str) -> Callable[[Verdict], None] | None:
-        """Return where to tell how the policy does; None while it must not be asked.
-
-        Args:
-            agent: Its name.
-            version: Which one.
-        """
-        ...
-
-
-class Records(Protocol):
-    """Keeps what agents decided."""
-
-    def record(self, record: DecisionRecord) -> None:
-        """Keep one record; never waits and never fails.
-
-        Args:
-            record: What was decided.
-        """
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """What came of requests that named neither a version nor an alias."""
-
-    agent: str
-    version: str
-    requests: Sequence[DecisionRequest]
-    decisions: Sequence[Decision]
-    """One a request; none if nobody could answer."""
-    seconds: float
-
-
-class Router(Protocol):
-    """Says which version answers those who name none, and hears what came of it."""
-
-    async def route(self, agent: str, key: str) -> int | None:
-        """Return a version that is being tried on requests with this key; None: the champion.
-
-        Args:
-            agent: Its name.
-            key: Of the request.
-        """
-        ...
-
-    async def served(self, served: Served) -> None:
-        """Take note; must not fail, and wait for nobody but the database.
-
-        Args:
-            served: What came of it.
-        """
-        ...
-
-
-class Supervisor(Protocol):
-    """Says what becomes of decisions before they are handed out."""
-
-    async def supervise(
-        self, requests: Sequence[DecisionRequest], decisions: Sequence[Decision]
-    ) -> list[Decision]:
-        """Return decisions as they may be handed out.
-
-        Args:
-            requests: As they were read.
-            decisions: Of one agent, one a request.
-        """
-        ...
-
-
 class DecisionDesk:
     """Asks agents and counts what becomes of the requests."""
 
@@ -121,7 +40,7 @@ class DecisionDesk:
         gate: Gate,
         records: Records,
         router: Router | None = None,
-        supervisor: Supervisor | None = None,
+        supervisor: Supervisor,
     ) -> None:
         """Keep the parts.
 
@@ -132,7 +51,7 @@ class DecisionDesk:
             gate: Knows which policies had better not be asked; their experts then answer.
             records: Keeps every decision and refusal.
             router: Gives some requests to a version on trial; without it all go to the champion.
-            supervisor: Says what becomes of decisions; all are handed out as they are if absent.
+            supervisor: Says what becomes of decisions before they are handed out.
         """
         self._supervisor = supervisor
         self._registry = registry
@@ -225,12 +144,11 @@ class DecisionDesk:
         self, name: str, *, alias: str | None, version: int | None, key: str
     ) -> AsyncIterator[_Found]:
         router = self._router if alias is None and version is None else None
-        alias = alias or CHAMPION
-        if router is not None and (tried := await router.route(name, key)) is not None:
-            alias, version = CHALLENGER, tried
-        async with self._registry.lease(name, alias=alias, version=version) as agent:
-            if version is None or alias == CHALLENGER:
-                self._note_served(agent, alias)
+        tried = None if router is None else await router.route(name, key)
+        served_as = alias or (CHAMPION if tried is None else CHALLENGER)
+        async with self._registry.lease(name, alias=served_as, version=version or tried) as agent:
+            if version is None:
+                self._note_served(agent, served_as)
             yield _Found(agent, router)
 
     async def _ask(
@@ -238,8 +156,9 @@ class DecisionDesk:
     ) -> list[Decision]:
         agent = found.agent
         tell = self._gate.admit(agent.name, agent.version)
-        if tell is None:
-            context = replace(context, stand_in=FallbackReason.CIRCUIT_OPEN)
+        why = self._supervisor.stand_in(agent.name, agent.version)
+        if tell is None or why is not None:
+            context = replace(context, stand_in=why or FallbackReason.CIRCUIT_OPEN)
         answered = _Answered(agent=agent, context=context, started=self._clock.monotonic())
         verdict = Verdict.UNKNOWN
         requests: list[DecisionRequest] = []
@@ -295,8 +214,6 @@ class DecisionDesk:
         requests: Sequence[DecisionRequest],
         decisions: list[Decision],
     ) -> list[Decision]:
-        if self._supervisor is None:
-            return decisions
         try:
             return await self._supervisor.supervise(requests, decisions)
         except Exception:

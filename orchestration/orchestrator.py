@@ -162,7 +162,7 @@ class Orchestrator:
             parts.registry,
             parts.serving_metrics,
             parts.clock,
-            gate=CircuitBreakers(parts.clock),
+            gate=CircuitBreakers(parts.clock, tell=parts.serving_metrics.circuit_changed),
             records=parts.decision_log,
             router=parts.router,
             supervisor=self.supervision,

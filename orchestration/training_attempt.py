@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestration.executors.ray_executor import RayConfig
 from orchestration.executors.ray_lines import RayLine, open_ray_lines
-from rl.training import job
+
+if TYPE_CHECKING:
+    from rl.training import job
 
 SHARD = "rl.training.shard_service:serve_alone"
 
@@ -20,7 +22,9 @@ def train(spec: Mapping[str, Any], context: job.JobContext) -> dict[str, Any]:
         spec: What to train.
         context: Of the attempt.
     """
-    return job.train(spec, context, ray_lines=open_shards_on_ray)
+    from rl.training.job import train as train_here  # noqa: PLC0415  only children load torch
+
+    return train_here(spec, context, ray_lines=open_shards_on_ray)
 
 
 def open_shards_on_ray(devices: Sequence[str]) -> list[RayLine]:

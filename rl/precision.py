@@ -80,8 +80,9 @@ def unpack_weight(name: str, arrays: Mapping[str, NDArray[Any]], precision: Prec
         scale = arrays[f"{name}_scale"]
         if scale.dtype != np.float32 or scale.shape != stored.shape[1:]:
             raise ValueError(f"{name} needs one float32 scale for each of its outputs")
-        return (stored * scale).astype(np.float32)
-    return stored.astype(np.float32)
+        stored = stored * scale
+    whole: Array = stored.astype(np.float32)
+    return whole
 
 
 def _scales(weight: Array) -> Array:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "examples/README.md"
-WORLDS = {"water_tank"}
+WORLDS = {"challengers", "water_tank"}
 """Shared by examples, not run by itself."""
 EXAMPLES = sorted({path.stem for path in ROOT.glob("examples/*.py")} - WORLDS)
 MOST_LINES = 80
@@ -71,7 +71,15 @@ def check_grants_are_positive(output: str) -> None:
     assert min(grants) >= 0 < max(grants)
 
 
+def check_all_are_rolled_back(output: str) -> None:
+    ends = dict(re.findall(r"^(overflowing|slow|stingy) +(\w+) after", output, re.MULTILINE))
+    assert ends == dict.fromkeys(("overflowing", "slow", "stingy"), "rolled_back")
+    assert re.search(r"^overflowing .* fallbacks: 20 of 20 requests", output, re.MULTILINE)
+    assert "champion is still version 1" in output
+
+
 CHECKS = {
+    "bad_challenger": check_all_are_rolled_back,
     "compare": check_interval_is_narrower,
     "custom_algorithm": check_passes_the_rule,
     "custom_environment": check_beats_the_rule,

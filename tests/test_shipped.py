@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ def test_adopting_makes_champions_and_a_second_time_changes_nothing(tmp_path):
         assert done.output.count("version 1 is champion") == len(FILES)
     listed = call(commands.cli, ["--var", str(tmp_path), "agents", "--json"])
     assert '"champion": 1' in listed.output
+
+
+def test_each_answers_its_own_example_by_its_policy(tmp_path):
+    call = CliRunner().invoke
+    call(commands.cli, ["--var", str(tmp_path), "adopt"])
+    for name in ("resource_allocator", "supply_chain_planner", "trading"):
+        done = call(commands.cli, ["--var", str(tmp_path), "invoke", name, "--example"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["decided_by"] == "policy"
+    done = call(commands.cli, ["--var", str(tmp_path), "invoke", "trading", "-", "--example"])
+    assert done.exit_code != 0
 
 
 def test_a_file_that_is_no_policy_is_refused(tmp_path):

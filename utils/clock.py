@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -94,6 +94,7 @@ class ManualClock:
 
 _made = itertools.count()
 _COUNTER_BITS, _CHANCE_BITS = 26, 48
+MILLISECOND = timedelta(milliseconds=1)
 
 
 def new_id(clock: Clock) -> str:
@@ -104,9 +105,10 @@ def new_id(clock: Clock) -> str:
     Args:
         clock: Tells that time.
     """
-    milliseconds = (clock.now() - EPOCH) // timedelta(milliseconds=1) & (1 << 48) - 1
+    milliseconds = (clock.now() - EPOCH) // MILLISECOND & (1 << 48) - 1
     counter = next(_made) & (1 << _COUNTER_BITS) - 1
     high, low = counter >> 14, counter & (1 << 14) - 1
-    chance = uuid.uuid4().int & (1 << _CHANCE_BITS) - 1
+    chance = int.from_bytes(os.urandom(_CHANCE_BITS // 8), "big")
     value = milliseconds << 80 | 0x7 << 76 | high << 64 | 0x2 << 62 | low << 48 | chance
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

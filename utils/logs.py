@@ -29,6 +29,7 @@ _SECRET_IN_TEXT = re.compile(
     r"(\b(?:password|secret|token)=|\b(?:bearer|basic)\s+)[^\s&\"',;]+", re.IGNORECASE
 )
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic")
+_ERRORS_ONLY = ("a2a",)  # it warns of every bad request, and what is bad is the sender's to choose
 _WARNINGS_ONLY = ("aiosqlite", "alembic.runtime.plugins", "httpcore", "httpx", "matplotlib", "PIL")
 
 
@@ -79,8 +80,11 @@ def log_context(
         "request": request,
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    with structlog.contextvars.bound_contextvars(**given):
+    tokens = structlog.contextvars.bind_contextvars(**given)
+    try:
         yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
 
 
 def label_process(
@@ -134,6 +138,8 @@ def configure_logs(
         logging.getLogger(name).propagate = True
     for name in _WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _ERRORS_ONLY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def redact(value: Any, name: str = "") -> Any:

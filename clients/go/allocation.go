@@ -140,7 +140,7 @@ func (r *ResourceAllocator) AllocateResources(ctx context.Context, request *Allo
 func (r *ResourceAllocator) AllocateBatch(ctx context.Context, requests []AllocationRequest) ([]AllocationDecision, error) {
 	var decisions []AllocationDecision
 	call := r.begin(len(requests))
-	tries, err := r.client.call(ctx, r.agent, "batch", batchBody{requests}, &batchAnswer{&decisions})
+	tries, err := r.client.call(ctx, r.agent, "batch", requests, &decisions)
 	if err == nil {
 		err = allFit(requests, decisions)
 	}

@@ -92,7 +92,7 @@ func (c *Client) Invoke(ctx context.Context, agent string, request, decision any
 // policy. Requests is a slice; decisions a pointer to a slice, which gets one decision per request,
 // in the same order. If one request is wrong none is answered, and the error says which.
 func (c *Client) InvokeBatch(ctx context.Context, agent string, requests, decisions any) error {
-	_, err := c.call(ctx, agent, "batch", batchBody{requests}, &batchAnswer{decisions})
+	_, err := c.call(ctx, agent, "batch", requests, decisions)
 	return err
 }
 
@@ -123,14 +123,6 @@ type Card struct {
 	RequestSchema  json.RawMessage   `json:"request_schema"`
 	DecisionSchema json.RawMessage   `json:"decision_schema"`
 	Examples       []json.RawMessage `json:"examples"`
-}
-
-type batchBody struct {
-	Requests any `json:"requests"`
-}
-
-type batchAnswer struct {
-	Decisions any `json:"decisions"`
 }
 
 func (c *Client) path(agent, verb string) string {

@@ -118,12 +118,12 @@ func TestAnyAgentCanBeInvoked(t *testing.T) {
 
 func TestABatchKeepsItsOrder(t *testing.T) {
 	url, _ := serve(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
-		var sent struct{ Requests []AllocationRequest }
-		if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || len(sent.Requests) < 2 {
+		var sent []AllocationRequest
+		if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || len(sent) < 2 || r.URL.Path != "/v1/agents/resource_allocator:batch" {
 			t.Errorf("%v %+v", err, sent)
 		}
 		other := strings.Replace(wholeDecision, `"3"`, `"4"`, 1)
-		say(w, http.StatusOK, `{"decisions":[`+wholeDecision+`,`+other+`]}`)
+		say(w, http.StatusOK, `[`+wholeDecision+`,`+other+`]`)
 	})
 	allocator, _ := allocate(t, url)
 	decisions, err := allocator.AllocateBatch(context.Background(), []AllocationRequest{search, search})
@@ -473,7 +473,7 @@ func TestLatenciesAreQuantilesOfTheNewestCalls(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{wholeDecision, `{"decisions":[` + wholeDecision + `]}`, "null", "[]", `{"agent":1}`, `{"services":[null]}`, ""} {
+	for _, seed := range []string{wholeDecision, `[` + wholeDecision + `]`, "null", "[]", `{"agent":1}`, `{"services":[null]}`, ""} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -490,7 +490,7 @@ func FuzzDecode(f *testing.F) {
 			_ = fits(&search, decision)
 		}
 		var decisions []AllocationDecision
-		if decode(content, &batchAnswer{&decisions}) == nil {
+		if decode(content, &decisions) == nil {
 			_ = allFit([]AllocationRequest{search}, decisions)
 		}
 	})

@@ -98,6 +98,30 @@ func TestLiveDecisionsAreTheSameByAnyCall(t *testing.T) {
 	}
 }
 
+func TestLiveBatch(t *testing.T) {
+	allocator := live(t)
+	request := example(t, allocator)
+	requests := make([]AllocationRequest, 8)
+	for index := range requests {
+		requests[index] = *request
+		requests[index].TimeOfDay = float64(index) / 8
+	}
+	decisions, err := allocator.AllocateBatch(context.Background(), requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for index := range decisions {
+		checkFeasible(t, &requests[index], &decisions[index])
+	}
+	requests[3].Services[0].RecentDemand = nil
+	requests[3].TimeOfDay = 2
+	_, err = allocator.AllocateBatch(context.Background(), requests)
+	var answer *APIError
+	if !errors.As(err, &answer) || !errors.Is(err, ErrInvalidRequest) || len(answer.Problems) == 0 {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestLiveDeadline(t *testing.T) {
 	allocator := live(t)
 	request := example(t, allocator)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from ai_agents.base_agent import Decision
 from ai_agents.registry import CHAMPION
 from orchestration.app import Application
 from orchestration.cli import (
@@ -261,19 +262,28 @@ def invoke(
     context: typer.Context,
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent.")],
     request: Annotated[
-        str, typer.Argument(metavar="REQUEST", help="A JSON file, - for standard input.")
-    ],
+        str | None, typer.Argument(metavar="REQUEST", help="A JSON file, - for standard input.")
+    ] = None,
     *,
+    example: Annotated[
+        bool, typer.Option("--example", help="Ask the example on its card.")
+    ] = False,
     alias: Annotated[str, typer.Option(help="Which version, by what it is for.")] = CHAMPION,
     version: Annotated[int | None, typer.Option(min=1, help="Which version, by number.")] = None,
 ) -> None:
     """Ask an agent for a decision and print it as JSON."""
-    content = _read_request(request)
-    decision = _run(
-        context,
-        lambda a: a.orchestrator.invoke(agent, content, alias=alias, version=version),
-    )
-    typer.echo(decision.model_dump_json(indent=2))
+    if example == (request is not None):
+        raise ConfigError("name one: a file with the request, - for standard input, or --example")
+    content = None if request is None else _read_request(request)
+
+    async def ask(application: Application) -> Decision:
+        orchestrator = application.orchestrator
+        asked: bytes | dict[str, Any] | None = content
+        if asked is None:
+            asked = (await orchestrator.card(agent, alias=alias, version=version)).examples[0]
+        return await orchestrator.invoke(agent, asked, alias=alias, version=version)
+
+    typer.echo(_run(context, ask).model_dump_json(indent=2))
 
 
 cli.command()(reports.report)

@@ -14,6 +14,7 @@ from orchestration.cli.parts import AsJson, print_json, print_parts, run_opened
 from orchestration.cli.words import read_words
 from orchestration.delegation.decision_shelf import DecisionFilter, DecisionNotFoundError
 from orchestration.feedback.regret import MOST_REPLAYED, RegretReport
+from utils.errors import ConfigError
 from utils.persistence.decisions import DecisionRecord
 
 group = typer.Typer(no_args_is_help=True, help="Look decisions up and tell what came of them.")
@@ -79,6 +80,22 @@ def keep(
     edit = partial(replace, keep_requests=number, regret_limit=regret_limit)
     run_opened(context, partial(change_settings, agent=agent, edit=edit))
     print_parts(f"The newest {number} requests to {agent} are kept from now on.")
+
+
+@group.command()
+def drift(
+    context: typer.Context,
+    agent: Agent,
+    answer: Annotated[
+        str, typer.Argument(metavar="ANSWER", help="`expert` answers meanwhile, or the `policy`.")
+    ],
+) -> None:
+    """Say who answers while the requests to an agent have drifted."""
+    if answer not in {"expert", "policy"}:
+        raise ConfigError(f"{answer!r}: write `expert` or `policy`")
+    edit = partial(replace, expert_on_drift=answer == "expert")
+    run_opened(context, partial(change_settings, agent=agent, edit=edit))
+    print_parts(f"While requests to {agent} have drifted its {answer} answers.")
 
 
 @group.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from orchestration.cli import backup, doctor, engine, logs
+from orchestration.cli import backup, doctor, engine, logs, prune
 
 
 def register(cli: typer.Typer) -> None:
@@ -19,3 +19,4 @@ def register(cli: typer.Typer) -> None:
     cli.command("doctor")(doctor.doctor)
     cli.command("backup")(backup.backup)
     cli.command("restore")(backup.restore)
+    cli.command("prune")(prune.prune)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ai_agents.allocation_schema import AllocationDecision
-from ai_agents.base_agent import Decision
 from orchestration.cli.progress import score_line
 
 if TYPE_CHECKING:
@@ -201,37 +198,6 @@ def _has_expert(table: Mapping[str, Any]) -> bool:
     return bool(kinds[table["baseline"]] == "expert")
 
 
-def decision_table(decision: Decision) -> RenderableType:
-    """Draw a decision, beside the expert's answer where it was asked to compare.
-
-    Args:
-        decision: Of any agent.
-    """
-    if isinstance(decision, AllocationDecision):
-        return _allocation_table(decision)
-    table = make_table("", "")
-    own = decision.model_dump(mode="json", exclude=set(Decision.model_fields))
-    for name, value in own.items():
-        table.add_row(
-            name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)
-        )
-    return table
-
-
-def _allocation_table(decision: AllocationDecision) -> RenderableType:
-    expert = decision.expert
-    table = make_table(
-        "service", "the agent grants", *(["the expert grants"] if expert else []), "why"
-    )
-    theirs = expert.services if expert else decision.services
-    for ours, other in zip(decision.services, theirs, strict=True):
-        grants = [_grant(ours.allocation), *([_grant(other.allocation)] if expert else [])]
-        table.add_row(ours.name, *grants, Text(ours.reason, style="dim"))
-    leftover = [_grant(decision.leftover), *([_grant(expert.leftover)] if expert else [])]
-    table.add_row(Text("nobody", style="dim"), *leftover)
-    return table
-
-
 def age(moment: datetime, now: datetime) -> str:
     """Write how long ago something was.
 
@@ -271,10 +237,6 @@ def _state(state: str) -> Text:
 def _interval(estimate: Mapping[str, float], spec: str) -> str:
     mean, low, high = (f"{estimate[part]:{spec}}" for part in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
-
-
-def _grant(units: Mapping[str, float]) -> str:
-    return "  ".join(f"{resource} {amount:.1f}" for resource, amount in units.items())
 
 
 def _share(estimate: Mapping[str, float] | None) -> str:

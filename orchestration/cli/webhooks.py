@@ -47,6 +47,36 @@ def list_webhooks(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 @group.command()
+def deliveries(
+    context: typer.Context,
+    name: Name,
+    *,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List what was sent or waits, newest first."""
+    found = run_opened(
+        context,
+        lambda a: a.orchestrator.automation.courier.webhooks.deliveries(name, limit=count),
+    )
+    if as_json:
+        print_json([vars(one) for one in found])
+        return
+    table = tables.make_table("event", "state", "attempts", "came (UTC)", "ended", "error")
+    for one in found:
+        ended = "" if one.ended_at is None else f"{one.ended_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(
+            f"{one.event} {one.event_seq}",
+            one.status,
+            str(one.attempts),
+            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            ended,
+            one.error or "",
+        )
+    print_parts(table if found else "No deliveries yet.")
+
+
+@group.command()
 def test(context: typer.Context, name: Name) -> None:
     """Send a test message now and say what came of it."""
     error = run_opened(context, lambda a: a.orchestrator.automation.courier.test(name))

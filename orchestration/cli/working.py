@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 
 from orchestration.app import Settings, open_application, run_with
+from orchestration.care.pruning import KEPT_DAYS
 from orchestration.cli.parts import DATABASE
+from orchestration.cli.prune import RecordDays
 from orchestration.executors.ray_executor import RayConfig
 from orchestration.jobs import Resources
 
@@ -50,8 +52,12 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name that callers use for this server.")
     ] = None,
+    calls_per_second: Annotated[
+        float | None, typer.Option(help="Decisions that each caller may ask for; any if absent.")
+    ] = None,
     parallel_jobs: ParallelJobs = 1,
     artifacts: Artifacts = None,
+    record_days: RecordDays = KEPT_DAYS,
 ) -> None:
     """Serve the API and /metrics, and carry jobs, until Ctrl-C."""
     console = Console()
@@ -65,11 +71,12 @@ def serve(
         host=host,
         port=port,
         allowed_hosts=tuple(allow_host or ()),
+        calls_per_second=calls_per_second,
         parallel_jobs=parallel_jobs,
         artifacts=artifacts,
     )
     server = importlib.import_module("orchestration.serving")  # no other command needs FastAPI
-    anyio.run(functools.partial(server.serve, settings, announce=announce))
+    anyio.run(functools.partial(server.serve, settings, announce=announce, record_days=record_days))
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ai_agents.allocation_schema import AllocationDecision
+from ai_agents.base_agent import DecisionRequest, DecisionT
 from ai_agents.registry import CHAMPION
 from ai_agents.registry_store import ArtifactRecord
 from orchestration.client.connection import Connection
@@ -36,35 +36,80 @@ class AgentCalls:
     async def invoke(
         self,
         name: str,
-        request: Mapping[str, Any],
+        request: DecisionRequest | Mapping[str, Any],
+        decision_type: type[DecisionT],
         *,
-        alias: str = CHAMPION,
+        alias: str | None = None,
         version: int | None = None,
         deadline_seconds: float | None = None,
         request_id: str | None = None,
-    ) -> AllocationDecision:
-        """Ask an agent for a decision.
+        request_key: str | None = None,
+    ) -> DecisionT:
+        """Ask an agent for a decision; again while it is busy or away, until the deadline.
 
         Args:
             name: Of the agent.
             request: As its card describes it.
-            alias: Which of its versions, by what it is for.
+            decision_type: What its decisions are, such as `AllocationDecision`.
+            alias: Which of its versions, by what it is for; the champion if absent, or the
+                challenger where a canary says so.
             version: Which of its versions, by number.
             deadline_seconds: Time the policy has; the expert answers if it is late.
             request_id: The caller's name for the request.
+            request_key: Requests with the same key meet the same version while a canary runs.
 
         Raises:
             InvalidRequestError: It does not fit the agent; `problems` names fields.
             NotFoundError: There is no such agent or version.
+            BusyError: It has too much to do.
         """
-        query = {"alias": alias, "version": version, "deadline_seconds": deadline_seconds}
         return await self._connection.call(
             "POST",
             f"/v1/agents/{name}:invoke",
-            AllocationDecision,
-            body=request,
-            query=query,
-            headers={} if request_id is None else {"X-Request-Id": request_id},
+            decision_type,
+            body=_plain(request),
+            query={"alias": alias, "version": version, "deadline_seconds": deadline_seconds},
+            headers={
+                name: value
+                for name, value in (("X-Request-Id", request_id), ("X-Request-Key", request_key))
+                if value is not None
+            },
+            seconds=deadline_seconds,
+        )
+
+    async def invoke_batch(
+        self,
+        name: str,
+        requests: Sequence[DecisionRequest | Mapping[str, Any]],
+        decision_type: type[DecisionT],
+        *,
+        alias: str | None = None,
+        version: int | None = None,
+        deadline_seconds: float | None = None,
+    ) -> Sequence[DecisionT]:
+        """Ask an agent for several decisions at once; one bad request stops all.
+
+        Args:
+            name: Of the agent.
+            requests: As its card describes them.
+            decision_type: What its decisions are.
+            alias: Which of its versions, by what it is for; the champion if absent, or the
+                challenger where a canary says so.
+            version: Which of its versions, by number.
+            deadline_seconds: Time the policy has; the expert answers if it is late.
+
+        Raises:
+            InvalidRequestError: One does not fit the agent; `problems` names place and field.
+            NotFoundError: There is no such agent or version.
+            BusyError: It has too much to do.
+        """
+        return await self._connection.call(
+            "POST",
+            f"/v1/agents/{name}:batch",
+            tuple[decision_type, ...],  # type: ignore[valid-type]
+            body=[_plain(request) for request in requests],
+            query={"alias": alias, "version": version, "deadline_seconds": deadline_seconds},
+            seconds=deadline_seconds,
         )
 
     async def promote(
@@ -92,3 +137,7 @@ class AgentCalls:
         """
         path = f"/v1/agents/{name}/history"
         return await self._connection.call("GET", path, tuple[AliasMove, ...])
+
+
+def _plain(request: DecisionRequest | Mapping[str, Any]) -> Any:
+    return request.model_dump(mode="json") if isinstance(request, DecisionRequest) else request

@@ -14,7 +14,13 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import TypeAdapter
 
-from orchestration.client.errors import BusyError, UnavailableError, UnreachableError, make_error
+from orchestration.client.errors import (
+    ApiError,
+    BusyError,
+    UnavailableError,
+    UnreachableError,
+    make_error,
+)
 from utils.clock import Clock, SystemClock
 from utils.errors import ConfigError
 
@@ -124,6 +130,7 @@ class Connection:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         may_repeat: bool = True,
+        seconds: float | None = None,
     ) -> Answer:
         """Ask for something and return what the server says.
 
@@ -135,6 +142,7 @@ class Connection:
             query: Beside the path; what is None stays out.
             headers: To send.
             may_repeat: Whether asking twice does no harm, if no answer came to the first.
+            seconds: From now on, after which it is tried no more.
 
         Raises:
             ApiError: The server refuses; its class says why.
@@ -147,7 +155,8 @@ class Connection:
             params={k: v for k, v in (query or {}).items() if v is not None},
             headers=headers,
         )
-        content = await self._send(request, tries=self.config.max_tries if may_repeat else 1)
+        tries = self.config.max_tries if may_repeat else 1
+        content = await self._send(request, tries=tries, seconds=seconds)
         adapter: TypeAdapter[Answer] = TypeAdapter(answer)
         return adapter.validate_json(content or b"null")
 
@@ -163,19 +172,31 @@ class Connection:
         """
         return await self._send(self._http.build_request("GET", path), tries=self.config.max_tries)
 
-    async def _send(self, request: httpx.Request, *, tries: int) -> bytes:
-        failures = 0
+    async def _send(
+        self, request: httpx.Request, *, tries: int, seconds: float | None = None
+    ) -> bytes:
+        failures, started = 0, self._clock.monotonic()
         while True:
             try:
                 response = await self._http.send(request)
                 if response.is_success:
                     return response.content
-                raise make_error(response.status_code, response.content)
-            except (httpx.TransportError, UnavailableError) as error:
+                raise _error_of(response)
+            except (httpx.TransportError, UnavailableError, BusyError) as error:
                 failures += 1
-                if failures >= tries:
+                delay = self._delay(error, failures)
+                passed = self._clock.monotonic() - started
+                is_late = seconds is not None and passed + (delay or 0.0) >= seconds
+                if failures >= tries or delay is None or is_late:
                     raise _explained(error, request) from error
-            await self._clock.sleep(self.config.delay(failures))
+            await self._clock.sleep(delay)
+
+    def _delay(self, error: Exception, failures: int) -> float | None:
+        """Return how long to wait before the next try; None if there shall be none."""
+        asked = error.retry_after_seconds if isinstance(error, ApiError) else None
+        if asked is None:  # full, and nobody knows for how long
+            return None if isinstance(error, BusyError) else self.config.delay(failures)
+        return None if asked > self.config.longest_delay_seconds else asked
 
     async def follow(
         self, path: str, *, after: int = 0, query: Mapping[str, Any] | None = None
@@ -218,7 +239,8 @@ class Connection:
         response = await self._http.send(request, stream=True)
         try:
             if not response.is_success:
-                raise make_error(response.status_code, await response.aread())
+                await response.aread()
+                raise _error_of(response)
             fields: dict[str, str] = {}
             async for line in response.aiter_lines():
                 name, _, value = line.partition(": ")
@@ -234,6 +256,11 @@ class Connection:
                 fields = {}
         finally:
             await response.aclose()
+
+
+def _error_of(response: httpx.Response) -> ApiError:
+    retry_after = response.headers.get("retry-after", "")
+    return make_error(response.status_code, response.content, retry_after)
 
 
 def _explained(error: Exception, request: httpx.Request) -> Exception:

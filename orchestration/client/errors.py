@@ -25,6 +25,8 @@ class ApiError(QuartermasterError):
         self.status = status
         self.detail = detail
         self.problems = problems
+        self.retry_after_seconds: float | None = None
+        """When the server says to come back, if it does."""
 
 
 class TokenError(ApiError):
@@ -76,12 +78,13 @@ BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-def make_error(status: int, content: bytes) -> ApiError:
+def make_error(status: int, content: bytes, retry_after: str = "") -> ApiError:
     """Return what an answer means.
 
     Args:
         status: Its HTTP status, 400 or higher.
         content: Its body; anything.
+        retry_after: Its header of that name, in seconds.
     """
     problem: Any = None
     with contextlib.suppress(ValueError):  # of a proxy in between: the status says enough
@@ -90,4 +93,7 @@ def make_error(status: int, content: bytes) -> ApiError:
         problem = {}
     fields = {one["field"]: one["problem"] for one in problem.get("problems", [])}
     detail = str(problem.get("detail") or f"the server answered {HTTPStatus(status).phrase}")
-    return BY_STATUS.get(status, ApiError)(status, detail, fields)
+    error = BY_STATUS.get(status, ApiError)(status, detail, fields)
+    if retry_after.isdecimal():
+        error.retry_after_seconds = float(retry_after[:6])
+    return error

@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
-from orchestration.decision_desk import Verdict
+from orchestration.decision_ports import Verdict
 from utils.clock import Clock
 from utils.errors import ConfigError
 from utils.logs import get_logger
@@ -118,16 +119,34 @@ def _enter(state: BreakerState, phase: Phase, now: float) -> BreakerState:
     return BreakerState(phase=phase, since=now, epoch=state.epoch + 1)
 
 
+class Teller(Protocol):
+    """Hears of a breaker that is new or has changed."""
+
+    def __call__(self, agent: str, version: str, *, is_open: bool) -> None:
+        """Hear of one.
+
+        Args:
+            agent: Whose.
+            version: Which one.
+            is_open: Whether others answer; also while one request tries it.
+        """
+        ...
+
+
 class CircuitBreakers:
     """One breaker per agent and version, in this process."""
 
-    def __init__(self, clock: Clock, config: BreakerConfig | None = None) -> None:
+    def __init__(
+        self, clock: Clock, config: BreakerConfig | None = None, *, tell: Teller | None = None
+    ) -> None:
         """Start with all of them closed.
 
         Args:
             clock: Measures windows and pauses.
             config: Of all breakers.
+            tell: Hears of each.
         """
+        self._tell = tell
         self._clock = clock
         self._config = config or BreakerConfig()
         self._states: dict[tuple[str, str], BreakerState] = {}
@@ -159,8 +178,10 @@ class CircuitBreakers:
         self._move(key, state)
 
     def _move(self, key: tuple[str, str], state: BreakerState) -> None:
-        before = self._states.get(key, BreakerState()).phase
+        (agent, version), before = key, self._states.get(key)
         self._states[key] = state
-        if state.phase is not before:
-            agent, version = key
+        is_changed = state.phase is not (before or BreakerState()).phase
+        if self._tell is not None and (before is None or is_changed):
+            self._tell(agent, version, is_open=state.phase is not Phase.CLOSED)
+        if is_changed:
             logger.warning("circuit_changed", agent=agent, version=version, phase=state.phase.value)

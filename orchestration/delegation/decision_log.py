@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -153,7 +153,7 @@ class DecisionLog:
         statement = insert(decision).on_conflict_do_nothing(index_elements=["id"])
         try:
             async with self._database.write() as connection:
-                await connection.execute(statement, [asdict(record) for record in batch])
+                await connection.execute(statement, [vars(record) for record in batch])
         except (DataError, IntegrityError) as error:
             if len(batch) == 1:
                 logger.warning("decision_record_refused", id=batch[0].id, reason=str(error))

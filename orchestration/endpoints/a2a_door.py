@@ -39,8 +39,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_agents.base_agent import RequestError
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
+from orchestration.endpoints.guard import Guard
 from orchestration.endpoints.reception import Reception, TooManyCallsError
-from orchestration.endpoints.security import Guard
 from utils.errors import QuartermasterError
 from utils.persistence.access_tokens import Scope as TokenScope
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from orchestration.delegation.decision_shelf import DecisionFilter, DecisionNotFoundError
@@ -20,6 +20,7 @@ from orchestration.endpoints.shapes import (
     TEXT_PATTERN,
     AgentName,
     Settings,
+    Whole,
     may_fail,
 )
 from orchestration.endpoints.streams import STREAM_ANSWER, Piece
@@ -32,8 +33,16 @@ from orchestration.feedback.settings import (
 )
 from utils.persistence.decisions import DecisionRecord
 
+
+def _refuse_numbers(value: Any) -> Any:
+    if "-" not in str(value):
+        raise ValueError("write a moment as ISO 8601, such as 2026-12-24T18:00+01:00")
+    return value
+
+
 router = APIRouter(prefix="/v1", tags=["decisions"], responses=may_fail(404, 409))
 DecisionId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a decision.")]
+Moment = Annotated[AwareDatetime, BeforeValidator(_refuse_numbers)]
 Word = Annotated[str | None, Field(max_length=200, pattern=TEXT_PATTERN)]
 Who = Annotated[Caller, Admin]
 
@@ -47,8 +56,8 @@ class DecisionQuery(BaseModel):
     version: Word = None
     outcome: Word = Field(default=None, description="decision, fallback, refused or error.")
     request_id: Word = Field(default=None, description="The caller's name for the request.")
-    since: AwareDatetime | None = Field(default=None, description="ISO 8601 with an offset.")
-    until: AwareDatetime | None = Field(default=None, description="Not at this moment itself.")
+    since: Moment | None = Field(default=None, description="ISO 8601 with an offset.")
+    until: Moment | None = Field(default=None, description="Not at this moment itself.")
     is_result_known: bool | None = None
     before: str | None = Field(
         default=None, pattern=ID_PATTERN, description="`next` of the page before; older ones."
@@ -90,10 +99,10 @@ class Outcome(BaseModel):
 class SettingsChange(BaseModel):
     """How an agent shall be supervised; what is left out is as if nobody had set it."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     needs_approval: bool = Field(
-        default=False, strict=True, description="Whether its decisions wait for a person."
+        default=False, description="Whether its decisions wait for a person."
     )
     approval_seconds: float = Field(
         default=3600.0,
@@ -101,8 +110,11 @@ class SettingsChange(BaseModel):
         le=LONGEST_APPROVAL_SECONDS,
         description="A decision that waited so long counts as rejected.",
     )
-    keep_requests: int = Field(
+    keep_requests: Whole = Field(
         default=0, ge=0, le=MOST_KEPT, description="So many of its newest requests are kept."
+    )
+    expert_on_drift: bool = Field(
+        default=False, description="Whether its expert answers while requests have drifted."
     )
     regret_limit: float | None = Field(
         default=None, description="Mean regret above which `regret_high` is told."
@@ -195,7 +207,7 @@ async def _view(parts: ApiParts, decision_id: str) -> DecisionView:
     record = await parts.orchestrator.decisions.get(decision_id)
     if record is None and review is None:
         raise DecisionNotFoundError(f"no decision {decision_id!r}: look it up by its request id")
-    state = "not_needed" if review is None else review.state
+    state: ApprovalState | Literal["not_needed"] = "not_needed" if review is None else review.state
     holds = None if review is None or review.given is None else review.given
     if holds is not None:
         holds = {**holds, "approval": state}

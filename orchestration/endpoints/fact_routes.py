@@ -18,6 +18,7 @@ from orchestration.endpoints.shapes import (
     LARGEST_OFFSET,
     TEXT_PATTERN,
     Limit,
+    Whole,
     check_values,
     may_fail,
 )
@@ -45,12 +46,12 @@ class FactView(BaseModel):
 class Statement(BaseModel):
     """What shall be stated."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     value: Annotated[Any, AfterValidator(check_values)] = Field(
         description="Plain JSON, at most 64 KiB."
     )
-    expected_version: int | None = Field(
+    expected_version: Whole | None = Field(
         default=None,
         ge=0,
         le=LARGEST_OFFSET,

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from ai_agents.base_agent import MOST_REQUESTS, Decision, DecisionRequest
 from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.guard import Guard
 from orchestration.endpoints.reception import (
     ALIAS_PATTERN,
     LARGEST_VERSION,
@@ -25,7 +26,6 @@ from orchestration.endpoints.reception import (
     Choice,
     Reception,
 )
-from orchestration.endpoints.security import Guard
 from orchestration.endpoints.shapes import AGENT_PATTERN, SCHEMAS, may_fail
 from utils.persistence.access_tokens import Scope as TokenScope
 
@@ -153,7 +153,8 @@ def describe_routes(
         requests: Of all kinds of agents.
         decisions: Of all kinds of agents.
     """
-    request = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in requests]}
+    other = {"type": "object", "description": "Of an agent whose words only its card lists."}
+    request = {"anyOf": [*({"$ref": SCHEMAS + one.__name__} for one in requests), other]}
     decision = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in decisions]}
     batch = {"type": "array", "items": request, "minItems": 1, "maxItems": MOST_REQUESTS}
     words: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from ai_agents.registry import UnknownAgentError
 from orchestration.endpoints.bodies import LARGEST_BULK_BYTES
-from orchestration.endpoints.security import Guard
+from orchestration.endpoints.guard import Guard
 from utils.errors import QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.access_tokens import Scope as TokenScope
@@ -224,7 +224,7 @@ def _tool_of(card: AgentCard) -> types.Tool:
         annotations=types.ToolAnnotations(
             read_only_hint=True, idempotent_hint=True, open_world_hint=False
         ),
-        meta={"version": card.version, "artifact_sha256": card.artifact_sha256},
+        _meta={"version": card.version, "artifact_sha256": card.artifact_sha256},
     )
 
 

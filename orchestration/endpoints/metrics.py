@@ -18,9 +18,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy import ColumnElement, Select, case, extract, func, select
 
 from orchestration.jobs import LIVE, WAITING, JobState
+from orchestration.scheduler.firing import FAILED, LAUNCHED, SKIPPED
+from orchestration.webhooks.deliveries import DELIVERED, GAVE_UP, PENDING
 from utils.logs import get_logger
 from utils.persistence.jobs import attempt, job
 from utils.persistence.polling import Quiet, look_for_ever
+from utils.persistence.schedules import delivery, schedule_fire
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -51,6 +54,10 @@ class JobSnapshot:
     """Kind, failed attempts that were repeated, lost ones."""
     oldest_waiting_seconds: float
     lease_remaining_seconds: float | None
+    fires: Rows
+    """Outcome, number."""
+    deliveries: Rows
+    """State, number."""
 
 
 class JobMetrics(Collector):
@@ -105,6 +112,8 @@ class JobMetrics(Collector):
                 repeats=await _rows(connection, _REPEATS),
                 oldest_waiting_seconds=0.0 if oldest is None else (now - oldest).total_seconds(),
                 lease_remaining_seconds=None if lease is None else (lease - now).total_seconds(),
+                fires=await _rows(connection, _FIRES),
+                deliveries=await _rows(connection, _DELIVERIES),
             )
         if oldest is None and lease is None:  # nothing grows older
             self._quiet.settle(None)
@@ -115,6 +124,7 @@ class JobMetrics(Collector):
         yield from _states(snapshot)
         yield from _attempts(snapshot)
         yield from _ages(snapshot)
+        yield from _automation(snapshot)
 
 
 async def _rows(connection: AsyncConnection, query: Select[Any]) -> Rows:
@@ -172,6 +182,28 @@ def _ages(snapshot: JobSnapshot | None) -> Iterator[Metric]:
     yield from (oldest, lease, taken)
 
 
+def _automation(snapshot: JobSnapshot | None) -> Iterator[Metric]:
+    fires = GaugeMetricFamily(
+        "job_schedule_fires",
+        "Fires of schedules on record, by what came of them",
+        labels=["outcome"],
+    )
+    deliveries = GaugeMetricFamily(
+        "job_webhook_deliveries",
+        "Deliveries to webhooks on record, by what came of them",
+        labels=["state"],
+    )
+    if snapshot is not None:
+        for family, rows, words in (
+            (fires, snapshot.fires, (LAUNCHED, SKIPPED, FAILED)),
+            (deliveries, snapshot.deliveries, (PENDING, DELIVERED, GAVE_UP)),
+        ):
+            known: dict[str, int] = dict(rows)
+            for word in words:
+                family.add_metric([word], known.get(word, 0))
+    yield from (fires, deliveries)
+
+
 def _elapsed(start: ColumnElement[Any], end: ColumnElement[Any], *, is_server: bool) -> Any:
     if is_server:
         return func.sum(extract("epoch", end - start))
@@ -203,6 +235,10 @@ _REPEATS: Select[Any] = select(
     func.sum(case((job.c.attempt > 1, job.c.attempt - 1), else_=0)),
     func.sum(job.c.lost),
 ).group_by(job.c.kind)
+_FIRES: Select[Any] = select(schedule_fire.c.outcome, func.count()).group_by(
+    schedule_fire.c.outcome
+)
+_DELIVERIES: Select[Any] = select(delivery.c.status, func.count()).group_by(delivery.c.status)
 _OLDEST_WAITING: Select[Any] = select(func.min(job.c.run_at)).where(
     job.c.state.in_([state.value for state in WAITING])
 )

@@ -30,6 +30,7 @@ from orchestration.environment_sessions import (
     SessionNotFoundError,
 )
 from orchestration.feedback.approvals import ApprovalNotFoundError, VerdictKnownError
+from orchestration.feedback.regret import NothingKeptError
 from orchestration.job_store.rows import JobNotFoundError
 from orchestration.job_store.submission import IdempotencyConflictError
 from orchestration.jobs import JobTransitionError
@@ -37,6 +38,7 @@ from orchestration.pipelines.submission import PipelineNotFoundError
 from orchestration.rollout.gate import GateClosedError
 from orchestration.rollout.plan_store import NoCanaryError
 from orchestration.scheduler.schedules import ScheduleNotFoundError
+from orchestration.webhooks.deliveries import WebhookNotFoundError
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.alias_log import AliasMovedError
@@ -53,10 +55,12 @@ STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
     PipelineNotFoundError: HTTPStatus.NOT_FOUND,
+    WebhookNotFoundError: HTTPStatus.NOT_FOUND,
     DecisionNotFoundError: HTTPStatus.NOT_FOUND,
     ApprovalNotFoundError: HTTPStatus.NOT_FOUND,
     OutcomeKnownError: HTTPStatus.CONFLICT,
     VerdictKnownError: HTTPStatus.CONFLICT,
+    NothingKeptError: HTTPStatus.CONFLICT,
     FactConflictError: HTTPStatus.CONFLICT,
     FactNameError: HTTPStatus.UNPROCESSABLE_ENTITY,
     JsonValueError: HTTPStatus.UNPROCESSABLE_ENTITY,

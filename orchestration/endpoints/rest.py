@@ -15,6 +15,7 @@ from sqlalchemy import select
 from starlette.types import ASGIApp
 
 from ai_agents.base_agent import Decision, DecisionRequest
+from ai_agents.domains import DOMAINS
 from orchestration.endpoints import (
     agent_routes,
     approval_routes,
@@ -31,6 +32,7 @@ from orchestration.endpoints import (
     schedule_routes,
     session_routes,
     training_routes,
+    webhook_routes,
 )
 from orchestration.endpoints.audit import AuditTrail
 from orchestration.endpoints.bodies import BodyLimit
@@ -44,7 +46,7 @@ from utils.observability import EXPOSITION_CONTENT_TYPE, exposition
 CLOSE_SECONDS = 5
 MOST_CONNECTIONS = 256
 TOPICS = (
-    *(training_routes, log_routes, event_routes, run_routes, schedule_routes),
+    *(training_routes, log_routes, event_routes, run_routes, schedule_routes, webhook_routes),
     *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
     *(decision_routes, approval_routes, fact_routes),
 )
@@ -101,6 +103,9 @@ def make_api(parts: ApiParts) -> ASGIApp:
 
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:
+    tuple(DOMAINS.values())  # loads them all
+    for domain in DOMAINS:
+        DOMAINS[domain]  # loads it, and what its agents are asked and answer
     requests, decisions = kinds_of(DecisionRequest), kinds_of(Decision)
     add_models(document, Problem, *requests, *decisions)
     invoke_routes.describe_routes(document, requests=requests, decisions=decisions)

@@ -5,59 +5,17 @@ Without any token a server on loopback is open to this machine; once a token exi
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from http import HTTPStatus
 from typing import Annotated, cast
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as AsgiScope
 
-from orchestration.endpoints.callers import Caller, Callers
+from orchestration.endpoints.callers import Caller
+from orchestration.endpoints.guard import HOW_TO_GET_ONE, check_scope, find_caller
 from orchestration.endpoints.parts import Parts
 from utils.persistence.access_tokens import Scope
 
-CHALLENGE = {"WWW-Authenticate": "Bearer"}
-HOW_TO_GET_ONE = "`python -m orchestration tokens create NAME --scope SCOPE` makes one"
 bearer = HTTPBearer(auto_error=False, scheme_name="bearer", description=HOW_TO_GET_ONE)
-
-
-async def find_caller(callers: Callers, authorization: str | None) -> Caller:
-    """Return who calls.
-
-    Args:
-        callers: Knows them.
-        authorization: The header of that name; None if there is none.
-
-    Raises:
-        HTTPException: A token is needed, or is not valid.
-    """
-    if authorization is None:
-        caller = await callers.find(None)
-        missing = f"send a token as `Authorization: Bearer TOKEN`; {HOW_TO_GET_ONE}"
-    else:
-        kind, _, token = authorization.partition(" ")
-        caller = await callers.find(token if kind.lower() == "bearer" else "")
-        missing = "the token is wrong, expired or revoked"
-    if caller is None:
-        raise HTTPException(HTTPStatus.UNAUTHORIZED, missing, headers=CHALLENGE)
-    return caller
-
-
-def check_scope(caller: Caller, wanted: Collection[str]) -> None:
-    """Refuse a caller whose token does not open this.
-
-    Args:
-        caller: Who calls.
-        wanted: Scopes of which one is needed.
-
-    Raises:
-        HTTPException: It has none of them.
-    """
-    if Scope.ADMIN not in caller.scopes and caller.scopes.isdisjoint(wanted):
-        names = " or ".join(f"`{one}`" for one in wanted)
-        raise HTTPException(HTTPStatus.FORBIDDEN, f"this needs a token of scope {names}")
 
 
 async def identify(
@@ -79,41 +37,6 @@ async def identify(
     request.state.caller = await find_caller(parts.callers, request.headers.get("authorization"))
     check_scope(request.state.caller, wanted.scopes)
     return cast("Caller", request.state.caller)
-
-
-class Guard:
-    """An ASGI application that only callers of a scope reach; they ask, and change nothing."""
-
-    def __init__(self, app: ASGIApp, callers: Callers, *wanted: Scope) -> None:
-        """Keep what lies behind.
-
-        Args:
-            app: Behind the guard.
-            callers: Known ones.
-            wanted: Scopes of which one is needed.
-        """
-        self._app = app
-        self._callers = callers
-        self._wanted = wanted
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serve one request.
-
-        Args:
-            scope: As ASGI defines it.
-            receive: As ASGI defines it.
-            send: As ASGI defines it.
-
-        Raises:
-            HTTPException: The caller may not.
-        """
-        authorization = next((v for k, v in scope["headers"] if k == b"authorization"), None)
-        text = None if authorization is None else authorization.decode("latin-1")
-        caller = await find_caller(self._callers, text)
-        state = scope.setdefault("state", {})
-        state["caller"], state["is_unaudited"] = caller, True
-        check_scope(caller, self._wanted)
-        await self._app(scope, receive, send)
 
 
 async def leave_unaudited(request: Request) -> None:

@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from utils.errors import QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.approvals import approval
 from utils.persistence.outbox import add_line
-from utils.persistence.polling import look_for_ever
+from utils.persistence.polling import Quiet, look_for_ever
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -115,6 +115,7 @@ class Approvals:
         """
         self._database = database
         self._clock = clock
+        self._quiet = Quiet(database, clock)
 
     async def ask(self, questions: Sequence[Question]) -> None:
         """Keep decisions until somebody answers, all or none, and tell the outbox.
@@ -228,11 +229,17 @@ class Approvals:
 
     async def expire(self) -> int:
         """Write down what nobody answered in time; return how many there were."""
+        if self._quiet.lasts:
+            return 0
+        self._quiet.begin()
         now = self._clock.now()
-        is_late = (approval.c.state == ApprovalState.WAITING.value) & (approval.c.expires_at <= now)
-        query = select(approval.c.decision_id).where(is_late).limit(EXPIRED_AT_ONCE)
+        waits = approval.c.state == ApprovalState.WAITING.value
+        query = select(approval.c.decision_id).where(waits, approval.c.expires_at <= now)
         async with self._database.read() as connection:
-            late = list(await connection.scalars(query))
+            late = list(await connection.scalars(query.limit(EXPIRED_AT_ONCE)))
+            next_end = await connection.scalar(select(func.min(approval.c.expires_at)).where(waits))
+        if not late:
+            self._quiet.settle(next_end)
         if late:
             async with self._database.write() as connection:
                 for decision_id in late:

@@ -76,6 +76,15 @@ class DriftMonitor:
         """
         self._waiting.append((request, decision))
 
+    def has_drifted(self, agent: str, version: str) -> bool:
+        """Say whether the requests to a version look different now from those at first.
+
+        Args:
+            agent: Its name.
+            version: Which one.
+        """
+        return (agent, version) in self._told
+
     async def look(self) -> dict[str, DriftReport]:
         """Look at what came since the last look; return what was found, by agent.
 
@@ -83,6 +92,8 @@ class DriftMonitor:
             DatabaseError: A reference or an event cannot be written; the next look tries again.
         """
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not batch:
+            return {}
         seen = await anyio.to_thread.run_sync(_read, batch)
         for key, features in seen:
             watch = await self._watch(key)

@@ -21,9 +21,10 @@ from numpy.typing import ArrayLike
 from sqlalchemy import select
 
 from ai_agents.base_agent import Decision, DecisionRequest, Header, RequestError
-from ai_agents.registry import AnyAgent, UnknownVersionError
+from ai_agents.registry import UnknownVersionError
+from ai_agents.registry_making import AnyAgent
 from orchestration.feedback.approvals import ApprovalState
-from utils.errors import ConfigError
+from utils.errors import QuartermasterError
 from utils.logs import get_logger
 from utils.persistence.approvals import approval
 from utils.persistence.decisions import decision
@@ -46,6 +47,10 @@ RESAMPLES = 2000
 LOOK_SECONDS = 600.0
 IDS_PER_QUERY = 500
 logger = get_logger(__name__)
+
+
+class NothingKeptError(QuartermasterError, LookupError):
+    """No requests of the agent are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +119,12 @@ class RegretReplay:
             limit: At most so many.
 
         Raises:
-            ConfigError: Nothing is kept.
+            NothingKeptError: Of this agent.
         """
         kept = await self._supervision.kept.find(agent, limit=min(limit, MOST_REPLAYED))
         settings = await self._supervision.settings.find(agent)
         if not kept:
-            raise ConfigError(
+            raise NothingKeptError(
                 f"{agent}: no requests are kept; `python -m orchestration decisions keep {agent} "
                 "1000` keeps the newest ones from now on"
             )
@@ -152,7 +157,7 @@ class RegretReplay:
             if settings.keep_requests and settings.regret_limit is not None:
                 try:
                     found.append(await self.replay(settings.agent))
-                except ConfigError as error:  # nothing kept yet
+                except NothingKeptError as error:
                     logger.info("nothing_to_replay", agent=settings.agent, reason=str(error))
         return found
 

@@ -20,7 +20,7 @@ from utils.errors import ConfigError
 from utils.logs import get_logger
 from utils.persistence.approvals import agent_setting
 from utils.persistence.audit_log import AuditLine, add_audit
-from utils.persistence.polling import look_for_ever
+from utils.persistence.polling import Quiet, look_for_ever
 
 if TYPE_CHECKING:
     from utils.clock import Clock
@@ -43,6 +43,8 @@ class AgentSettings:
     """A decision that waited so long counts as rejected."""
     keep_requests: int = 0
     """So many of its newest requests are kept for replay."""
+    expert_on_drift: bool = False
+    """Whether its expert answers while requests have drifted."""
     regret_limit: float | None = None
     """Mean regret against the expert above which `regret_high` is told; None tells nothing."""
     changed_at: datetime | None = None
@@ -78,6 +80,7 @@ class SettingsShelf:
         self._database = database
         self._clock = clock
         self._known: dict[str, AgentSettings] | None = None
+        self._quiet = Quiet(database, clock)
 
     async def find(self, agent: str) -> AgentSettings:
         """Return the settings of an agent as they were read last.
@@ -93,6 +96,14 @@ class SettingsShelf:
             known = await self.look()
         return known.get(agent) or AgentSettings(agent=agent)
 
+    def known(self, agent: str) -> AgentSettings:
+        """Return the settings of an agent as they were read last; the usual ones before that.
+
+        Args:
+            agent: Its name.
+        """
+        return (self._known or {}).get(agent) or AgentSettings(agent=agent)
+
     async def look(self) -> dict[str, AgentSettings]:
         """Read all settings anew."""
         async with self._database.read() as connection:
@@ -101,8 +112,14 @@ class SettingsShelf:
         return self._known
 
     async def run(self) -> None:
-        """Read all settings every second, until cancelled."""
-        await look_for_ever(self.look, self._clock, LOOK_SECONDS, logger)
+        """Read all settings every second if somebody wrote, until cancelled."""
+        await look_for_ever(self._look_again, self._clock, LOOK_SECONDS, logger)
+
+    async def _look_again(self) -> None:
+        if not self._quiet.lasts:
+            self._quiet.begin()
+            await self.look()
+            self._quiet.settle(None)
 
     async def list_all(self) -> list[AgentSettings]:
         """Return the settings that somebody made, by agent, as they are now."""
@@ -140,4 +157,7 @@ class SettingsShelf:
 
 def _told(settings: AgentSettings) -> str:
     approval = f"{settings.approval_seconds:.0f}s" if settings.needs_approval else "no"
-    return f"approval {approval}, keep {settings.keep_requests}, limit {settings.regret_limit}"
+    drift = ", expert on drift" if settings.expert_on_drift else ""
+    return (
+        f"approval {approval}, keep {settings.keep_requests}, limit {settings.regret_limit}{drift}"
+    )

@@ -12,6 +12,7 @@ from orchestration.feedback.approvals import Approvals, Question
 from orchestration.feedback.drift_monitor import DriftMonitor
 from orchestration.feedback.kept_requests import KeptRequest, KeptRequests
 from orchestration.feedback.settings import AgentSettings, SettingsShelf
+from rl.deployment.guardrails import FallbackReason
 
 if TYPE_CHECKING:
     from rl.monitoring.serving_metrics import ServingMetrics
@@ -35,6 +36,17 @@ class Supervision:
         self.approvals = Approvals(database, clock)
         self.kept = KeptRequests(database, clock)
         self.drift = DriftMonitor(database, clock, metrics)
+
+    def stand_in(self, agent: str, version: str) -> FallbackReason | None:
+        """Say why the expert shall answer rather than the policy; None if there is no reason.
+
+        Args:
+            agent: Its name.
+            version: Which one.
+        """
+        if self.drift.has_drifted(agent, version) and self.settings.known(agent).expert_on_drift:
+            return FallbackReason.DRIFT
+        return None
 
     async def supervise(
         self, requests: Sequence[DecisionRequest], decisions: Sequence[Decision]

@@ -61,6 +61,23 @@ class Webhook:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One event on its way to one webhook."""
+
+    id: str
+    event: str
+    """Its type."""
+    event_seq: int
+    status: str
+    attempts: int
+    error: str | None
+    next_at: datetime
+    """When the next attempt is due, if it waits."""
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A delivery that this process may attempt."""
 
@@ -137,6 +154,27 @@ class SqlWebhooks:
             for row in await connection.execute(totals):
                 states[row[0]][row[1]] = row[2]
         return [(hook, states[hook.id]) for hook in hooks]
+
+    async def deliveries(
+        self, name: str, *, limit: int = 20, before: str | None = None
+    ) -> list[Delivery]:
+        """Return deliveries of a webhook, newest first.
+
+        Args:
+            name: Its name.
+            limit: At most so many.
+            before: Only those older than the one with this id.
+
+        Raises:
+            WebhookNotFoundError: There is no such webhook.
+        """
+        async with self._database.read() as connection:
+            hook = await _load(connection, name)
+            query = select(delivery).where(delivery.c.webhook_id == hook.id)
+            if before is not None:
+                query = query.where(delivery.c.id < before)
+            rows = await connection.execute(query.order_by(delivery.c.id.desc()).limit(limit))
+            return [_to_delivery(row) for row in rows.mappings()]
 
     async def delete(self, name: str) -> None:
         """Forget a webhook and what waits for it.
@@ -303,6 +341,12 @@ async def _load(connection: AsyncConnection, name: str, *, lock: bool = False) -
             f"no webhook {name!r}: `python -m orchestration webhooks list` names them"
         )
     return _to_webhook(row)
+
+
+def _to_delivery(row: RowMapping) -> Delivery:
+    told = {name: row[name] for name in ("id", "event_seq", "status", "attempts", "error")}
+    times = {name: row[name] for name in ("next_at", "created_at", "ended_at")}
+    return Delivery(**told, **times, event=json.loads(row["body"])["type"])
 
 
 def _to_webhook(row: RowMapping) -> Webhook:

@@ -11,7 +11,6 @@ say, as a `Blend`; so the answer is in the fields of a request, however the poli
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,9 @@ Array64 = NDArray[np.float64]
 Blend = Callable[[Array64], Array64]
 """From `[row, field]`, 0 for a field at its reference and 1 as requested, to `[row, obs]`."""
 NODES = 4
-FIRST_SEGMENTS = 8
+FIRST_PARTS = 8
+MOST_NUMBERS = 4_000_000
+"""Of observations that are looked at together."""
 MOST_CUTS = 20
 TOLERANCE = 1e-6
 """Relative; a part of the line is cut in two until its contributions add up so exactly, so that
@@ -102,21 +103,22 @@ def integrate_gradients(
     """
     total: Array64 = np.zeros((artifact.action.size, num_fields))
     gap: Array64 = np.zeros(artifact.action.size)
-    edges = np.linspace(0.0, 1.0, FIRST_SEGMENTS + 1)
-    waiting = [(low, high, 0) for low, high in itertools.pairwise(edges.tolist())]
-    while waiting:
-        low, high, depth = waiting.pop()
-        found = _integrate(artifact, blend, num_fields, (low, high))
-        ends = np.repeat([[low], [high]], num_fields, axis=1)
-        output, _ = output_gradient(artifact, blend(ends))
-        missed = found.sum(-1) - (output[1] - output[0])
-        scale = max(1.0, float(np.abs(output).max()))
-        if np.abs(missed).max() > TOLERANCE * scale and depth < MOST_CUTS:
-            middle = 0.5 * (low + high)
-            waiting += [(low, middle, depth + 1), (middle, high, depth + 1)]
-            continue
-        total += found
-        gap += missed
+    at_once = max(1, MOST_NUMBERS // (NODES * num_fields * artifact.observation_size))
+    edges = np.linspace(0.0, 1.0, FIRST_PARTS + 1)
+    waiting, cuts = np.stack([edges[:-1], edges[1:]], axis=1), 0
+    while len(waiting):
+        again = []
+        for first in range(0, len(waiting), at_once):
+            parts = waiting[first : first + at_once]
+            found = _integrate(artifact, blend, num_fields, parts)
+            outputs = _outputs_at(artifact, blend, num_fields, parts)
+            missed = found.sum(-1) - (outputs[:, 1] - outputs[:, 0])
+            scale = np.maximum(1.0, np.abs(outputs).max((1, 2)))
+            is_rough = (np.abs(missed).max(-1) > TOLERANCE * scale) & (cuts < MOST_CUTS)
+            total += found[~is_rough].sum(0)
+            gap += missed[~is_rough].sum(0)
+            again.append(_halve(parts[is_rough]))
+        waiting, cuts = np.concatenate(again), cuts + 1
     return total, float(np.abs(gap).max())
 
 
@@ -201,18 +203,32 @@ def blend_columns(
     return blend
 
 
-def _integrate(
-    artifact: PolicyArtifact, blend: Blend, num_fields: int, part: tuple[float, float]
-) -> Array64:
-    """Add up gradients along a part of the line, by Gauss and Legendre."""
-    low, high = part
+def _integrate(artifact: PolicyArtifact, blend: Blend, num_fields: int, parts: Array64) -> Array64:
+    """Add up gradients along parts of the line, by Gauss and Legendre: `[part, out, field]`."""
+    low, high = parts[:, :1], parts[:, 1:]
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    line = np.repeat((low + 0.5 * (1.0 + nodes) * (high - low))[:, None], num_fields, axis=1)
+    places = (low + 0.5 * (1.0 + nodes) * (high - low)).reshape(-1, 1)
+    line = np.repeat(places, num_fields, axis=1)
     _, gradient = output_gradient(artifact, blend(line))
     nudges = NUDGE * np.eye(num_fields)
     ahead = blend((line[:, None] + nudges).reshape(-1, num_fields))
     behind = blend((line[:, None] - nudges).reshape(-1, num_fields))
-    slope = ((ahead - behind) / (2 * NUDGE)).reshape(NODES, num_fields, -1)
-    parts = gradient @ slope.swapaxes(1, 2)
-    total: Array64 = np.einsum("n,nof->of", 0.5 * (high - low) * weights, parts)
+    slope = ((ahead - behind) / (2 * NUDGE)).reshape(len(line), num_fields, -1)
+    each = gradient @ slope.swapaxes(1, 2)
+    each = each.reshape(len(parts), NODES, *each.shape[1:])
+    total: Array64 = np.einsum("sn,snof->sof", 0.5 * (high - low) * weights, each)
     return total
+
+
+def _outputs_at(artifact: PolicyArtifact, blend: Blend, num_fields: int, parts: Array64) -> Array64:
+    """Return the last layer's output at both ends of parts, `[part, 2, out]`."""
+    ends = np.repeat(parts.reshape(-1, 1), num_fields, axis=1)
+    output, _ = output_gradient(artifact, blend(ends))
+    return output.reshape(len(parts), 2, -1)
+
+
+def _halve(parts: Array64) -> Array64:
+    middle = parts.mean(-1)
+    return np.concatenate(
+        [np.stack([parts[:, 0], middle], axis=1), np.stack([middle, parts[:, 1]], axis=1)]
+    )

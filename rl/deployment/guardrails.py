@@ -35,6 +35,8 @@ class FallbackReason(StrEnum):
     """The request lies where the policy was neither trained nor evaluated."""
     CIRCUIT_OPEN = "circuit_open"
     """The policy failed so often of late that it was not asked."""
+    DRIFT = "drift"
+    """Requests look so different from those at first that the policy was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +46,6 @@ class OutOfRange:
     field: str
     value: float
     valid: ValidRange
-
-    @property
-    def warning(self) -> str:
-        """What a caller should know, in a sentence."""
-        low, high = self.valid.low, self.valid.high
-        return f"{self.field} = {self.value:g}: validated for {low:g} to {high:g} only"
 
 
 def finite_rows(output: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

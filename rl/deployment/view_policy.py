@@ -92,7 +92,7 @@ class ViewPolicy:
             seen = self.in_training_precision(view)
             output = self._runtime.output(self.domain.encode(seen))
             sound = finite_rows(output)
-            usable = sound.reshape(len(sound), -1).all(-1)
+            usable = np.asarray(sound.reshape(len(sound), -1).all(-1))
             if self.world.allowed is not None:
                 output = np.where(self.world.allowed(self.domain, seen), output, SMALLEST)
             return self._runtime.choose(output), usable

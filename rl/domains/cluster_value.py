@@ -220,7 +220,7 @@ def _fill_tables(prices: ClusterPrices, model: int) -> tuple[Floats, Floats]:
     several = np.flatnonzero(runs & (gpus > 1))
     beyond = gain[several] - gpus[several, None] * part[-1]
     for idle in range(1, len(whole)):
-        fitting = gpus[several] <= idle
-        best = (beyond[fitting] + whole[idle - gpus[several][fitting]]).max(0, initial=0.0)
+        fits = gpus[several] <= idle
+        best = (beyond[fits] + whole[idle - gpus[several][fits]]).max(0, initial=0.0)
         whole[idle] = np.maximum(whole[idle - 1], best)
     return part, whole

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rl.domains.small_arrays import SmallArrays
 from utils.errors import ConfigError
 
 SLACK_STEPS = (0, 1, 2, 4)
@@ -119,7 +120,7 @@ class AllocationDomain:
         self.num_services = len(services)
         self.num_resources = len(config.resources)
         self.num_slacks = config.max_patience
-        self._xp = xp
+        self._xp = SmallArrays() if xp is np else xp
         usage = np.asarray([service.usage for service in services])
         nominal = np.asarray(config.capacity)
         share = usage / nominal
@@ -209,7 +210,7 @@ class AllocationDomain:
         """
         xp = self._xp
         angle = view.time_of_day[..., None] * (2 * np.pi)
-        need = view.backlog.sum(-1) + view.recent_demand[..., -RECENT_STEPS:].mean(-1)
+        need = view.backlog.sum(-1) + xp.mean(view.recent_demand[..., -RECENT_STEPS:], -1)
         capacity = view.capacity + TINY
         parts = [
             (need @ self.usage) / capacity,
@@ -219,7 +220,7 @@ class AllocationDomain:
             0.5 + 0.5 * xp.sin(angle),
             0.5 + 0.5 * xp.cos(angle),
         ]
-        return xp.clip(xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
+        return self._xp.clip(xp.concatenate(parts, axis=-1), 0.0, OBSERVATION_LIMIT)
 
     def encode(self, view: AllocationView) -> Any:
         """Observe everything, for a planner.
@@ -252,7 +253,7 @@ class AllocationDomain:
             `[..., service * resource]`: shares of each capacity.
         """
         xp = self._xp
-        numbers = xp.clip(action, 0.0, 1.0)
+        numbers = self._xp.clip(action, 0.0, 1.0)
         numbers = numbers.reshape((*numbers.shape[:-1], self.num_services, COVERAGE_SIZE))
         value = xp.log(view.priority / self._dominant[:, 0] + TINY)
         value = value + (2.0 * numbers[..., 2] - 1.0) * math.log(LARGEST_BID)
@@ -263,8 +264,8 @@ class AllocationDomain:
 
     def _needs(self, numbers: Any, view: AllocationView) -> Any:
         """Return the work to reserve for, `[..., 2 * service]`: urgent needs, then the others."""
-        newest = view.recent_demand[..., -RECENT_STEPS:].mean(-1)
-        forecast = newest + numbers[..., 3] * (view.recent_demand.mean(-1) - newest)
+        newest = self._xp.mean(view.recent_demand[..., -RECENT_STEPS:], -1)
+        forecast = newest + numbers[..., 3] * (self._xp.mean(view.recent_demand, -1) - newest)
         forecast = LARGEST_HEADROOM * numbers[..., 1] * forecast
         expiring = view.backlog[..., 0]
         patient = numbers[..., 0] * (view.backlog.sum(-1) - expiring)
@@ -275,11 +276,11 @@ class AllocationDomain:
     def _fill(self, work: Any, bid: Any, capacity: Any) -> Any:
         """Grant needs in order of their bids, `[..., service, resource]`; the order is soft."""
         xp = self._xp
-        lead = xp.clip((bid[..., None, :] - bid[..., :, None]) / BID_SOFTNESS, -30.0, 30.0)
+        lead = self._xp.clip((bid[..., None, :] - bid[..., :, None]) / BID_SOFTNESS, -30.0, 30.0)
         before = self._others / (1.0 + xp.exp(-lead))
         wanted = work[..., None] * self._usage_twice
-        room = xp.clip(capacity[..., None, :] - before @ wanted, 0.0, None)
-        fit = xp.clip(room / (wanted + TINY), 0.0, 1.0)
+        room = self._xp.clip(capacity[..., None, :] - before @ wanted, 0.0, None)
+        fit = self._xp.clip(room / (wanted + TINY), 0.0, 1.0)
         least = fit[..., 0]
         for resource in range(1, self.num_resources):
             least = xp.minimum(least, fit[..., resource])
@@ -298,8 +299,7 @@ class AllocationDomain:
             `[..., service, resource]`; where the shares of a resource sum to more than one they
             are scaled down in proportion.
         """
-        xp = self._xp
-        share = xp.clip(action, 0.0, 1.0)
+        share = self._xp.clip(action, 0.0, 1.0)
         share = share.reshape((*share.shape[:-1], self.num_services, self.num_resources))
         total = share.sum(-2)[..., None, :]
-        return share / xp.clip(total, 1.0, float(self.num_services)) * capacity[..., None, :]
+        return share / self._xp.clip(total, 1.0, float(self.num_services)) * capacity[..., None, :]

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl.domains import (
-    allocation_experts,
     capacity_experts,
     constrained_experts,
     job_experts,
@@ -23,7 +22,6 @@ from rl.domains import (
     traffic_experts,
     workforce_experts,
 )
-from rl.domains.allocation_experts import ExpertParameters
 from rl.domains.capacity_planning import CapacityConfig, CapacityDomain, CapacityView
 from rl.domains.constrained_allocation import (
     ConstrainedConfig,
@@ -33,10 +31,11 @@ from rl.domains.constrained_allocation import (
 from rl.domains.job_scheduling import JobSchedulingConfig, JobSchedulingDomain, JobView
 from rl.domains.market_making import MarketMakingConfig, MarketMakingDomain, MarketMakingView
 from rl.domains.nodes import NodeConfig, NodeDomain, NodeView
-from rl.domains.resource_allocation import AllocationConfig, AllocationDomain, AllocationView
 from rl.domains.traffic_shares import TrafficConfig, TrafficDomain, TrafficView
 from rl.domains.workforce import WorkforceConfig, WorkforceDomain, WorkforceView
 
+ROUNDING = 1e-12
+"""More than sums of shares are off by rounding."""
 Rule = Callable[[Any, Any], NDArray[Any]]
 """From a NumPy view and its domain to actions."""
 Project = Callable[[Any, Any, Any], Any]
@@ -88,11 +87,11 @@ def _without_chance(rules: Mapping[str, Any], *, by: str) -> dict[str, Rule]:
     return {name: wrap(rule) for name, rule in rules.items() if name != "random"}
 
 
-def _allocation_rules() -> dict[str, Rule]:
-    def wrap(rule: allocation_experts.Expert) -> Rule:
-        return lambda view, domain: rule(view, domain.config, ExpertParameters())
-
-    return {name: wrap(rule) for name, rule in allocation_experts.EXPERTS.items()}
+def _settle_shares(domain: TrafficDomain, choice: Any, view: TrafficView) -> NDArray[Any]:
+    """Move shares, and take off what rounding leaves beyond one."""
+    share = np.asarray(domain.project(choice, view))
+    is_over = share.sum(-1, keepdims=True) > 1.0
+    return np.where(is_over, share * (1.0 - ROUNDING), share)
 
 
 _NODES = ViewWorld(
@@ -105,15 +104,6 @@ _NODES = ViewWorld(
     experts=_without_chance(node_experts.EXPERTS, by="chance"),
 )
 VIEW_WORLDS: Mapping[str, ViewWorld] = {
-    "shared_services": ViewWorld(
-        about="Splits capacities among services.",
-        decision="units granted: [service, resource]",
-        config=AllocationConfig,
-        view=AllocationView,
-        make_domain=AllocationDomain,
-        project=lambda domain, action, view: domain.project(action, view.capacity),
-        experts=_allocation_rules(),
-    ),
     "constrained_allocation": ViewWorld(
         about="Says how much of each resource every task gets.",
         decision="units allocated: [task, resource]",
@@ -131,7 +121,7 @@ VIEW_WORLDS: Mapping[str, ViewWorld] = {
         config=TrafficConfig,
         view=TrafficView,
         make_domain=TrafficDomain,
-        project=_project,
+        project=_settle_shares,
         experts=_without_chance(traffic_experts.EXPERTS, by="config"),
         allowed=lambda domain, view: domain.allowed(view),
         flags=frozenset({"resource_active"}),
@@ -184,6 +174,7 @@ _OTHER_AGENT = "it has an agent of its own"
 _MANY_PARTS = "what its agents observe is put together from more than one view"
 _UNTUNED = "its experts are rules with levels that must be tuned for the world first"
 REFUSED: Mapping[str, str] = {
+    "shared_services": f"{_OTHER_AGENT}: train resource_allocation, which is the same world",
     "service_agents": _MANY_PARTS,
     "service_market": _MANY_PARTS,
     "cluster_scheduling": f"its view holds other dataclasses; {_OTHER_AGENT}: cluster_placement",

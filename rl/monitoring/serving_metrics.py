@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 Outcome = Literal["decision", "fallback", "refused", "error"]
 """Policy answered; expert answered in its place; request was invalid; nobody could answer."""
 
+MOST_FOUND = 1024
 DECISION_SECONDS_BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
@@ -27,6 +28,7 @@ class ServingMetrics:
         """
         self._max_label_values = max_label_values
         self._known: dict[str, set[str]] = {}
+        self._answered: dict[tuple[str, str, Outcome], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "agent_requests_total",
             "Requests to an agent, by what became of them",
@@ -58,7 +60,12 @@ class ServingMetrics:
             ("agent", "version", "artifact"),
             registry=registry,
         )
-
+        self._circuits = Gauge(
+            "agent_circuit_open",
+            "Whether others answer for a version that kept failing in this process: 1, else 0",
+            ("agent", "version"),
+            registry=registry,
+        )
         self._drift = Gauge(
             "agent_drift_score",
             "How far requests have moved from those at first: population stability index of the "
@@ -93,9 +100,12 @@ class ServingMetrics:
             outcome: What became of the request.
             seconds: How long it took.
         """
-        agent, version = self._capped("agent", agent), self._capped("version", version)
-        self._requests.labels(agent, version, outcome).inc()
-        self._seconds.labels(agent, version).observe(seconds)
+        found = self._answered.get((agent, version, outcome))
+        if found is None:
+            found = self._answered[agent, version, outcome] = self._find(agent, version, outcome)
+        requests, histogram = found
+        requests.inc()
+        histogram.observe(seconds)
 
     def fell_back(self, agent: str, *, reason: str) -> None:
         """Count a request that the expert answered.
@@ -134,6 +144,17 @@ class ServingMetrics:
         """
         self._regret.labels(self._capped("agent", agent)).set(mean)
 
+    def circuit_changed(self, agent: str, version: str, *, is_open: bool) -> None:
+        """Show whether a version is asked.
+
+        Args:
+            agent: Name of the agent.
+            version: Which version.
+            is_open: Whether others answer.
+        """
+        labels = self._capped("agent", agent), self._capped("version", version)
+        self._circuits.labels(*labels).set(is_open)
+
     def records_written(self, number: int) -> None:
         """Count records of decisions that are safe.
 
@@ -167,9 +188,17 @@ class ServingMetrics:
             agent: Name of the agent.
             version: The version.
         """
-        for family in (self._requests, self._seconds, self._versions):
+        for family in (self._requests, self._seconds, self._versions, self._circuits):
             family.remove_by_labels({"agent": agent, "version": version})
         self._known.get("version", set()).discard(version)
+        self._answered.clear()
+
+    def _find(self, agent: str, version: str, outcome: Outcome) -> tuple[Counter, Histogram]:
+        """Return the series of a kind of answer; looking them up by labels takes longer."""
+        if len(self._answered) >= MOST_FOUND:
+            self._answered.clear()
+        agent, version = self._capped("agent", agent), self._capped("version", version)
+        return self._requests.labels(agent, version, outcome), self._seconds.labels(agent, version)
 
     def _capped(self, label: str, value: str) -> str:
         known = self._known.setdefault(label, set())

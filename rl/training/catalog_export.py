@@ -77,6 +77,22 @@ def view_exporter(name: str, judge: Judge, held_out: ScenarioArrays) -> Exporter
     )
 
 
+def describe_world(environment: Any) -> tuple[ViewWorldConfig, ViewActions]:
+    """Return what an artifact says of a world, and what actions mean there.
+
+    Args:
+        environment: Reset, with a view.
+    """
+    spec = environment.groups[0].action
+    config = ViewWorldConfig(
+        world=json.dumps(to_json(environment.config), sort_keys=True),
+        fields=_fields_of(environment.view),
+    )
+    return config, ViewActions(
+        is_choice=spec.kind == "discrete", size=spec.size, low=spec.low, high=spec.high
+    )
+
+
 def _export(
     agent: ExportableAgent,
     card: PolicyCard,
@@ -86,21 +102,10 @@ def _export(
     held_out: ScenarioArrays,
 ) -> PolicyArtifact:
     """Export, then widen the ranges by what the policy itself meets."""
-    environment: Any = judge(held_out)
+    environment = judge(held_out)
     environment.reset()
-    spec = environment.groups[0].action
-    artifact = export_view_policy(
-        agent,
-        card,
-        name=name,
-        config=ViewWorldConfig(
-            world=json.dumps(to_json(environment.config), sort_keys=True),
-            fields=_fields_of(environment.view),
-        ),
-        actions=ViewActions(
-            is_choice=spec.kind == "discrete", size=spec.size, low=spec.low, high=spec.high
-        ),
-    )
+    config, actions = describe_world(environment)
+    artifact = export_view_policy(agent, card, name=name, config=config, actions=actions)
     policy = ViewPolicy(artifact)
     player = _rule_player(lambda _, view: policy.act(view)[0])
     reached = _play_ranges(judge, held_out, player)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,12 +13,18 @@ from ai_agents.allocation_domain import AllocationDecisions
 from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.base_agent import Header, InvocationContext, RequestError
 from ai_agents.decision_domain import DecisionDomain
+from ai_agents.domains import DOMAINS
+from ai_agents.occlusion import REFERENCE
+from ai_agents.policy_agent import PolicyAgent
+from ai_agents.request_numbers import values_of, with_values
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
+from rl.artifacts import PolicyArtifact
 from rl.deployment.attribution import integrate_gradients, output_gradient
 from rl.deployment.guardrails import FallbackReason
 from tests.serving import NAMES, WORLD, make_artifact
 
 pytestmark = pytest.mark.anyio
+SHIPPED = Path(__file__).parents[2] / "shipped"
 REQUEST = AllocationRequest.model_validate({**EXAMPLE_REQUEST, "compare": False, "explain": True})
 CONTEXT = InvocationContext(request_id="r1")
 HEADER = Header(
@@ -86,6 +96,43 @@ async def test_where_the_expert_answered_no_field_is_blamed():
     assert decision.explanation.expert == "urgent_value"
 
 
+def changed_example(domain, factor=1.3):
+    """A request of any domain that differs from its example in its first number."""
+    example = domain.example_request()
+    name, values = next(iter(values_of(example).items()))
+    changed = with_values(example, name, [factor * value for value in values])
+    return domain.request_type.model_validate(changed), name
+
+
+@pytest.mark.parametrize("name", ["cluster_placement", "supply_chain", "trading"])
+async def test_agents_of_every_domain_explain_themselves(name):
+    artifact = PolicyArtifact.from_bytes((SHIPPED / f"{name}.safetensors").read_bytes())
+    domain = DOMAINS[artifact.domain](artifact)
+    agent = PolicyAgent(artifact, domain)
+    await agent.setup()
+    request, field = changed_example(domain)
+    decision = await agent.invoke(request.model_copy(update={"explain": True}), CONTEXT)
+    assert decision.decided_by == "policy"
+    why = decision.explanation
+    assert (why.gap, why.reference) == (None, REFERENCE)
+    moved = {one.field: one.moved for one in why.fields}
+    assert moved.pop(field) > 0
+    assert max(moved.values()) < 1e-6  # all others are as in the example
+    assert why.fields[0].field == field
+
+
+def test_numbers_are_replaced_where_they_stand():
+    changed = with_values(REQUEST, "services.search.recent_demand", [7.0, 8.0])
+    search = next(one for one in changed["services"] if one["name"] == "search")
+    assert search["recent_demand"] == [7.5] * 5
+    search["recent_demand"] = [30.0, 32.0, 29.0, 31.0, 30.0]
+    assert changed == REQUEST.model_dump()
+    same = with_values(REQUEST, "services.search.waiting", [2.0, 4.0])
+    assert same == REQUEST.model_dump()
+    assert with_values(REQUEST, "explain", [0.0]) == REQUEST.model_dump()
+    assert with_values(REQUEST, "time_of_day", [0.1])["time_of_day"] == 0.1
+
+
 def grant(**units):
     return {"services": [{"name": n, "allocation": units if n == NAMES[0] else {}} for n in NAMES]}
 
@@ -99,6 +146,17 @@ def test_a_persons_allocation_is_worded_as_the_agents_are():
     assert decision.leftover == pytest.approx({"compute": 0.5, "memory": 0.0})
     for name, capacity in REQUEST.capacity.items():
         assert sum(one[name] for one in given.values()) <= capacity
+
+
+def test_decimal_numbers_that_add_up_above_by_rounding_are_projected():
+    domain = AllocationDecisions(make_artifact())
+    tight = REQUEST.model_copy(update={"capacity": {"compute": 0.3, "memory": 80.0}})
+    wish = grant(compute=0.1)
+    wish["services"][1]["allocation"] = {"compute": 0.2}
+    decision = domain.override(domain.read(tight), wish, header=HEADER)
+    given = [one.allocation["compute"] for one in decision.services]
+    assert 0.1 + 0.2 > 0.3 >= sum(given)
+    assert sum(given) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +210,11 @@ async def test_worth_is_the_value_of_what_really_arrived():
     assert domain.worth(situation, decision, None) == pytest.approx(decision.expected_value)
     idle = domain.worth(situation, decision, np.zeros(len(NAMES)))
     assert idle < decision.expected_value
+
+
+def test_the_example_of_the_page_runs(capsys, monkeypatch):
+    page = (SHIPPED.parent / "docs" / "agents" / "guardrails.md").read_text()
+    (code,) = re.findall(r"python - <<'END'\n(.*?)\n    END", page, flags=re.DOTALL)
+    monkeypatch.chdir(SHIPPED.parent)
+    exec(compile(textwrap.dedent(code), "guardrails.md", "exec"), {})
+    assert "services.storefront.waiting" in capsys.readouterr().out

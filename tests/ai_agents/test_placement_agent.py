@@ -24,7 +24,7 @@ from rl.domains.cluster_presets import cluster_scheduling
 from rl.domains.cluster_simulator import LOST, simulate
 from rl.domains.cluster_value import ClusterValue
 from rl.evaluation.cluster_prices import find_cluster_prices
-from tests.cards import make_card
+from tests.cards import make_card, make_header
 from tests.clusters import TRACE
 from utils.errors import ConfigError
 
@@ -120,7 +120,7 @@ async def test_the_agent_chooses_what_the_simulator_chose(by):
         situation = domain.read(ledger.request(kind))
         ask = domain.plan if by == "policy" else lambda one: Plan(domain.ask_expert(one), None)
         decision = domain.decide(
-            situation, ask([situation]).actions[0], header=header(by), expert=None
+            situation, ask([situation]).actions[0], header=make_header(by), expert=None
         )
         place = decision.placement
         assert placed.node[step] == (LOST if place is None else place.position)
@@ -129,20 +129,6 @@ async def test_the_agent_chooses_what_the_simulator_chose(by):
             ledger.take(kind, place)
     assert len(kinds) > 300
     assert LOST in placed.node
-
-
-def header(by):
-    return {
-        "agent": "a",
-        "version": "1",
-        "request_id": "r",
-        "decision_id": "d",
-        "decided_by": by,
-        "fallback_used": by != "policy",
-        "fallback_reason": None,
-        "duration_seconds": 0.0,
-        "warnings": [],
-    }
 
 
 async def test_a_decision_in_words():
@@ -249,7 +235,7 @@ def test_a_wish_that_does_not_fit_is_cut():
     situation = domain.read(PlacementRequest.model_validate(example()))
     # Node 2 lacks CPU, GPU 0 of node 1 is full, node 9 does not exist; node 0 is left.
     wish = np.asarray([[2, 0, 9], [1, 0, 8], [9, 0, 7], [0, 0, 6], [-1, -1, -1]], float)
-    decision = domain.decide(situation, wish, header=header("policy"), expert=None)
+    decision = domain.decide(situation, wish, header=make_header("policy"), expert=None)
     assert decision.placement.node == "node-a"
     assert decision.alternatives == []
     assert decision.guardrails == ["cpu", "gpu"]
@@ -317,7 +303,9 @@ def test_every_place_fits_and_one_is_found_if_there_is_one(pod, nodes):
     request = PlacementRequest.model_validate({"pod": pod, "nodes": nodes})
     situation = DOMAIN.read(request)
     for ranked in (DOMAIN.plan([situation]).actions, DOMAIN.ask_expert([situation])):
-        decision = DOMAIN.decide(situation, ranked[0], header=header("policy"), expert=ranked[0])
+        decision = DOMAIN.decide(
+            situation, ranked[0], header=make_header("policy"), expert=ranked[0]
+        )
         fitting = [position for position, node in enumerate(nodes) if fits(pod, node)]
         assert (decision.placement is None) == (not fitting)
         places = [decision.placement, *decision.alternatives] if fitting else []

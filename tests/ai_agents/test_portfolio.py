@@ -22,6 +22,7 @@ from data.scenario import fixed_bank
 from rl.deployment.guardrails import FallbackReason
 from rl.deployment.policy_runtime import PolicyRuntime
 from rl.domains.portfolio import PortfolioDomain
+from rl.domains.portfolio_experts import EXPERTS
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.portfolio_environment import BatchedPortfolio
 from tests.business_policies import (
@@ -148,6 +149,27 @@ async def check_feasible(artifact, task, request: dict) -> None:
 @given(request=requests(shorts=False), seed=st.integers(0, 3))
 async def test_any_portfolio_stays_long_and_within_its_budget(request, seed):
     await check_feasible(investor_policy(seed=seed), TASK, request)
+
+
+@settings(max_examples=15)
+@given(
+    request=requests(shorts=False),
+    expert=st.sampled_from(["merton", "maximum_sharpe", "risk_parity", "minimum_variance"]),
+)
+async def test_any_market_is_answered_by_any_expert(request, expert):
+    await check_feasible(investor_policy(expert=expert), TASK, request)
+
+
+async def test_an_expert_that_finds_no_weights_keeps_what_is_held_and_says_so(monkeypatch):
+    def fail(view, config):
+        raise ArithmeticError("weights still move")
+
+    monkeypatch.setitem(EXPERTS, "equal", fail)
+    agent = await ready(broken(investor_policy()))
+    decision = await agent.invoke(agent.example_request(), CONTEXT)
+    held = [one.weight_now for one in decision.portfolio.positions]
+    np.testing.assert_allclose(weights_of(decision.portfolio), held, atol=1e-9)
+    assert decision.warnings[-1].startswith("equal found no weights for these prices")
 
 
 @settings(max_examples=40)

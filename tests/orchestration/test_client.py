@@ -8,6 +8,7 @@ import anyio
 import httpx
 import pytest
 
+from ai_agents.allocation_schema import AllocationDecision, AllocationRequest
 from orchestration.client import errors
 from orchestration.client.client import Client
 from orchestration.client.connection import ClientConfig, Connection
@@ -78,8 +79,17 @@ async def test_agents_by_client(doors):
         client = Client(connection)
         (agent,) = await client.agents.list()
         assert (agent.name, agent.champion) == (AGENT, 1)
-        answer = await client.agents.invoke(AGENT, REQUEST, request_id="mine")
+        answer = await client.agents.invoke(AGENT, REQUEST, AllocationDecision, request_id="mine")
+        assert isinstance(answer, AllocationDecision)
         assert (answer.version, answer.request_id) == ("1", "mine")
+        typed = AllocationRequest.model_validate(REQUEST)
+        both = await client.agents.invoke_batch(AGENT, [REQUEST, typed], AllocationDecision)
+        assert [one.version for one in both] == ["1", "1"]
+        assert both[0].services == both[1].services
+        wrong = {**REQUEST, "time_of_day": 2.0}
+        with pytest.raises(errors.InvalidRequestError) as caught:
+            await client.agents.invoke_batch(AGENT, [REQUEST, wrong], AllocationDecision)
+        assert list(caught.value.problems) == ["[1].time_of_day"]
         assert (await client.agents.promote(AGENT, 2, reason="better")).version == 2
         assert (await client.agents.history(AGENT))[0].reason == "better"
         assert (await client.agents.card(AGENT))["version"] == "2"
@@ -127,6 +137,52 @@ async def test_a_submission_whose_answer_was_lost_is_made_once(doors):
         assert len([job async for job in client.jobs.list()]) == 1
         keys = {one.headers.get("idempotency-key") for one in connection._http._transport.sent[:3]}
         assert len(keys) == 1
+
+
+class Busy(httpx.AsyncBaseTransport):
+    """Answers what a script says: statuses, with when to come back."""
+
+    def __init__(self, *script):
+        self.script, self.asked = list(script), 0
+
+    async def handle_async_request(self, request):
+        self.asked += 1
+        status, retry_after = self.script.pop(0)
+        headers = {} if retry_after is None else {"retry-after": retry_after}
+        return httpx.Response(status, headers=headers, json={"detail": "so it is"})
+
+
+class Sleeper(ManualClock):
+    """Lets time pass at once, and remembers how much."""
+
+    def __init__(self):
+        super().__init__()
+        self.slept = []
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.advance(seconds)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_it_comes_back_when_it_is_told_to(status):
+    transport, clock = Busy((status, "7"), (status, "3"), (422, None)), Sleeper()
+    connection = Connection(BASE, config=QUICK, clock=clock, transport=transport)
+    with pytest.raises(errors.InvalidRequestError):
+        await Client(connection).agents.invoke(AGENT, REQUEST, AllocationDecision)
+    assert clock.slept == [7.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "retry_after"), [(5.0, "7"), (None, "3600"), (None, None), (None, "soon")]
+)
+async def test_it_gives_up_rather_than_be_late(deadline, retry_after):
+    transport, clock = Busy((429, retry_after)), Sleeper()
+    connection = Connection(BASE, config=QUICK, clock=clock, transport=transport)
+    agents = Client(connection).agents
+    with pytest.raises(errors.BusyError):
+        await agents.invoke(AGENT, REQUEST, AllocationDecision, deadline_seconds=deadline)
+    assert (transport.asked, clock.slept) == (1, [])
 
 
 async def test_after_some_tries_it_says_so(doors):

@@ -250,6 +250,8 @@ def test_approvals_from_the_command_line(shell, tmp_path):
 def test_decisions_from_the_command_line(shell, tmp_path):
     shell("decisions", "regret", AGENT, code=2)  # nothing kept
     assert "newest 5" in shell("decisions", "keep", AGENT, "5", "--regret-limit", "0.5")
+    assert "its expert answers" in shell("decisions", "drift", AGENT, "expert")
+    shell("decisions", "drift", AGENT, "nobody", code=2)
     request = tmp_path / "request.json"
     request.write_text(json.dumps(REQUEST))
     ids = [json.loads(shell("invoke", AGENT, str(request)))["decision_id"] for _ in range(2)]

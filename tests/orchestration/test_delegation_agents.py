@@ -59,6 +59,7 @@ async def timed(tmp_path, furnished):
     settings, clock = Settings(var=tmp_path / "var"), ManualClock()
     async with open_application(settings, with_worker=False, clock=clock) as application:
         application.orchestrator.clock = clock
+        application.orchestrator.metrics = application.metrics
         yield application.orchestrator
 
 
@@ -66,6 +67,11 @@ async def records(application, **wishes):
     orchestrator = getattr(application, "orchestrator", application)
     await orchestrator._parts.decision_log.flush()
     return await orchestrator.decisions.find(DecisionFilter(**wishes))
+
+
+def open_circuits(orchestrator):
+    found = [one for one in orchestrator.metrics.collect() if one.name == "agent_circuit_open"]
+    return [sample.value for one in found for sample in one.samples]
 
 
 def total(decision, resource):
@@ -173,6 +179,7 @@ async def test_a_policy_that_keeps_failing_is_left_alone_for_a_while(timed, monk
     reasons = [(await timed.invoke(AGENT, REQUEST)).fallback_reason for _ in range(8)]
     assert reasons == [FallbackReason.ERROR] * 5 + [FallbackReason.CIRCUIT_OPEN] * 3
     assert len(asked) == 5
+    assert open_circuits(timed) == [1]
     decision = await timed.invoke(AGENT, REQUEST)
     assert (decision.fallback_used, decision.decided_by) == (True, agent.domain.expert_name)
     assert total(decision, "compute") <= REQUEST["capacity"]["compute"]
@@ -181,6 +188,7 @@ async def test_a_policy_that_keeps_failing_is_left_alone_for_a_while(timed, monk
     timed.clock.advance(30)
     assert not (await timed.invoke(AGENT, REQUEST)).fallback_used
     assert not (await timed.invoke(AGENT, REQUEST)).fallback_used
+    assert open_circuits(timed) == [0]
     counted = Counter(one.fallback_reason for one in await records(timed))
     assert counted == {None: 2, "circuit_open": 5, "error": 5}
 

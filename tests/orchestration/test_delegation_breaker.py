@@ -14,10 +14,12 @@ from hypothesis.stateful import (
     rule,
 )
 
-from orchestration.decision_desk import Verdict
+from orchestration.decision_ports import Verdict
 from orchestration.delegation.circuit_breaker import BreakerConfig, CircuitBreakers, Phase
+from rl.monitoring.serving_metrics import ServingMetrics
 from utils.clock import ManualClock
 from utils.errors import ConfigError
+from utils.observability import make_registry
 
 CONFIG = BreakerConfig(max_failures=3, window_seconds=10, open_seconds=6)
 
@@ -166,6 +168,27 @@ def test_what_was_asked_before_it_opened_is_not_heard_after():
     early(Verdict.FAILED)
     fail(breakers, 2)
     assert breakers.phase("a", "1") is Phase.CLOSED
+
+
+def test_a_gauge_shows_whose_policy_is_left_alone():
+    clock, registry = ManualClock(), make_registry()
+    breakers = CircuitBreakers(clock, CONFIG, tell=ServingMetrics(registry).circuit_changed)
+
+    def shown(version="1"):
+        labels = {"agent": "a", "version": version}
+        return registry.get_sample_value("agent_circuit_open", labels)
+
+    assert shown() is None
+    fail(breakers, 2)
+    assert shown() == 0
+    fail(breakers)
+    breakers.admit("a", "2")
+    assert (shown(), shown("2")) == (1, 0)
+    clock.advance(6)
+    trial = breakers.admit("a", "1")
+    assert shown() == 1
+    trial(Verdict.SOUND)
+    assert shown() == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.request_numbers import numbers_of
 from orchestration.feedback.drift_monitor import DriftMonitor
 from orchestration.feedback.kept_requests import LARGEST_BYTES, KeptRequest, KeptRequests
-from orchestration.feedback.regret import estimate_mean
+from orchestration.feedback.regret import NothingKeptError, estimate_mean
 from orchestration.pipelines.kinds import Surroundings
 from orchestration.pipelines.retraining import Retraining
 from orchestration.pipelines.submission import PipelineDesk, plan_to_json
@@ -36,7 +36,6 @@ from tests.orchestration.house import AGENT, REQUEST, open_house
 from tests.orchestration.test_pipelines import make_champion
 from tests.postgres import empty_tables
 from tests.serving import make_artifact
-from utils.errors import ConfigError
 from utils.persistence.errors import DatabaseError
 from utils.persistence.jobs import event
 
@@ -193,6 +192,30 @@ async def test_drift_waits_for_the_database_and_is_told_then(place):
     assert len(await events(place.database, "drift_detected")) == 1
 
 
+async def test_while_requests_have_drifted_the_expert_answers_if_that_is_wanted(tmp_path):
+    async with open_house(tmp_path, versions=1) as application:
+        orchestrator = application.orchestrator
+        supervision, rng = orchestrator.supervision, np.random.default_rng(0)
+        supervision.drift._config = SMALL
+        feed(supervision.drift, rng, 100)
+        await supervision.drift.look()
+        feed(supervision.drift, rng, 100, capacity=75.0)
+        await supervision.drift.look()
+        assert not (await orchestrator.invoke(AGENT, REQUEST)).fallback_used
+
+        def edit(settings):
+            return replace(settings, expert_on_drift=True)
+
+        await supervision.settings.change(AGENT, edit, by="test")
+        decision = await orchestrator.invoke(AGENT, REQUEST)
+        assert (decision.decided_by, decision.fallback_reason) == ("urgent_value", "drift")
+        counted = {"agent": AGENT, "reason": "drift"}
+        assert application.metrics.get_sample_value("agent_fallback_total", counted) == 1
+        feed(supervision.drift, rng, 100)
+        await supervision.drift.look()
+        assert not (await orchestrator.invoke(AGENT, REQUEST)).fallback_used
+
+
 @given(st.lists(st.floats(-100.0, 100.0), min_size=20, max_size=60))
 def test_the_interval_holds_the_mean(values):
     mean, low, high = estimate_mean(values)
@@ -233,7 +256,7 @@ async def keep(orchestrator, **wishes):
 async def test_regret_is_what_the_expert_would_have_got_more(request, tmp_path, kind):
     async with lazy_house(request, tmp_path, kind) as application:
         orchestrator = application.orchestrator
-        with pytest.raises(ConfigError, match="no requests are kept"):
+        with pytest.raises(NothingKeptError, match="no requests are kept"):
             await orchestrator.regret.replay(AGENT)
         await keep(orchestrator)
         compared = await orchestrator.invoke(AGENT, {**REQUEST, "compare": True})

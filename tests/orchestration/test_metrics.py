@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
+from sqlalchemy import insert
 
 from orchestration.endpoints.metrics import JobMetrics
 from orchestration.events import Completed, Started
@@ -13,9 +14,13 @@ from orchestration.job_store.leases import SqlLeases
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.retry import ErrorClass
+from orchestration.scheduler.schedules import NewSchedule, SqlSchedules
+from orchestration.scheduler.timing import Interval
+from orchestration.webhooks.deliveries import SqlWebhooks
 from utils.clock import ManualClock
 from utils.observability import exposition, make_registry
 from utils.persistence.engine import open_database
+from utils.persistence.schedules import delivery, schedule_fire
 
 pytestmark = pytest.mark.anyio
 FAMILIES = {
@@ -27,6 +32,8 @@ FAMILIES = {
     "job_oldest_waiting_seconds": "gauge",
     "job_lease_remaining_seconds": "gauge",
     "job_snapshot_timestamp_seconds": "gauge",
+    "job_schedule_fires": "gauge",
+    "job_webhook_deliveries": "gauge",
 }
 
 
@@ -149,3 +156,35 @@ async def test_the_moment_of_the_figures_is_shown(bench):
     shown = bench.read()["job_snapshot_timestamp_seconds"]
     assert datetime.fromtimestamp(shown, UTC) == bench.clock.now()
     assert bench.clock.now() - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(0)
+
+
+async def test_fires_and_deliveries_are_counted_zeros_included(bench):
+    await bench.metrics.refresh()
+    shown = bench.read()
+    assert shown['job_schedule_fires{outcome="launched"}'] == 0
+    assert shown['job_webhook_deliveries{state="gave_up"}'] == 0
+    now = bench.clock.now()
+    schedule = await SqlSchedules(bench.database, bench.clock).add(
+        NewSchedule(name="s", timing=Interval(seconds=60, start=now), plan={})
+    )
+    await SqlWebhooks(bench.database, bench.clock).add("w", "https://a/", ["news"], "env:X")
+    hook = await SqlWebhooks(bench.database, bench.clock).get("w")
+    fire = {"schedule_id": schedule.id, "fired_at": now}
+    sent = {"webhook_id": hook.id, "body": "{}", "next_at": now, "created_at": now}
+    async with bench.database.write() as connection:
+        outcomes = ["launched", "launched", "skipped"]
+        lines = [{**fire, "fire_time": now, "event_seq": seq, "outcome": outcome}
+                 for seq, outcome in enumerate(outcomes)]  # fmt: skip
+        await connection.execute(insert(schedule_fire), lines)
+        states = ["pending", "delivered", "gave_up", "gave_up"]
+        lines = [{**sent, "id": str(seq), "event_seq": seq, "status": state}
+                 for seq, state in enumerate(states)]  # fmt: skip
+        await connection.execute(insert(delivery), lines)
+    await bench.metrics.refresh()
+    shown = bench.read()
+    fires = {outcome: shown[f'job_schedule_fires{{outcome="{outcome}"}}']
+             for outcome in ("launched", "skipped", "failed")}  # fmt: skip
+    assert fires == {"launched": 2, "skipped": 1, "failed": 0}
+    deliveries = {state: shown[f'job_webhook_deliveries{{state="{state}"}}']
+                  for state in ("pending", "delivered", "gave_up")}  # fmt: skip
+    assert deliveries == {"pending": 1, "delivered": 1, "gave_up": 2}

@@ -11,9 +11,10 @@ from sqlalchemy import select
 from ai_agents.registry import CHALLENGER, CHAMPION, UnknownAgentError, UnknownVersionError
 from orchestration.pipelines.promoting import EvidenceSink, PromotionSink
 from orchestration.rollout.gate import GateClosedError, weigh
+from orchestration.rollout.plan import place_of
 from rl.training.promotion import Evidence, Interval, Rival
 from tests.orchestration.doors import open_doors
-from tests.orchestration.house import AGENT, open_house
+from tests.orchestration.house import AGENT, REQUEST, open_house
 from tests.postgres import empty_tables
 from tests.serving import make_artifact
 from utils.clock import SystemClock
@@ -271,3 +272,24 @@ async def test_moves_over_http_want_an_admin(tmp_path):
                 client.post(f"{place}/rollback", json={}),
             ]
             assert {(await call).status_code for call in calls} == {403}
+
+
+async def test_callers_over_http_meet_the_version_of_their_key(tmp_path):
+    async with open_doors(tmp_path, versions=2) as doors, doors.caller() as client:
+        place = f"/v1/agents/{AGENT}"
+        await client.put(f"{place}/canary", json={"share": 0.5, "version": 2})
+        for number in range(12):
+            key = f"customer {number}"
+            reached = "2" if place_of(AGENT, key) < 0.5 else "1"
+            for verb, body in ((":invoke", REQUEST), (":batch", [REQUEST])):
+                answer = await client.post(
+                    f"{place}{verb}", json=body, headers={"X-Request-Key": key}
+                )
+                decision = answer.json() if verb == ":invoke" else answer.json()[0]
+                assert decision["version"] == reached
+        key = next(f"k{n}" for n in range(99) if place_of(AGENT, f"k{n}") < 0.5)
+        for query in ("alias=champion", "version=1"):
+            answer = await client.post(
+                f"{place}:invoke?{query}", json=REQUEST, headers={"X-Request-Key": key}
+            )
+            assert answer.json()["version"] == "1"

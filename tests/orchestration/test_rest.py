@@ -319,9 +319,12 @@ async def test_a_fault_of_ours_leaks_nothing(house, monkeypatch):
 async def test_the_schema_documents_the_request(house):
     schema = (await house.client.get("/openapi.json")).json()
     body = schema["paths"]["/v1/agents/{name}:invoke"]["post"]["requestBody"]
-    (known, *_) = body["content"]["application/json"]["schema"]["anyOf"]
-    name = known["$ref"].rpartition("/")[2]
-    assert "services" in schema["components"]["schemas"][name]["properties"]
+    known = body["content"]["application/json"]["schema"]["anyOf"]
+    names = {one["$ref"].rpartition("/")[2] for one in known if "$ref" in one}
+    assert {"AllocationRequest", "PlacementRequest", "ReplenishmentRequest"} < names
+    described = schema["components"]["schemas"]
+    assert names < described.keys()
+    assert "services" in described["AllocationRequest"]["properties"]
 
 
 async def test_a_real_server_answers_and_leaves_at_sigterm(tmp_path):

@@ -6,18 +6,20 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
+import aiosqlite
 import anyio
 import anyio.lowlevel
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import create_engine, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from utils.persistence import engine as engine_module
 from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
 from utils.persistence.experiments import experiment, run
+from utils.persistence.jobs import job_limit
 from utils.persistence.schema import metadata
 from utils.persistence.upgrade import VERSION_TABLE, upgrade
 
@@ -184,3 +186,31 @@ async def test_urls(tmp_path):
         await open_database("mysql:///x")
     with pytest.raises(DatabaseError, match="Check that the server runs"):
         await open_database("postgresql://nobody@127.0.0.1:1/x")
+
+
+async def test_a_statement_is_one_visit_to_the_thread_and_a_connection_costs_none(
+    database, monkeypatch
+):
+    """A transaction costs its begin, its statements and its commit; giving it back is free."""
+    async with database.read():
+        pass  # the pool has a connection now
+    visits = []
+    original = aiosqlite.Connection._execute
+
+    async def counted(self, function, *arguments):
+        visits.append(function)
+        return await original(self, function, *arguments)
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    table = job_limit
+    async with database.write() as connection:
+        rows = [{"key": key, "most": 1} for key in "abc"]
+        await connection.execute(insert(table), rows)
+        changed = await connection.execute(update(table).where(table.c.key < "c").values(most=2))
+        assert changed.rowcount == 2
+        found = await connection.execute(select(table).order_by(table.c.key))
+        assert [tuple(row) for row in found] == [("a", 2), ("b", 2), ("c", 1)]
+    assert len(visits) == 5
+    async with database.read() as connection:
+        assert await connection.scalar(select(func.count()).select_from(table)) == 3
+    assert len(visits) == 8

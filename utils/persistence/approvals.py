@@ -13,6 +13,7 @@ agent_setting = Table(
     Column("needs_approval", Boolean, nullable=False),
     Column("approval_seconds", Float, nullable=False),
     Column("keep_requests", Integer, nullable=False),
+    Column("expert_on_drift", Boolean, nullable=False),
     Column("regret_limit", Float),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("changed_by", String(120), nullable=False),

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import StaticPool
 
 from utils.persistence.errors import DatabaseError
+from utils.persistence.sqlite_driver import connect
 from utils.persistence.tables import metadata
 from utils.persistence.upgrade import SERVER_DRIVER, upgrade, upgrade_server
 
@@ -183,6 +184,7 @@ def _file_engine(url: URL, synchronous: str) -> AsyncEngine:
 
 def _listen(engine: AsyncEngine, synchronous: str) -> None:
     set_up = partial(_set_up_connection, synchronous=synchronous)
+    event.listen(engine.sync_engine, "do_connect", connect)
     event.listen(engine.sync_engine, "connect", set_up)
     event.listen(engine.sync_engine, "begin", _begin)
 

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("needs_approval", sa.Boolean(), nullable=False),
         sa.Column("approval_seconds", sa.Float(), nullable=False),
         sa.Column("keep_requests", sa.Integer(), nullable=False),
+        sa.Column("expert_on_drift", sa.Boolean(), nullable=False),
         sa.Column("regret_limit", sa.Float(), nullable=True),
         sa.Column("changed_at", sa.DateTime(), nullable=False),
         sa.Column("changed_by", sa.String(length=120), nullable=False),

@@ -1,0 +1,270 @@
+"""The domain of distributed nodes, as an agent needs it: offers, exact fit, words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_agents.base_agent import FieldProblem, Header, RequestError
+from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.node_schema import (
+    ExpertPlacements,
+    NodeDecision,
+    NodeOffer,
+    NodeRequest,
+    WorkloadPlacement,
+    example_of,
+)
+from ai_agents.policy_checks import problem_of, range_warning
+from rl.artifacts import PolicyArtifact
+from rl.deployment.guardrails import find_out_of_range
+from rl.deployment.view_policy import ViewPolicy
+from rl.domains.nodes import NodeConfig, NodeView
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSituation(Situation):
+    """Nodes and workloads in arrays, in their units."""
+
+    nodes: tuple[str, ...]
+    workloads: tuple[str, ...]
+    capacity: Floats
+    """`[node, resource]`"""
+    in_use: Floats
+    """`[node, resource]`"""
+    need: Floats
+    """`[workload, resource]`"""
+
+    @property
+    def view(self) -> NodeView:
+        """What the nodes see, with a batch axis of one."""
+        return NodeView(usage=(self.in_use / self.capacity)[None])
+
+
+class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
+    """Which node takes which workload, by what the nodes offer."""
+
+    title = "Node workload agent"
+    tags = ("scheduling", "workloads")
+    request_type = NodeRequest
+    decision_type = NodeDecision
+
+    def __init__(self, artifact: PolicyArtifact) -> None:
+        """Read the world from the artifact.
+
+        Args:
+            artifact: As `export_view_policy` made it.
+
+        Raises:
+            ConfigError: The world is not known, or the network does not fit it.
+        """
+        self._policy = ViewPolicy(artifact)
+        self._rules = self._policy.domain
+        self.config: NodeConfig = self._rules.config
+        self._valid = artifact.card.validated_for
+        self.expert_name = self._policy.expert_name
+
+    def describe(self) -> str:
+        """Say what is placed where."""
+        return (
+            f"Places workloads on {self.config.num_nodes} nodes: every node offers a share of the "
+            f"{', '.join(self.config.resources)} it has free, and the best fitting offer wins."
+        )
+
+    def example_request(self) -> NodeRequest:
+        """Return a request with the agent's number of nodes."""
+        return NodeRequest.model_validate(example_of(self.config.num_nodes, self.config.resources))
+
+    def read(self, request: NodeRequest) -> NodeSituation:
+        """Match names and sizes.
+
+        Args:
+            request: Well formed, but perhaps about another world.
+
+        Raises:
+            RequestError: Names or sizes do not fit; each problem names its field.
+        """
+        problems = self._problems(request)
+        if problems:
+            raise RequestError(problems)
+        resources = self.config.resources
+
+        def table(rows: Sequence[dict[str, float]]) -> Floats:
+            return np.asarray([[row.get(name, 0.0) for name in resources] for row in rows])
+
+        in_use = table([node.in_use for node in request.nodes])
+        capacity = table([node.capacity for node in request.nodes])
+        outside = find_out_of_range({"usage": (in_use / capacity).ravel().tolist()}, self._valid)
+        return NodeSituation(
+            outside=outside,
+            warnings=tuple(map(range_warning, outside)),
+            nodes=tuple(node.name for node in request.nodes),
+            workloads=tuple(workload.name for workload in request.workloads),
+            capacity=capacity,
+            in_use=in_use,
+            need=table([workload.need for workload in request.workloads]),
+        )
+
+    def plan(self, situations: Sequence[NodeSituation]) -> Plan:
+        """Ask every node what it offers.
+
+        Args:
+            situations: At least one.
+
+        Returns:
+            Shares of what is free, `[row, node, resource]`.
+        """
+        return Plan(*self._policy.act(_stack(situations)))
+
+    def ask_expert(self, situations: Sequence[NodeSituation]) -> NDArray[Any]:
+        """Return what the nodes would offer by the expert's rule.
+
+        Args:
+            situations: At least one.
+        """
+        return self._policy.ask_expert(_stack(situations))
+
+    def decide(
+        self,
+        situation: NodeSituation,
+        action: NDArray[np.float32],
+        *,
+        header: Header,
+        expert: NDArray[np.float32] | None,
+    ) -> NodeDecision:
+        """Place the workloads, one after the other, where offers cover them and units suffice.
+
+        Args:
+            situation: What it is about.
+            action: Shares of what is free, `[node, resource]`.
+            header: What the decision says about itself.
+            expert: The expert's shares, if the answer shall show them.
+        """
+        placements, cut = self._place(situation, action)
+        free = situation.capacity - situation.in_use
+        offered = np.clip(action.astype(np.float64), 0.0, 1.0) * free
+        compared = None
+        if expert is not None:
+            theirs, _ = self._place(situation, expert)
+            compared = ExpertPlacements(name=self.expert_name, placements=theirs)
+        return NodeDecision(
+            **header,
+            placements=placements,
+            offers=[
+                NodeOffer(node=name, offered=self._by_resource(row))
+                for name, row in zip(situation.nodes, offered.tolist(), strict=True)
+            ],
+            guardrails=[f"capacity.{name}" for name in cut],
+            expert=compared,
+        )
+
+    def _place(
+        self, situation: NodeSituation, action: NDArray[np.float32]
+    ) -> tuple[list[WorkloadPlacement], list[str]]:
+        """Return where workloads go, and the nodes that would have been filled beyond capacity."""
+        in_use, capacity = situation.in_use.copy(), situation.capacity
+        placements, cut = [], []
+        for name, need in zip(situation.workloads, situation.need, strict=True):
+            with np.errstate(over="ignore"):
+                share = need / capacity
+            view = NodeView(usage=in_use / capacity)
+            offer = self._rules.project(action.astype(np.float64), view)
+            waste = self._rules.waste(offer, share)
+            has_room = (in_use + need <= capacity).all(-1)
+            covers = np.isfinite(waste)
+            cut += [situation.nodes[node] for node in np.flatnonzero(covers & ~has_room)]
+            waste = np.where(has_room, waste, np.inf)
+            lacking = offer < share
+            node = int(waste.argmin())
+            is_placed = bool(np.isfinite(waste[node]))
+            if is_placed:
+                in_use[node] += need
+            placements.append(
+                WorkloadPlacement(
+                    workload=name,
+                    node=situation.nodes[node] if is_placed else None,
+                    covering_nodes=int(np.isfinite(waste).sum()),
+                    spare_share=max(float(waste[node]), 0.0) if is_placed else None,
+                    reason=self._explain(situation.nodes[node], waste, lacking, has_room),
+                )
+            )
+        return placements, sorted(set(cut))
+
+    def _explain(
+        self,
+        best: str,
+        waste: Floats,
+        lacking: NDArray[np.bool_],
+        has_room: NDArray[np.bool_],
+    ) -> str:
+        covering, total = int(np.isfinite(waste).sum()), len(waste)
+        if covering:
+            return (
+                f"{best} takes it: {covering} of {total} offers cover it, and its own exceeds the "
+                f"need least, by {max(waste.min(), 0.0):.1%} of its capacity."
+            )
+        short = lacking.sum(0)
+        worst = int(short.argmax())
+        text = (
+            f"No node takes it: {short[worst]} of {total} offer too little "
+            f"{self.config.resources[worst]}"
+        )
+        held = int(has_room.sum())
+        return f"{text}; {held} have room for it, but hold back." if held else f"{text}."
+
+    def _problems(self, request: NodeRequest) -> list[FieldProblem]:
+        problems = [
+            *_repeated("nodes", [node.name for node in request.nodes]),
+            *_repeated("workloads", [workload.name for workload in request.workloads]),
+        ]
+        if len(request.nodes) != self.config.num_nodes:
+            held = f"{len(request.nodes)} nodes; the agent knows {self.config.num_nodes}"
+            problems.append(problem_of("nodes", held))
+        for place, node in enumerate(request.nodes):
+            where = f"nodes[{place}]"
+            problems += self._resource_problems(f"{where}.capacity", node.capacity, is_full=True)
+            problems += self._resource_problems(f"{where}.in_use", node.in_use, is_full=False)
+            for name, amount in node.capacity.items():
+                if amount == 0:
+                    problems.append(problem_of(f"{where}.capacity.{name}", "must be above 0"))
+                elif node.in_use.get(name, 0.0) > amount:
+                    problems.append(problem_of(f"{where}.in_use.{name}", "more than the capacity"))
+        for place, workload in enumerate(request.workloads):
+            where = f"workloads[{place}].need"
+            problems += self._resource_problems(where, workload.need, is_full=True)
+        return problems
+
+    def _resource_problems(
+        self, where: str, named: dict[str, float], *, is_full: bool
+    ) -> list[FieldProblem]:
+        known = self.config.resources
+        missing = [name for name in known if name not in named] if is_full else []
+        unknown = [name for name in named if name not in known]
+        return [
+            *(problem_of(f"{where}.{name}", "missing") for name in missing),
+            *(
+                problem_of(f"{where}.{name}", f"unknown resource; known: {', '.join(known)}")
+                for name in unknown
+            ),
+        ]
+
+    def _by_resource(self, row: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self.config.resources, row, strict=True))
+
+
+def _stack(situations: Sequence[NodeSituation]) -> NodeView:
+    return NodeView(usage=np.concatenate([one.view.usage for one in situations]))
+
+
+def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
+    return [
+        problem_of(f"{where}[{place}].name", f"{name} is named twice")
+        for place, name in enumerate(names)
+        if name in names[:place]
+    ]

@@ -1,0 +1,314 @@
+"""The domain of a workforce, as an agent needs it: who can come, whom to call, words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_agents.base_agent import FieldProblem, Header, RequestError
+from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.workforce_schema import (
+    ExpertStaffing,
+    SkillStaffing,
+    WorkforceDecision,
+    WorkforceRequest,
+)
+from rl.artifacts import PolicyArtifact
+from rl.deployment.guardrails import find_out_of_range
+from rl.deployment.view_policy import ViewPolicy
+from rl.domains.workforce import WorkforceConfig, WorkforceView
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkforceSituation(Situation):
+    """A roster in arrays."""
+
+    view: WorkforceView
+    """Double precision, with a batch axis of one; the last places may be nobody's."""
+    names: tuple[str, ...]
+    skills: tuple[str, ...]
+
+
+class _Shift(NamedTuple):
+    """Who works, and what it costs."""
+
+    staffing: list[SkillStaffing]
+    overtime_hours: float
+    wages: float
+    short: list[str]
+    """Skills for which fewer come than are asked for."""
+
+
+class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, WorkforceSituation]):
+    """Who is called to the coming shift."""
+
+    title = "Workforce agent"
+    tags = ("staffing", "shifts")
+    request_type = WorkforceRequest
+    decision_type = WorkforceDecision
+
+    def __init__(self, artifact: PolicyArtifact) -> None:
+        """Read the world from the artifact.
+
+        Args:
+            artifact: As `export_view_policy` made it.
+
+        Raises:
+            ConfigError: The world is not known, or the network does not fit it.
+        """
+        self._policy = ViewPolicy(artifact)
+        self.config: WorkforceConfig = self._policy.domain.config
+        self._valid = artifact.card.validated_for
+        self.expert_name = self._policy.expert_name
+
+    def describe(self) -> str:
+        """Say who is called, and what for."""
+        config = self.config
+        return (
+            f"Calls up to {config.num_employees} people of {config.num_skills} skills to the next "
+            f"shift of {config.shift_hours:g} hours, so that wages, overtime and the penalty for "
+            "missing people are as low as can be until the plan ends."
+        )
+
+    def example_request(self) -> WorkforceRequest:
+        """Return a request of the agent's own sizes, early in the week."""
+        config = self.config
+        skills = [f"skill-{number + 1}" for number in range(config.num_skills)]
+        people = [
+            {
+                "name": f"person-{number + 1:02}",
+                "skills": [skills[number % len(skills)]],
+                "contract_hours": 40.0 if number % 2 else 24.0,
+                "hours_worked": config.shift_hours * (number % 3),
+                "worked_last_shift": number % 5 == 0,
+            }
+            for number in range(config.num_employees)
+        ]
+        return WorkforceRequest.model_validate(
+            {
+                "skills": skills,
+                "employees": people,
+                "forecast": [dict.fromkeys(skills, 1.0)] * config.lookahead,
+                "shift_of_week": min(4, config.shifts_per_week - 1),
+                "shifts_left": max(1, config.num_shifts // 2),
+            }
+        )
+
+    def read(self, request: WorkforceRequest) -> WorkforceSituation:
+        """Match names and sizes; find out who can come.
+
+        Args:
+            request: Well formed, but perhaps about another world.
+
+        Raises:
+            RequestError: Names or sizes do not fit; each problem names its field.
+        """
+        problems = self._problems(request)
+        if problems:
+            raise RequestError(problems)
+        view = self._view(request)
+        people = len(request.employees)
+        values = {
+            "contract_hours": view.contract_hours[0, :people].tolist(),
+            "hours": view.hours[0, :people].tolist(),
+            "forecast": view.forecast.ravel().tolist(),
+            "shift_of_week": [float(request.shift_of_week)],
+            "shifts_left": [float(request.shifts_left)],
+        }
+        outside = find_out_of_range(values, self._valid)
+        given = len(request.forecast)
+        ahead = min(self.config.lookahead, request.shifts_left)
+        gap = f"forecast: {given} of {ahead} coming shifts given; the others count as without work"
+        return WorkforceSituation(
+            outside=outside,
+            warnings=(
+                *map(range_warning, outside),
+                *([gap] if given < ahead else []),
+            ),
+            view=view,
+            names=tuple(person.name for person in request.employees),
+            skills=tuple(request.skills),
+        )
+
+    def plan(self, situations: Sequence[WorkforceSituation]) -> Plan:
+        """Ask the policy.
+
+        Args:
+            situations: At least one.
+
+        Returns:
+            Shares of the people with each skill, `[row, skill]`.
+        """
+        return Plan(*self._policy.act(_stack(situations)))
+
+    def ask_expert(self, situations: Sequence[WorkforceSituation]) -> NDArray[Any]:
+        """Ask the expert.
+
+        Args:
+            situations: At least one.
+        """
+        return self._policy.ask_expert(_stack(situations))
+
+    def decide(
+        self,
+        situation: WorkforceSituation,
+        action: NDArray[np.float32],
+        *,
+        header: Header,
+        expert: NDArray[np.float32] | None,
+    ) -> WorkforceDecision:
+        """Call people who can come, and nobody else.
+
+        Args:
+            situation: What it is about.
+            action: Shares of the people with each skill, `[skill]`.
+            header: What the decision says about itself.
+            expert: The expert's shares, if the answer shall show them.
+        """
+        shift = self._staff(situation, action)
+        compared = None
+        if expert is not None:
+            theirs = self._staff(situation, expert)
+            compared = ExpertStaffing(
+                name=self.expert_name, staffing=theirs.staffing, wages=theirs.wages
+            )
+        return WorkforceDecision(
+            **header,
+            staffing=shift.staffing,
+            overtime_hours=shift.overtime_hours,
+            wages=shift.wages,
+            guardrails=[f"people.{name}" for name in shift.short],
+            expert=compared,
+        )
+
+    def _staff(self, situation: WorkforceSituation, action: NDArray[np.float32]) -> _Shift:
+        config, view = self.config, situation.view
+        wanted = self._policy.project(action[None], view)[0]
+        called = call_people(wanted, view)
+        room = np.maximum(view.contract_hours[0] - view.hours[0], 0.0)
+        works = np.asarray([person for group in called for person in group], np.int64)
+        overtime = float(np.maximum(config.shift_hours - room[works], 0.0).sum())
+        hours = config.shift_hours * len(works)
+        expected = view.forecast[0, 0].tolist()
+        staffing = [
+            SkillStaffing(
+                skill=skill,
+                wanted_people=int(wanted[number]),
+                called=[situation.names[person] for person in called[number]],
+                expected_people=expected[number],
+                expected_missing=max(expected[number] - len(called[number]), 0.0),
+                reason=_explain(int(wanted[number]), len(called[number]), expected[number]),
+            )
+            for number, skill in enumerate(situation.skills)
+        ]
+        return _Shift(
+            staffing=staffing,
+            overtime_hours=overtime,
+            wages=config.wage * (hours + config.overtime_premium * overtime),
+            short=[one.skill for one in staffing if len(one.called) < one.wanted_people],
+        )
+
+    def _view(self, request: WorkforceRequest) -> WorkforceView:
+        config, people = self.config, request.employees
+        skills = np.zeros((1, config.num_employees, config.num_skills))
+        contract, hours, can_work = np.zeros((3, 1, config.num_employees))
+        for row, person in enumerate(people):
+            for name in person.skills:
+                skills[0, row, request.skills.index(name)] = 1.0
+            contract[0, row], hours[0, row] = person.contract_hours, person.hours_worked
+            most = person.contract_hours + config.max_overtime
+            fits = person.hours_worked + config.shift_hours <= most
+            can_work[0, row] = fits and not person.is_absent and not person.worked_last_shift
+        forecast = np.zeros((1, config.lookahead, config.num_skills))
+        for row, shift in enumerate(request.forecast):
+            forecast[0, row] = [shift.get(name, 0.0) for name in request.skills]
+        return WorkforceView(
+            skills=skills,
+            contract_hours=contract,
+            hours=hours,
+            can_work=can_work,
+            forecast=forecast,
+            shift_of_week=np.asarray([float(request.shift_of_week)]),
+            shifts_left=np.asarray([float(request.shifts_left)]),
+        )
+
+    def _problems(self, request: WorkforceRequest) -> list[FieldProblem]:
+        config = self.config
+        problems = [
+            *_repeated("skills[{}]", request.skills),
+            *_repeated("employees[{}].name", [person.name for person in request.employees]),
+        ]
+        sizes = [
+            ("skills", len(request.skills), config.num_skills, config.num_skills),
+            ("employees", len(request.employees), 1, config.num_employees),
+            ("forecast", len(request.forecast), 1, config.lookahead),
+        ]
+        for field, held, least, most in sizes:
+            if not least <= held <= most:
+                problems.append(problem_of(field, f"{held} entries; give {least} to {most}"))
+        if request.shift_of_week >= config.shifts_per_week:
+            last = config.shifts_per_week - 1
+            problems.append(problem_of("shift_of_week", f"a week's last shift is {last}"))
+        known = ", ".join(request.skills)
+        for row, person in enumerate(request.employees):
+            problems += [
+                problem_of(f"employees[{row}].skills[{place}]", f"unknown skill; known: {known}")
+                for place, name in enumerate(person.skills)
+                if name not in request.skills
+            ]
+        for row, shift in enumerate(request.forecast):
+            problems += [
+                problem_of(f"forecast[{row}].{name}", f"unknown skill; known: {known}")
+                for name in shift
+                if name not in request.skills
+            ]
+        return problems
+
+
+def call_people(wanted: Floats, view: WorkforceView) -> list[list[int]]:
+    """Let those with the most contract hours left come first, skill by skill, one skill each.
+
+    Args:
+        wanted: `[skill]`: how many are asked for.
+        view: What is known, with a batch axis of one.
+
+    Returns:
+        For each skill the people who come.
+    """
+    room = view.contract_hours[0] - view.hours[0]
+    free = [int(person) for person in np.argsort(-room, kind="stable") if view.can_work[0, person]]
+    called = []
+    for skill, number in enumerate(wanted.astype(int).tolist()):
+        comes = [person for person in free if view.skills[0, person, skill]][:number]
+        called.append(comes)
+        free = [person for person in free if person not in comes]
+    return called
+
+
+def _explain(wanted: int, called: int, expected: float) -> str:
+    asked = f"{expected:.1f} people are expected to be needed and {wanted} are asked for"
+    if called < wanted:
+        return f"{asked}, but only {called} can come."
+    return f"{asked}; all come." if wanted else f"{asked}."
+
+
+def _stack(situations: Sequence[WorkforceSituation]) -> WorkforceView:
+    views = [situation.view for situation in situations]
+    return WorkforceView(
+        **{name: np.concatenate([getattr(view, name) for view in views]) for name in vars(views[0])}
+    )
+
+
+def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
+    return [
+        problem_of(where.format(place), f"{name} is named twice")
+        for place, name in enumerate(names)
+        if name in names[:place]
+    ]
