@@ -30,7 +30,7 @@ from ai_agents.replenishment_state import (
     ReplenishmentChain,
     join_states,
 )
-from ai_agents.wishes import OrdersWish, read_wish, refuse
+from ai_agents.wishes import read_orders, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.inventory_exporter import SERIAL_INVENTORY
 from rl.deployment.policy_runtime import PolicyRuntime
@@ -215,17 +215,8 @@ class ReplenishmentDecisions(
             RequestError: Products or places are others than there are, or an order is no whole
                 number of lots.
         """
-        products = read_wish(OrdersWish, wish).products
-        places, named = self._chain.terms.places, {one.name: one.orders for one in products}
-        if len(named) < len(products) or set(named) != set(situation.names):
-            raise refuse("products", f"name each once: {', '.join(situation.names)}")
-        for name, orders in named.items():
-            unknown = [place for place in orders if place not in places]
-            if unknown:
-                raise refuse(f"products.{name}.orders.{unknown[0]}", "no such place orders")
-        units = np.asarray(
-            [[named[name].get(place, 0.0) for place in places] for name in situation.names]
-        )
+        places = self._chain.terms.places
+        units = read_orders(wish, situation.names, places)
         cut = self.project(units, situation.state)
         is_other = (np.abs(cut.orders - units) > NOTHING * (1.0 + units)) & (cut.bound_by < 0)
         if is_other.any():

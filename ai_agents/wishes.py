@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from ai_agents.base_agent import FieldProblem, RequestError, RequestModel, problems_of
@@ -78,3 +80,30 @@ def refuse(field: str, problem: str) -> RequestError:
         problem: What is wrong with it.
     """
     return RequestError([FieldProblem(field=field, problem=problem)])
+
+
+def read_orders(
+    wish: Mapping[str, Any], names: Sequence[str], places: Sequence[str]
+) -> NDArray[np.float64]:
+    """Read what a person orders.
+
+    Args:
+        wish: What the person sent.
+        names: Of the products, each of which must be named once.
+        places: Who can order.
+
+    Returns:
+        `[product, place]`: units.
+
+    Raises:
+        RequestError: It is malformed, or names others than there are.
+    """
+    products = read_wish(OrdersWish, wish).products
+    named = {one.name: one.orders for one in products}
+    if len(named) < len(products) or set(named) != set(names):
+        raise refuse("products", f"name each once: {', '.join(names)}")
+    for name, orders in named.items():
+        unknown = [place for place in orders if place not in places]
+        if unknown:
+            raise refuse(f"products.{name}.orders.{unknown[0]}", "no such place orders")
+    return np.asarray([[named[name].get(place, 0.0) for place in places] for name in names])
