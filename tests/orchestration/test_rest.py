@@ -173,6 +173,8 @@ async def test_wrong_methods_are_told_the_right_ones(house, path, methods):
 
 async def test_wrong_methods_and_queries(house):
     assert_problem(await house.client.delete("/v1/runs"), 405)
+    answer = await house.client.delete(f"/v1/agents/{AGENT}/canary")
+    assert answer.headers["allow"] == "GET, PUT"
     assert_problem(await house.client.get("/v1/runs?limit=0"), 422, fields={"limit"})
 
 
