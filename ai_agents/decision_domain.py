@@ -102,6 +102,28 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
             expert: The expert's row, if the answer shall show it.
         """
 
+    def decide_all(
+        self,
+        situations: Sequence[SituationT],
+        actions: Sequence[Any],
+        *,
+        headers: Sequence[Header],
+        experts: Sequence[Any | None],
+    ) -> list[DecisionT]:
+        """Decide several at once, as `decide` would one by one.
+
+        Args:
+            situations: What they are about.
+            actions: One row each of what policy or expert want.
+            headers: What the decisions say about themselves.
+            experts: The expert's rows where the answer shall show them.
+        """
+        rows = zip(situations, actions, headers, experts, strict=True)
+        return [
+            self.decide(situation, action, header=header, expert=expert)
+            for situation, action, header, expert in rows
+        ]
+
     def vary(self, generator: np.random.Generator) -> RequestT | None:  # noqa: ARG002
         """Return a request drawn at random; None where varying the example's fields will do.
 
