@@ -84,6 +84,8 @@ class AllocationTranslator:
         self._valid = valid
         self.domain = AllocationDomain(config)
         self._index = {service.name: index for index, service in enumerate(config.services)}
+        self._patience = {service.name: service.patience for service in config.services}
+        self._resources = frozenset(config.resources)
         self._nothing = (0.0,) * len(config.resources)
         self._usage = np.asarray([service.usage for service in config.services])
         self._arrival_slot = self.domain.arrival_slot.astype(np.float64)
@@ -97,9 +99,8 @@ class AllocationTranslator:
         Raises:
             RequestError: Names or sizes do not fit; each problem names its field.
         """
-        problems = [*self._service_problems(request), *self._resource_problems(request)]
-        if problems:
-            raise RequestError(problems)
+        if not self.fits(request):
+            raise RequestError(self.find_problems(request))
         order = tuple(self._index[state.name] for state in request.services)
         states = sorted(request.services, key=lambda state: self._index[state.name])
         view = AllocationView(
@@ -114,6 +115,34 @@ class AllocationTranslator:
         outside = find_out_of_range(self._values(request), self._valid)
         warnings = (*map(_range_warning, outside), *self._gap_warnings(request))
         return AllocationSituation(view=view, outside=outside, order=order, warnings=warnings)
+
+    def fits(self, request: AllocationRequest) -> bool:
+        """Say whether a request is about this world; `find_problems` says why not.
+
+        Args:
+            request: Well formed.
+        """
+        names, known = [state.name for state in request.services], self._resources
+        return (
+            len(names) == len(self._index)
+            and self._index.keys() == set(names)
+            and request.capacity.keys() == known
+            and request.price.keys() <= known
+            and all(
+                len(state.waiting) <= self._patience[state.name]
+                and len(state.recent_demand) <= self.config.lookback
+                and state.holding.keys() <= known
+                for state in request.services
+            )
+        )
+
+    def find_problems(self, request: AllocationRequest) -> list[FieldProblem]:
+        """Return all that does not fit.
+
+        Args:
+            request: Well formed.
+        """
+        return [*self._service_problems(request), *self._resource_problems(request)]
 
     def outlook(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 
@@ -75,6 +76,9 @@ def test_the_example_is_fine():
     ],
 )
 def test_each_problem_names_its_field(path, value, field):
+    with contextlib.suppress(RequestError):
+        request = AGENT.parse(changed(path, value))
+        assert not TRANSLATOR.fits(request)
     found = problems(changed(path, value))
     assert field in found
     assert all(found.values())
@@ -118,7 +122,9 @@ PATHS = ["services", "services/0", "services/0/waiting", "services/1/recent_dema
 def test_whatever_comes_is_read_or_refused_with_a_field(path, value):
     found = ()
     try:
-        TRANSLATOR.read(AGENT.parse(changed(path, value)))
+        request = AGENT.parse(changed(path, value))
+        assert TRANSLATOR.fits(request) == (not TRANSLATOR.find_problems(request))
+        TRANSLATOR.read(request)
     except RequestError as error:
         found = error.problems or None
     assert found is not None

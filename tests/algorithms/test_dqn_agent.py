@@ -135,6 +135,7 @@ def test_nothing_is_learnt_before_there_is_enough_to_see():
     play.step()
     assert set(agent.update()) == {
         *("td_loss", "q_value", "target_q", "gradient_norm", "epsilon"),
+        "replay_fill",
         *("td_error_10", "td_error_50", "td_error_90"),
     }
     assert not torch.equal(agent.network.vector, before)
