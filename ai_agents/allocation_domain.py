@@ -157,8 +157,37 @@ class AllocationDecisions(
             expert: The expert's shares, if the answer shall show them.
         """
         outlook = self._outlook(action, situation)
-        compared = None if expert is None else self._outlook(expert, situation)
-        cut = overbooked(self._domain, action) & (not header["fallback_used"])
+        cut = self._cut(action)
+        return self._state(outlook, header, cut, self._expert_answer(situation, expert))
+
+    def decide_all(
+        self,
+        situations: Sequence[AllocationSituation],
+        actions: Sequence[Action],
+        *,
+        headers: Sequence[Header],
+        experts: Sequence[Action | None],
+    ) -> list[AllocationDecision]:
+        """Cut and foresee all at once; see `decide`.
+
+        Args:
+            situations: What they are about.
+            actions: Shares `[service * resource]` each.
+            headers: What the decisions say about themselves.
+            experts: The expert's shares where the answer shall show them.
+        """
+        wanted = np.asarray(actions, np.float32)
+        capacity = np.asarray([situation.view.capacity for situation in situations])
+        allocations = project_safely(self._domain, wanted, capacity)
+        outlooks = self.translator.outlooks(allocations, situations)
+        answers = map(self._expert_answer, situations, experts)
+        rows = zip(outlooks, headers, self._cut(wanted), answers, strict=True)
+        return [self._state(*row) for row in rows]
+
+    def _state(
+        self, outlook: Outlook, header: Header, cut: list[bool], expert: ExpertAnswer | None
+    ) -> AllocationDecision:
+        is_policy = not header["fallback_used"]
         return AllocationDecision(
             **header,
             services=outlook.services,
@@ -167,16 +196,26 @@ class AllocationDecisions(
             guardrails=[
                 f"capacity.{name}"
                 for name, is_cut in zip(self.config.resources, cut, strict=True)
-                if is_cut
+                if is_cut and is_policy
             ],
-            expert=None
-            if compared is None
-            else ExpertAnswer(
-                name=self.expert_name,
-                services=compared.services,
-                leftover=compared.leftover,
-                expected_value=compared.value,
-            ),
+            expert=expert,
+        )
+
+    def _cut(self, action: Action) -> Any:
+        """Say which resources were asked more of than there is; `[..., resource]` as lists."""
+        return overbooked(self._domain, action).tolist()
+
+    def _expert_answer(
+        self, situation: AllocationSituation, shares: Action | None
+    ) -> ExpertAnswer | None:
+        if shares is None:
+            return None
+        outlook = self._outlook(shares, situation)
+        return ExpertAnswer(
+            name=self.expert_name,
+            services=outlook.services,
+            leftover=outlook.leftover,
+            expected_value=outlook.value,
         )
 
     def trace(self, situation: AllocationSituation) -> Trace:

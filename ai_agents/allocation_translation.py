@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,28 @@ class Outlook:
     services: list[ServiceAllocation]
     leftover: dict[str, float]
     value: float
+
+
+class Foreseen(NamedTuple):
+    """What is foreseen of a step; arrays with any leading axes, or what `tolist` makes of them."""
+
+    amounts: Any
+    """`[..., service, resource]`."""
+    served: Any
+    """`[..., service]`, as the next two."""
+    total: Any
+    lost: Any
+    leftover: Any
+    """`[..., resource]`, as the next one."""
+    is_short: Any
+    binding: Any
+    """`[..., service]`: the resource that bounds it."""
+    value: Any
+    """`[...]`."""
+
+    def rows(self) -> Foreseen:
+        """Return the same as lists and numbers."""
+        return Foreseen(*(part.tolist() for part in self))
 
 
 class AllocationTranslator:
@@ -107,37 +130,68 @@ class AllocationTranslator:
             arriving: `[service]`: work that comes in this step; that of the last three, on
                 average, if absent.
         """
-        view, names = situation.view, self.config.resources
+        view = situation.view
         if arriving is None:
-            arriving = SmallArrays.mean(view.recent_demand[:, -RECENT_STEPS:], -1)
-        pending = view.backlog + arriving[:, None] * self._arrival_slot
+            arriving = _usual_arrivals(view)
+        return self._word(self._foresee(allocation, view, arriving).rows(), situation.order)
+
+    def outlooks(
+        self, allocations: Array64, situations: Sequence[AllocationSituation]
+    ) -> list[Outlook]:
+        """Foresee the coming step of several situations at once; see `outlook`.
+
+        Args:
+            allocations: `[row, service, resource]`, within the capacities.
+            situations: What is known, one a row.
+        """
+        views = [situation.view for situation in situations]
+        view = AllocationView(
+            **{name: np.asarray([getattr(one, name) for one in views]) for name in PARTS}
+        )
+        foreseen = self._foresee(allocations, view, _usual_arrivals(view)).rows()
+        pairs = zip(zip(*foreseen, strict=True), situations, strict=True)
+        return [self._word(Foreseen(*row), situation.order) for row, situation in pairs]
+
+    def _foresee(self, allocation: Array64, view: AllocationView, arriving: Array64) -> Foreseen:
+        """Play the coming step; any leading axes."""
+        pending = view.backlog + arriving[..., None] * self._arrival_slot
         rates = allocation / self._usage
         total = pending.sum(-1)
         served = np.minimum(rates.min(-1), total)
-        lost = np.maximum(pending[:, 0] - served, 0.0)
-        leftover = np.maximum(view.capacity - allocation.sum(0), 0.0)
-        idle = np.maximum(allocation - served[:, None] * self._usage, 0.0)
-        is_short = (leftover <= SHORT * view.capacity).tolist()
-        work = np.stack([served, total, lost], axis=1).tolist()
-        binding = rates.argmin(-1).tolist()
-        amounts = allocation.tolist()
+        idle = np.maximum(allocation - served[..., None] * self._usage, 0.0)
+        leftover = np.maximum(view.capacity - allocation.sum(-2), 0.0)
+        value = (view.priority * served).sum(-1) - (idle * view.price[..., None, :]).sum((-2, -1))
+        return Foreseen(
+            amounts=allocation,
+            served=served,
+            total=total,
+            lost=np.maximum(pending[..., 0] - served, 0.0),
+            leftover=leftover,
+            is_short=leftover <= SHORT * view.capacity,
+            binding=rates.argmin(-1),
+            value=value,
+        )
+
+    def _word(self, seen: Foreseen, order: Sequence[int]) -> Outlook:
+        """Say what was foreseen of one situation, given as lists."""
+        names, services = self.config.resources, self.config.services
         grants = [
             ServiceAllocation(
-                name=self.config.services[i].name,
-                allocation=dict(zip(names, amounts[i], strict=True)),
-                expected_served_work=work[i][0],
-                expected_lost_work=work[i][2],
+                name=services[i].name,
+                allocation=dict(zip(names, seen.amounts[i], strict=True)),
+                expected_served_work=seen.served[i],
+                expected_lost_work=seen.lost[i],
                 reason=_reason(
-                    work[i][0], work[i][1], names[binding[i]], is_short=is_short[binding[i]]
+                    seen.served[i],
+                    seen.total[i],
+                    names[seen.binding[i]],
+                    is_short=seen.is_short[seen.binding[i]],
                 ),
             )
-            for i in situation.order
+            for i in order
         ]
-        return Outlook(
-            services=grants,
-            leftover=dict(zip(names, leftover.tolist(), strict=True)),
-            value=float(view.priority @ served - (idle * view.price).sum()),
-        )
+        leftover = dict(zip(names, seen.leftover, strict=True))
+        return Outlook(services=grants, leftover=leftover, value=seen.value)
 
     def _service_problems(self, request: AllocationRequest) -> list[FieldProblem]:
         problems, seen = [], set()
@@ -217,6 +271,12 @@ class AllocationTranslator:
             "the earlier ones are taken as their mean"
             for s in short
         ]
+
+
+def _usual_arrivals(view: AllocationView) -> Array64:
+    """Return `[..., service]`: the work that came in each of the last steps, on average."""
+    mean: Array64 = SmallArrays.mean(view.recent_demand[..., -RECENT_STEPS:], -1)
+    return mean
 
 
 def stack_views(views: Sequence[AllocationView]) -> AllocationView:

@@ -102,6 +102,36 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
             expert: The expert's row, if the answer shall show it.
         """
 
+    def decide_all(
+        self,
+        situations: Sequence[SituationT],
+        actions: Sequence[Any],
+        *,
+        headers: Sequence[Header],
+        experts: Sequence[Any | None],
+    ) -> list[DecisionT]:
+        """Decide several at once, as `decide` would one by one.
+
+        Args:
+            situations: What they are about.
+            actions: One row each of what policy or expert want.
+            headers: What the decisions say about themselves.
+            experts: The expert's rows where the answer shall show them.
+        """
+        rows = zip(situations, actions, headers, experts, strict=True)
+        return [
+            self.decide(situation, action, header=header, expert=expert)
+            for situation, action, header, expert in rows
+        ]
+
+    def vary(self, generator: np.random.Generator) -> RequestT | None:  # noqa: ARG002
+        """Return a request drawn at random; None where varying the example's fields will do.
+
+        Args:
+            generator: The only source of chance.
+        """
+        return None
+
     def trace(self, situation: SituationT) -> Trace | None:  # noqa: ARG002
         """Say how the policy sees a request, field by field; None if that cannot be told.
 
@@ -110,14 +140,23 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
         """
         return None
 
+    def to_action(self, situation: SituationT, wish: Mapping[str, Any]) -> Actions:  # noqa: ARG002
+        """Return what a person wants as an action, one row of `plan`.
+
+        Args:
+            situation: What it is about.
+            wish: In the words of a decision.
+
+        Raises:
+            RequestError: It is malformed, or cannot be carried out as it is.
+        """
+        problem = "this agent takes no decisions of others: approve its own, or reject it"
+        raise RequestError([FieldProblem(field="decision", problem=problem)])
+
     def override(
-        self,
-        situation: SituationT,  # noqa: ARG002
-        wish: Mapping[str, Any],  # noqa: ARG002
-        *,
-        header: Header,
+        self, situation: SituationT, wish: Mapping[str, Any], *, header: Header
     ) -> DecisionT:
-        """Word a person's own decision, in place of the agent's.
+        """Word a person's own decision, in place of the agent's; nothing of it may need cutting.
 
         Args:
             situation: What it is about.
@@ -127,9 +166,16 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
         Raises:
             RequestError: It is malformed or infeasible; each problem names its field.
         """
-        agent = header["agent"]
-        problem = f"{agent} takes no decisions of others: approve its own, or reject it"
-        raise RequestError([FieldProblem(field="decision", problem=problem)])
+        action = self.to_action(situation, wish)
+        decision = self.decide(situation, action, header=header, expert=None)
+        if decision.guardrails:
+            problem = "beyond this limit"
+            raise RequestError(
+                [FieldProblem(field=name, problem=problem) for name in decision.guardrails]
+            )
+        if "reason" in type(decision).model_fields:
+            return decision.model_copy(update={"reason": f"Decided by {header['decided_by']}."})
+        return decision
 
     def realised(
         self,

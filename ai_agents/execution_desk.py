@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -138,20 +139,23 @@ class DeskMarket:
             ),
         )
 
-    def observe(self, view: DeskView) -> Float32:
+    def observe(self, view: DeskView, known: Any) -> Float32:
         """Return what the policy sees.
 
         Args:
             view: From `roll`.
+            known: Of the share, which slices do not change.
         """
-        return np.asarray(self._domain.encode(view), np.float32)
+        return np.asarray(self._domain.encode(view, known), np.float32)
 
-    def ask_expert(self, view: DeskView) -> Float32:
+    def ask_expert(self, view: DeskView, known: Any) -> Float32:
         """Return the expert's action.
 
         Args:
             view: From `roll`.
+            known: Not used.
         """
+        del known
         return self._expert(view, self._config)
 
     def roll(self, situations: Sequence[OrderSituation], choose: Choose) -> Schedules:
@@ -163,12 +167,13 @@ class DeskMarket:
         """
         view = DeskView(**stack_numbers(situations))
         fall = self._config.permanent_share * view.impact
-        first = choose(view)
+        known = self._domain.read_market(view)
+        first = choose(view, known)
         pace = self._config.num_steps * np.square(first[:, 0].astype(np.float64))
         wished = view.remaining * pace / np.maximum(view.steps_left, 1.0)
         sold = []
         for number in range(int(view.steps_left.max())):
-            now = self._domain.project(choose(view) if number else first, view)
+            now = self._domain.project(choose(view, known) if number else first, view)
             sold.append(now)
             view = replace(
                 view,

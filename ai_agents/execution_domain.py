@@ -26,6 +26,7 @@ from ai_agents.execution_schema import (
     ScheduleOutlook,
 )
 from ai_agents.execution_single_order import FixedMarket
+from ai_agents.wishes import SliceWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.execution_exporter import EXECUTION
 from rl.deployment.guardrails import finite_rows
@@ -78,6 +79,20 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
         """Return an order that the policy answers for."""
         return self._market.example()
 
+    def vary(self, generator: np.random.Generator) -> OrderRequest:
+        """Return the example's order after any number of slices, the price a little moved.
+
+        Args:
+            generator: The only source of chance.
+        """
+        example = self.example_request()
+        slices = int(generator.integers(1, example.slices_left + 1))
+        lots = int(generator.integers(1, example.shares_left // example.lot + 1))
+        price = example.price * (1.0 + 0.01 * float(generator.standard_normal()))
+        return example.model_copy(
+            update={"slices_left": slices, "shares_left": lots * example.lot, "price": price}
+        )
+
     def read(self, request: OrderRequest) -> OrderSituation:
         """Turn a request into the numbers of its market.
 
@@ -97,8 +112,8 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
         """
         usable = np.ones(len(situations), np.bool_)
 
-        def choose(view: Any) -> Float32:
-            output = self._runtime.output(self._market.observe(view))
+        def choose(view: Any, known: Any) -> Float32:
+            output = self._runtime.output(self._market.observe(view, known))
             finite = finite_rows(output)
             np.logical_and(usable, finite, out=usable)
             chosen = self._runtime.choose(np.where(finite[:, None], output, np.float32(0)))
@@ -148,6 +163,29 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
             outlook=foresee(slices, situation),
             expert=compared,
         )
+
+    def to_action(self, situation: OrderSituation, wish: Mapping[str, Any]) -> Array64:
+        """Return a schedule that begins with what a person sells now and goes on evenly.
+
+        Args:
+            situation: The order.
+            wish: `next_slice`.
+
+        Raises:
+            RequestError: It is no whole number of lots, more than is left, or leaves some over.
+        """
+        order, now = situation.order, read_wish(SliceWish, wish).next_slice
+        is_last = order.slices_left == 1
+        if now > order.shares_left or now % order.lot or (is_last and now != order.shares_left):
+            raise refuse(
+                "next_slice",
+                f"{now:,} shares: sell whole lots of {order.lot:,}, at most the "
+                f"{order.shares_left:,} that are left, and all of them in the last slice",
+            )
+        rest = (order.shares_left - now) / max(order.slices_left - 1, 1)
+        slices = np.full(order.slices_left, rest)
+        slices[0] = now
+        return np.concatenate([[now], slices]) / order.shares_total
 
 
 def in_lots(schedule: Array64, order: OrderRequest) -> list[int]:

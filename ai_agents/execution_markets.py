@@ -19,8 +19,8 @@ from utils.errors import ConfigError
 Float32 = NDArray[np.float32]
 Array64 = NDArray[np.float64]
 BASIS_POINTS = 1e4
-Choose = Callable[[Any], Float32]
-"""From a view to an action `[row, 1]`."""
+Choose = Callable[[Any, Any], Float32]
+"""From a view, and what `roll` has read of it once for all slices, to an action `[row, 1]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +90,21 @@ class OrderMarket(Protocol):
         """
         ...
 
-    def observe(self, view: Any) -> Float32:
+    def observe(self, view: Any, known: Any) -> Float32:
         """Return what the policy sees, `[row, observation]`.
 
         Args:
             view: From `roll`.
+            known: From `roll`.
         """
         ...
 
-    def ask_expert(self, view: Any) -> Float32:
+    def ask_expert(self, view: Any, known: Any) -> Float32:
         """Return the expert's action, `[row, 1]`.
 
         Args:
             view: From `roll`.
+            known: From `roll`.
         """
         ...
 

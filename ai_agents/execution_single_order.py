@@ -113,20 +113,24 @@ class FixedMarket:
             ),
         )
 
-    def observe(self, view: ExecutionView) -> Float32:
+    def observe(self, view: ExecutionView, known: None) -> Float32:
         """Return what the policy sees.
 
         Args:
             view: From `roll`.
+            known: Not used.
         """
+        del known
         return np.asarray(self._domain.encode(view), np.float32)
 
-    def ask_expert(self, view: ExecutionView) -> Float32:
+    def ask_expert(self, view: ExecutionView, known: None) -> Float32:
         """Return the expert's action.
 
         Args:
             view: From `roll`.
+            known: Not used.
         """
+        del known
         return self._expert(view, self._config)
 
     def roll(self, situations: Sequence[OrderSituation], choose: Choose) -> Schedules:
@@ -138,11 +142,11 @@ class FixedMarket:
         """
         view = ExecutionView(**stack_numbers(situations))
         impact = self._config.permanent_impact * self._config.shares
-        first = choose(view)
+        first = choose(view, None)
         wished = view.remaining.astype(np.float64) * first[:, 0]
         sold = []
         for number in range(int(view.steps_left.max())):
-            now = self._domain.project(choose(view) if number else first, view)
+            now = self._domain.project(choose(view, None) if number else first, view)
             sold.append(now)
             view = ExecutionView(
                 remaining=view.remaining - now,

@@ -206,8 +206,8 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         covering, total = int(np.isfinite(waste).sum()), len(waste)
         if covering:
             return (
-                f"{best} takes it: of {covering} of {total} nodes whose offers cover it, its offer "
-                f"exceeds the need least, by {max(waste.min(), 0.0):.1%} of its capacity."
+                f"{best} takes it: {covering} of {total} offers cover it, and its own exceeds the "
+                f"need least, by {max(waste.min(), 0.0):.1%} of its capacity."
             )
         short = lacking.sum(0)
         worst = int(short.argmax())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from ai_agents.placement_translation import (
     count_unmet,
     taken_gpus,
 )
+from ai_agents.wishes import NodeWish, read_wish, refuse
 from data.cluster_trace import GPU_MILLI
 from rl.artifacts import PolicyArtifact
 from rl.deployment.placement_exporter import CLUSTER_PLACEMENT, NODE_VALUE
@@ -156,6 +158,30 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
             guardrails=broken,
             expert=compared,
         )
+
+    def to_action(self, situation: PlacementSituation, wish: Mapping[str, Any]) -> Ranking:
+        """Return a ranking of the one node that a person names.
+
+        Args:
+            situation: What it is about.
+            wish: `node`, and `gpu` for a part of one.
+
+        Raises:
+            RequestError: There is no such node, or the pod does not fit there.
+        """
+        wanted, cluster = read_wish(NodeWish, wish), situation.cluster
+        names = [cluster.name(position) for position in range(len(cluster.model))]
+        if names.count(wanted.node) != 1:
+            raise refuse("node", f"{names.count(wanted.node)} nodes are called {wanted.node}")
+        node = names.index(wanted.node)
+        chosen = dict(
+            zip(situation.fitting.tolist(), self._judge(situation)[1].tolist(), strict=True)
+        )
+        device = chosen.get(node, 0) if wanted.gpu is None else wanted.gpu
+        lacking = broken_needs(situation, node, device)
+        if lacking:
+            raise refuse("node", f"the pod does not fit on {wanted.node}: {', '.join(lacking)}")
+        return np.asarray([[node, device, 0.0]])
 
     def _judge(self, situation: PlacementSituation) -> tuple[Ranking, NDArray[np.int64]]:
         """Return a score and a GPU for each node where the pod fits."""

@@ -108,29 +108,49 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
         if asked:
             answers = self.domain.ask_expert([situations[row] for row in asked])
             experts = dict(zip(asked, answers, strict=True))
-        ids = context.decision_ids or (context.request_id,) * len(requests)
-        decisions = [
-            self.domain.decide(
-                situation,
-                experts[row] if reasons[row] else planned[row],
-                header=Header(
-                    agent=self.name,
-                    version=self.version,
-                    request_id=context.request_id,
-                    decision_id=ids[row],
-                    decided_by=self.domain.expert_name if reasons[row] else "policy",
-                    fallback_used=reasons[row] is not None,
-                    fallback_reason=reasons[row],
-                    duration_seconds=self._clock.monotonic() - started,
-                    warnings=list(situation.warnings),
-                ),
-                expert=experts[row] if requests[row].compare or requests[row].explain else None,
+        actions = [experts[row] if reasons[row] else planned[row] for row in range(len(requests))]
+        headers = self._make_headers(situations, reasons, context, started)
+        if len(requests) == 1:
+            shown = experts[0] if requests[0].compare or requests[0].explain else None
+            decide = self.domain.decide
+            decisions = [decide(situations[0], actions[0], header=headers[0], expert=shown)]
+        else:
+            compared = [
+                experts[row] if one.compare or one.explain else None
+                for row, one in enumerate(requests)
+            ]
+            decisions = self.domain.decide_all(
+                situations, actions, headers=headers, experts=compared
             )
-            for row, situation in enumerate(situations)
-        ]
+        if not any(request.explain for request in requests):
+            return decisions
         return [
             await self._explain(decision, situation, request) if request.explain else decision
             for decision, situation, request in zip(decisions, situations, requests, strict=True)
+        ]
+
+    def _make_headers(
+        self,
+        situations: Sequence[SituationT],
+        reasons: Sequence[FallbackReason | None],
+        context: InvocationContext,
+        started: float,
+    ) -> list[Header]:
+        ids = context.decision_ids or (context.request_id,) * len(situations)
+        seconds = self._clock.monotonic() - started
+        return [
+            Header(
+                agent=self.name,
+                version=self.version,
+                request_id=context.request_id,
+                decision_id=decision_id,
+                decided_by="policy" if reason is None else self.domain.expert_name,
+                fallback_used=reason is not None,
+                fallback_reason=reason,
+                duration_seconds=seconds,
+                warnings=list(situation.warnings),
+            )
+            for situation, reason, decision_id in zip(situations, reasons, ids, strict=True)
         ]
 
     async def _explain(

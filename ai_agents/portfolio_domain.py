@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from ai_agents.portfolio_schema import (
     PortfolioRequest,
     PositionTarget,
 )
+from ai_agents.wishes import WeightsWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import finite_rows, fit_to_capacity
 from rl.deployment.policy_runtime import PolicyRuntime
@@ -101,8 +102,17 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
 
     def example_request(self) -> PortfolioRequest:
         """Return a request that the policy answers: a market made up, a portfolio gone adrift."""
+        return self.vary(np.random.default_rng(0)).model_copy(
+            update={"days_left": max(1, self.config.num_steps // 2)}
+        )
+
+    def vary(self, generator: np.random.Generator) -> PortfolioRequest:
+        """Return a made-up market, a portfolio gone adrift in it, on any day.
+
+        Args:
+            generator: The only source of chance.
+        """
         symbols, days = self._usual(SYMBOLS, self._columns), self._usual(PRICES, 253)
-        generator = np.random.default_rng(0)
         moves = 1.0 + 0.01 * generator.standard_normal((symbols, days - 1))
         prices = np.round(50.0 * np.cumprod(moves, axis=1), 2)
         holdings = [
@@ -113,7 +123,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             )
             for number in range(symbols)
         ]
-        days_left = max(1, self.config.num_steps // 2)
+        days_left = int(generator.integers(1, self.config.num_steps + 1))
         return PortfolioRequest(holdings=holdings, cash=500.0, days_left=days_left, compare=True)
 
     def read(self, request: PortfolioRequest) -> PortfolioSituation:
@@ -186,6 +196,24 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             portfolio=self._word(allowed.weights, situation),
             expert=compared,
         )
+
+    def to_action(self, situation: PortfolioSituation, wish: Mapping[str, Any]) -> Array64:
+        """Return the weights that a person names, `[column]`.
+
+        Args:
+            situation: The market and what is held.
+            wish: `weights` by symbol.
+
+        Raises:
+            RequestError: A symbol is unknown.
+        """
+        weights = read_wish(WeightsWish, wish).weights
+        unknown = [name for name in weights if name not in situation.symbols]
+        if unknown:
+            raise refuse(f"weights.{unknown[0]}", "not a symbol of the request")
+        action = np.zeros(self._columns)
+        action[: len(situation.symbols)] = [weights.get(name, 0.0) for name in situation.symbols]
+        return action
 
     def project(self, wish: NDArray[Any], situation: PortfolioSituation) -> Allowed:
         """Bring weights within the short limit and the leverage limit, exactly.

@@ -103,9 +103,9 @@ class AgentRegistry:
             UnknownVersionError: It has no such version.
         """
         record = await self.find_version(agent, version)
-        await self.prepare(record)
-        await self._store.set_alias(agent, alias, version, reason=reason)
-        await self._aliases.moved(agent, {alias: record})
+        async with self.hold(record):
+            await self._store.set_alias(agent, alias, version, reason=reason)
+            await self._aliases.moved(agent, {alias: record})
 
     async def follow_moves(self, agent: str, versions: Mapping[str, int]) -> None:
         """Follow at once what this process has moved in the store itself.
@@ -129,6 +129,23 @@ class AgentRegistry:
         """
         if await self.can_ask(record):
             await self._loaded.ready(record)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, record: ArtifactRecord) -> AsyncIterator[None]:
+        """Prepare a version and keep it ready until its alias has moved.
+
+        Args:
+            record: The version.
+
+        Raises:
+            ArtifactCorruptError: Its artifact is damaged.
+            ConfigError: No agent can be made of it.
+        """
+        if not await self.can_ask(record):
+            yield
+            return
+        async with self._loaded.use(await self._loaded.ready(record)):
+            yield
 
     async def resolve(
         self, name: str, *, alias: str = CHAMPION, version: int | None = None
@@ -236,6 +253,10 @@ class AgentRegistry:
                 f"{name} has no version {version}; it has: {listed(versions)}"
             )
         return versions[version]
+
+    async def run(self) -> None:
+        """Follow the aliases in the background until cancelled, so that no request waits for it."""
+        await self._aliases.run()
 
     async def aclose(self) -> None:
         """Close all agents."""

@@ -22,9 +22,10 @@ Meanings = Mapping[str, "ArtifactRecord"]
 class FollowedAliases:
     """The aliases of the agents that are asked, as this process sees them.
 
-    While one caller looks into the store, and loads what is new there, the others go on with what
-    was known. A move that cannot be followed, because the version cannot be loaded, changes nothing
-    here and is tried again.
+    Where `run` runs, it looks into the store and no request waits for that. Elsewhere one caller
+    looks, and loads what is new there, while the others go on with what was known. A move that
+    cannot be followed, because the version cannot be loaded, changes nothing here and is tried
+    again.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class FollowedAliases:
         self._known: dict[str, Meanings] = {}
         self._read_at: dict[str, float] = {}
         self._moves: dict[str, int] = {}
+        self._is_running = False
         self.listeners: list[Listener] = []
 
     def known(self, agent: str) -> Meanings:
@@ -75,7 +77,8 @@ class FollowedAliases:
         """
         known = self.known(agent)
         age = self._clock.monotonic() - self._read_at.get(agent, float("-inf"))
-        if alias not in known or age >= self._seconds:
+        is_stale = age >= self._seconds and not self._is_running
+        if alias not in known or is_stale:
             await self._look(agent, is_known=alias in known)
         return self.known(agent).get(alias)
 
@@ -89,10 +92,28 @@ class FollowedAliases:
         self._moves[agent] = self._moves.get(agent, 0) + 1
         await self._adopt(agent, {**self.known(agent), **meanings})
 
+    async def run(self) -> None:
+        """Look at the aliases of known agents every so often, until cancelled."""
+        self._is_running = True
+        try:
+            while True:
+                await self._clock.sleep(self._seconds)
+                for agent in list(self._known):
+                    await self._look_safely(agent)
+        finally:
+            self._is_running = False
+
     def clear(self) -> None:
         """Forget everything but the listeners."""
         self._known.clear()
         self._read_at.clear()
+
+    async def _look_safely(self, agent: str) -> None:
+        try:
+            await self._look(agent, is_known=True)
+        except Exception as error:  # noqa: BLE001  it is tried again; the last known version answers
+            reason = f"{type(error).__name__}: {error}"
+            logger.warning("aliases_not_read", agent=agent, reason=reason)
 
     async def _look(self, agent: str, *, is_known: bool) -> None:
         moves = self._moves.get(agent, 0)

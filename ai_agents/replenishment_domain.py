@@ -30,6 +30,7 @@ from ai_agents.replenishment_state import (
     ReplenishmentChain,
     join_states,
 )
+from ai_agents.wishes import read_orders, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.inventory_exporter import SERIAL_INVENTORY
 from rl.deployment.policy_runtime import PolicyRuntime
@@ -116,6 +117,32 @@ class ReplenishmentDecisions(
             compare=True,
         )
 
+    def vary(self, generator: np.random.Generator) -> ReplenishmentRequest:
+        """Return one product in any state that is not unusual.
+
+        Args:
+            generator: The only source of chance.
+        """
+        example = self.example_request()
+        product = example.products[0]
+        most = 2.0 * max(product.recent_demand)
+
+        def draw(highest: float) -> float:
+            return float(generator.integers(0, round(highest) + 1))
+
+        varied = product.model_copy(
+            update={
+                "stock": {place: draw(units) for place, units in product.stock.items()},
+                "on_the_way": {
+                    place: [draw(units) for units in coming]
+                    for place, coming in product.on_the_way.items()
+                },
+                "recent_demand": [draw(most) for _ in product.recent_demand],
+            }
+        )
+        days = int(generator.integers(1, self._chain.terms.horizon + 1))
+        return example.model_copy(update={"products": [varied], "days_left": days})
+
     def read(self, request: ReplenishmentRequest) -> ReplenishmentSituation:
         """Match names and sizes, fill in what may be left out.
 
@@ -176,6 +203,27 @@ class ReplenishmentDecisions(
                 "expert": compared,
             }
         )
+
+    def to_action(self, situation: ReplenishmentSituation, wish: Mapping[str, Any]) -> Array64:
+        """Return the orders that a person names, `[product, place]`.
+
+        Args:
+            situation: The request.
+            wish: `products`, each with `name` and `orders` by place.
+
+        Raises:
+            RequestError: Products or places are others than there are, or an order is no whole
+                number of lots.
+        """
+        places = self._chain.terms.places
+        units = read_orders(wish, situation.names, places)
+        cut = self.project(units, situation.state)
+        is_other = (np.abs(cut.orders - units) > NOTHING * (1.0 + units)) & (cut.bound_by < 0)
+        if is_other.any():
+            row, column = np.argwhere(is_other)[0].tolist()
+            field = f"products.{situation.names[row]}.orders.{places[column]}"
+            raise refuse(field, f"{units[row, column]:g} is no whole number of lots")
+        return units
 
     def project(self, wish: Array64, state: ChainState) -> Cut:
         """Cut a wish to the limits and to whole lots, exactly.

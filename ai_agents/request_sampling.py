@@ -18,7 +18,7 @@ TRIES = 20
 def draw_situations(
     domain: AnyDomain, artifact: PolicyArtifact, *, count: int, seed: int = 0
 ) -> list[Situation]:
-    """Vary the domain's example: each field with a validated range takes any value of it.
+    """Vary the domain's example, or what it draws itself: fields take any value of their range.
 
     What the domain refuses, or calls out of range all the same, is drawn again, so there may be
     fewer in the end.
@@ -35,7 +35,7 @@ def draw_situations(
     for _ in range(TRIES * count):
         if len(found) == count:
             break
-        document = example.model_dump()
+        document = (domain.vary(generator) or example).model_dump()
         for one in artifact.card.validated_for:
             _set(document, one.field.split("."), one, generator)
         try:
@@ -62,5 +62,5 @@ def _set(node: Any, path: Sequence[str], one: ValidRange, generator: np.random.G
         size = len(node[name])  # the range may be that of each entry, or that of their sum
         width = (one.high - one.low) / generator.choice([1, max(size, 1)])
         node[name] = (one.low + width * generator.random(size)).tolist()
-    else:
+    elif name in node:
         node[name] = float(generator.uniform(one.low, one.high))

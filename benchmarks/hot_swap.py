@@ -153,7 +153,11 @@ async def main(seconds: float, rate: float) -> None:
     configure_logs(level="error")
     content = (SHIPPED / "resource_allocator.safetensors").read_bytes()
     with TemporaryDirectory() as folder:
-        async with open_application(Settings(var=Path(folder)), with_worker=False) as application:
+        settings = Settings(var=Path(folder))
+        async with (
+            open_application(settings, with_worker=False) as application,
+            anyio.create_task_group() as background,
+        ):
             orchestrator = application.orchestrator
             for wish in (0.05, 0.1):
                 artifact = recognisable(PolicyArtifact.from_bytes(content), wish)
@@ -162,10 +166,12 @@ async def main(seconds: float, rate: float) -> None:
             request = (await orchestrator.card(agent)).examples[0]
             body = json.dumps(request).encode()
             server = ApiServer(make_api(make_api_parts(application)), host="127.0.0.1", port=0)
+            background.start_soon(application.run)
 
             async def in_process() -> dict[str, Any]:
                 return (await orchestrator.invoke(agent, body)).model_dump()
 
+            await in_process()  # what is read once has been read
             print("| load | answers | a second | promotions | failed | misnamed | p99 ms |")
             print("|---|---|---|---|---|---|---|")
             load = Load(in_process, seconds=seconds)
@@ -194,6 +200,7 @@ async def main(seconds: float, rate: float) -> None:
                     callers.start_soon(load.swap, application, agent)
                 print(load.tally.row(f"HTTP, {CALLERS} connections"))
                 group.cancel_scope.cancel()
+            background.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Steps per second of PPO runs in one piece and in two shards: is it worth it on this machine?
 
 `python -m benchmarks.sharded_collection` takes turns between the ways, and leaves start-up out.
+`--cpu` counts CPU seconds of one process instead, which hold on a busy machine, too: what each part
+of a block takes, so what two shards could gain at most.
 """
 
 from __future__ import annotations
@@ -12,13 +14,21 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import torch
+
+from data.scenario import ScenarioBank
+from rl.algorithms.rollout_buffer import Rollout
+from rl.training.agents import make_agent
+from rl.training.collection_shard import CollectionShard, ShardOrder, acting_state
 from rl.training.conclusion import Places
 from rl.training.problems import make_problem
 from rl.training.recorder import NullRecorder, StopReason
+from rl.training.shard_messages import pack, unpack
 from rl.training.training_config import TrainingConfig
-from rl.training.training_run import train_problem
+from rl.training.training_run import learner_settings, train_problem
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
 WAYS: Mapping[str, tuple[int, str]] = {
@@ -86,12 +96,72 @@ def _untuned(config: TrainingConfig) -> str:
     return f"[{names}]"
 
 
+def count_cpu(world: str, blocks: int) -> tuple[float, ...]:
+    """Return CPU seconds of a block: collected whole, half of it, sent as two parts, learnt from.
+
+    Args:
+        world: Name of the problem.
+        blocks: The mean of so many.
+    """
+    run = TrainingConfig(environment=world, algorithm="ppo", num_envs=128)
+    problem = make_problem(run)
+    settings = learner_settings(run, problem)
+    orders = [
+        ShardOrder(
+            run=run, learning=settings.config, num_envs=copies, rollout_steps=settings.rollout_steps
+        )
+        for copies in (128, 64)
+    ]
+    shards = [CollectionShard(order, problem, tuple) for order in orders]
+    bank = ScenarioBank(problem.training, problem.bank, 0)
+    agent = make_agent(settings.config, problem.learn_in(bank, 1, 0), seed=0)
+    seconds = [0.0] * 4
+    for block in range(WARM + blocks):
+        marks = [time.process_time()]
+        whole = shards[0].collect(acting_state(agent))[0]
+        marks.append(time.process_time())
+        half = shards[1].collect(acting_state(agent))[0]
+        marks.append(time.process_time())
+        parts = [unpack(pack({}, half)).tensors for _ in range(2)]
+        for _ in range(2):
+            unpack(pack({}, acting_state(agent)))
+        for name in half:
+            torch.cat([part[name] for part in parts], dim=0 if name == "memory" else 1)
+        marks.append(time.process_time())
+        agent.update(Rollout(**whole))
+        marks.append(time.process_time())
+        if block >= WARM:
+            took = [end - begin for begin, end in pairwise(marks)]
+            seconds = [so_far + more / blocks for so_far, more in zip(seconds, took, strict=True)]
+    return tuple(seconds)
+
+
+def print_cpu(blocks: int) -> None:
+    """Print what a block takes, and what two shards could gain with a core each.
+
+    Args:
+        blocks: The mean of so many.
+    """
+    print("| world | collect 128 | collect 64 | send | learn | at most |")
+    print("|---|---|---|---|---|---|")
+    for world in WORLDS:
+        whole, half, sent, learnt = count_cpu(world, blocks)
+        gain = (whole + learnt) / (half + sent + learnt)
+        figures = " | ".join(f"{1000 * value:,.0f}" for value in (whole, half, sent, learnt))
+        print(f"| {world} | {figures} | {gain:.2f} x |", flush=True)
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many counts")
     parser.add_argument("--updates", type=int, default=6)
+    parser.add_argument("--cpu", action="store_true", help="count CPU milliseconds of the parts")
     options = parser.parse_args()
+    if options.cpu:
+        torch.set_num_threads(1)
+        print_cpu(options.updates)
+        return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
     print("| world | " + " | ".join(WAYS) + " |")
     print("|---" * (1 + len(WAYS)) + "|")

@@ -147,7 +147,8 @@ class Application:
             group.start_soon(self.job_metrics.run)
             group.start_soon(self.sessions.run)
             group.start_soon(self.decision_log.run)
-            group.start_soon(self.second_answers.run)
+            group.start_soon(self.parts.registry.run)
+            group.start_soon(self.parts.router.run)
             group.start_soon(self.orchestrator.supervision.run)
             if self.worker is not None:
                 group.start_soon(self.worker.run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 
@@ -17,9 +18,12 @@ from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.reception import Reception, ReceptionConfig
 from orchestration.endpoints.rest import ApiServer, make_api
 from orchestration.endpoints.streams import Streams
-from utils.errors import ConfigError
+from utils.errors import ConfigError, QuartermasterError
+from utils.logs import get_logger
 from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
+
+logger = get_logger(__name__)
 
 
 async def serve(
@@ -50,6 +54,7 @@ async def serve(
                 group.start_soon(prune)
                 await server.run()
 
+        await _warm_up(application)
         announce(server.url)
         await run_with(application, work)
 
@@ -100,6 +105,18 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
         wake=parts.wake,
         allowed_hosts=(*settings.allowed_hosts, settings.host),
     )
+
+
+async def _warm_up(application: Application) -> None:
+    """Set all champions up, so that nobody waits for it; a bad one is left to who asks for it."""
+    parts = application.parts
+    for name in await parts.registry_store.list_agents():
+        try:
+            await parts.registry.resolve(name)
+        except QuartermasterError as error:
+            logger.warning("agent_not_ready", agent=name, reason=str(error))
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: a full collection need not look at it again
 
 
 async def _check_access(application: Application) -> None:

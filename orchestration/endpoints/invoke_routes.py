@@ -153,7 +153,8 @@ def describe_routes(
         requests: Of all kinds of agents.
         decisions: Of all kinds of agents.
     """
-    request = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in requests]}
+    other = {"type": "object", "description": "Of an agent whose words only its card lists."}
+    request = {"anyOf": [*({"$ref": SCHEMAS + one.__name__} for one in requests), other]}
     decision = {"anyOf": [{"$ref": SCHEMAS + one.__name__} for one in decisions]}
     batch = {"type": "array", "items": request, "minItems": 1, "maxItems": MOST_REQUESTS}
     words: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import cast
@@ -46,6 +47,8 @@ from utils.persistence.errors import ArtifactCorruptError, ArtifactMissingError,
 from utils.persistence.run_queries import RunNotFoundError
 
 logger = get_logger(__name__)
+CONVERTOR = re.compile(r":\w+}")
+"""In the path of a route, such as `{name:word}`; its documentation says `{name}`."""
 STATUSES: dict[type[QuartermasterError], HTTPStatus] = {
     RequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -124,7 +127,7 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"nothing at {request.url.path}; /openapi.json lists what there is"
     answer = _answer(status, detail)
     answer.headers.update(http.headers or {})
-    path = getattr(request.scope.get("route"), "path", None)
+    path = CONVERTOR.sub("}", getattr(request.scope.get("route"), "path", ""))
     methods = request.app.openapi()["paths"].get(path)
     if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:  # the router knows those of one route
         answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))

@@ -104,6 +104,8 @@ def make_api(parts: ApiParts) -> ASGIApp:
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:
     tuple(DOMAINS.values())  # loads them all
+    for domain in DOMAINS:
+        DOMAINS[domain]  # loads it, and what its agents are asked and answer
     requests, decisions = kinds_of(DecisionRequest), kinds_of(Decision)
     add_models(document, Problem, *requests, *decisions)
     invoke_routes.describe_routes(document, requests=requests, decisions=decisions)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import anyio
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles for SQLite as well
 
@@ -81,6 +82,7 @@ class SettingsShelf:
         self._clock = clock
         self._known: dict[str, AgentSettings] | None = None
         self._quiet = Quiet(database, clock)
+        self._first_look = anyio.Lock()
 
     async def find(self, agent: str) -> AgentSettings:
         """Return the settings of an agent as they were read last.
@@ -93,7 +95,8 @@ class SettingsShelf:
         """
         known = self._known
         if known is None:
-            known = await self.look()
+            async with self._first_look:  # a burst at the start shares one
+                known = await self.look() if self._known is None else self._known
         return known.get(agent) or AgentSettings(agent=agent)
 
     def known(self, agent: str) -> AgentSettings:

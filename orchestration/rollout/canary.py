@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orchestration.rollout.judge import Rollback, Sample, Window, judge
 from utils.logs import get_logger
 from utils.persistence.errors import DatabaseError
@@ -90,6 +92,7 @@ class Canary:
         self._metrics = metrics
         self._trials: dict[str, _Trial] = {}
         self._read_at = float("-inf")
+        self._is_running = False
 
     async def route(self, agent: str, key: str) -> int | None:
         """Return the challenger's version if a request goes to it; None leaves it the champion.
@@ -98,7 +101,7 @@ class Canary:
             agent: Who is asked.
             key: Of the request.
         """
-        if self._clock.monotonic() - self._read_at >= PLAN_SECONDS:
+        if not self._is_running and self._clock.monotonic() - self._read_at >= PLAN_SECONDS:
             await self.refresh()
         trial = self._trials.get(agent)
         if trial is None or trial.verdict is not None:
@@ -158,12 +161,23 @@ class Canary:
             trial.regrets.append(regret)
             await self._judge(trial)
 
+    async def run(self) -> None:
+        """Look at the plans every second until cancelled, so that no request waits for it."""
+        await self.refresh()
+        self._is_running = True
+        try:
+            while True:
+                await self._clock.sleep(PLAN_SECONDS)
+                await self.refresh()
+        finally:
+            self._is_running = False
+
     async def refresh(self) -> None:
         """Look at the plans now; the last known ones go on while the database is away."""
         self._read_at = self._clock.monotonic()
         try:
             running = await self._plans.running()
-        except DatabaseError as error:
+        except (DatabaseError, SQLAlchemyError) as error:
             logger.warning("canary_plans_not_read", reason=str(error))
             return
         for agent in self._trials.keys() - running.keys():
@@ -205,7 +219,7 @@ class Canary:
             is_ours = await self._plans.end(
                 plan, CanaryState.ROLLED_BACK, reason=reason, figures=figures
             )
-        except DatabaseError as error:
+        except (DatabaseError, SQLAlchemyError) as error:
             logger.warning("rollback_not_written", agent=plan.agent, reason=str(error))
             return
         if is_ours:

@@ -154,18 +154,14 @@ class RolloutDesk:
         if challenger is None:
             raise UnknownAgentError(f"{agent} has no {CHALLENGER}: promote one to that alias first")
         record = await self._registry.find_version(agent, challenger)
-        await self._registry.prepare(record)
-        async with self._database.write(durable=True) as connection:
-            result = await self._judge(connection, record, force_because)
-            await add_gate_result(connection, {**asdict(result), "reasons": list(result.reasons)})
-            if result.is_open:
-                await self._swap(connection, result, reason)
-        if not result.is_open:
-            raise GateClosedError(
-                f"{agent} version {challenger} stays {CHALLENGER}: {'; '.join(result.reasons)}"
-            )
+        async with self._registry.hold(record):
+            result = await self._pass(record, force_because=force_because, reason=reason)
+            if not result.is_open:
+                raise GateClosedError(
+                    f"{agent} version {challenger} stays {CHALLENGER}: {'; '.join(result.reasons)}"
+                )
+            await self._registry.follow_moves(agent, await self._aliases(agent))
         await keep_promoted(self._database, agent, challenger)
-        await self._registry.follow_moves(agent, await self._aliases(agent))
         await self._canary.refresh()
         return result
 
@@ -208,11 +204,11 @@ class RolloutDesk:
                 f"{agent}: {CHAMPION} is version {meanings[-1]}, and there is none before to go "
                 "back to; promote one"
             )
-        await self._registry.prepare(existing[before])
         reason = f"rollback from version {meanings[-1]}: {reason or 'by hand'}"
         moves, expected = {CHAMPION: before}, {CHAMPION: meanings[-1]}
-        await self._store.move_aliases(agent, moves, expected=expected, reason=reason)
-        await self._registry.follow_moves(agent, moves)
+        async with self._registry.hold(existing[before]):
+            await self._store.move_aliases(agent, moves, expected=expected, reason=reason)
+            await self._registry.follow_moves(agent, moves)
         return existing[before]
 
     async def _aliases(self, agent: str) -> dict[str, int]:
@@ -222,6 +218,16 @@ class RolloutDesk:
             if not versions:
                 raise UnknownAgentError(f"no agent {agent!r}; registered: {known}")
         return aliases
+
+    async def _pass(
+        self, record: ArtifactRecord, *, force_because: str | None, reason: str
+    ) -> GateResult:
+        async with self._database.write(durable=True) as connection:
+            result = await self._judge(connection, record, force_because)
+            await add_gate_result(connection, {**asdict(result), "reasons": list(result.reasons)})
+            if result.is_open:
+                await self._swap(connection, result, reason)
+        return result
 
     async def _judge(
         self, connection: AsyncConnection, record: ArtifactRecord, force_because: str | None

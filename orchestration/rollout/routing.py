@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from orchestration.rollout.judge import Sample
 from utils.logs import get_logger
 
@@ -30,6 +32,12 @@ class VersionRouter:
         self._registry = registry
         self._canary = canary
         self._second = second
+
+    async def run(self) -> None:
+        """Follow the plans and ask second answers in the background, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._canary.run)
+            group.start_soon(self._second.run)
 
     async def route(self, agent: str, key: str) -> int | None:
         """Return the challenger's version if a request goes to it; None leaves it the champion.

@@ -83,11 +83,12 @@ class OrderDesksDomain:
         self.config = config
         self._xp = xp
 
-    def encode(self, view: DeskView) -> Any:
+    def encode(self, view: DeskView, market: tuple[Any, Any, Any, Any] | None = None) -> Any:
         """Observe an order and its share.
 
         Args:
             view: What is known.
+            market: From `read_market`, for callers who ask again of one moment; read if absent.
 
         Returns:
             `[..., 8]`, in [-10, 10]: remaining share, share of the steps left, the first less the
@@ -96,20 +97,38 @@ class OrderDesksDomain:
             change in deviations of the horizon, last move in those of a step.
         """
         xp, steps = self._xp, self.config.num_steps
-        horizon = view.volatility * math.sqrt(steps)
+        urgency, recent, known, last = market or self.read_market(view)
         left = view.steps_left / steps
-        squared = xp.square(view.moves)
         parts = [
             view.remaining,
             left,
             view.remaining - left,
+            urgency,
+            recent,
+            known,
+            view.price_change / (view.volatility * math.sqrt(steps)),
+            last,
+        ]
+        return xp.clip(xp.stack(parts, -1), -OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+
+    def read_market(self, view: DeskView) -> tuple[Any, Any, Any, Any]:
+        """Return what is observed of the share, whatever is sold of it.
+
+        Args:
+            view: What is known.
+
+        Returns:
+            Urgency, volatility of the last and of all moves, last move; see `encode`.
+        """
+        xp = self._xp
+        horizon = view.volatility * math.sqrt(self.config.num_steps)
+        squared = xp.square(view.moves)
+        return (
             0.5 * xp.log(view.risk_aversion * xp.square(horizon) / view.impact),
             0.5 * xp.log(squared[..., -RECENT:].mean(-1) + _LEAST_MOVE),
             0.5 * xp.log(squared.mean(-1) + _LEAST_MOVE),
-            view.price_change / horizon,
             view.moves[..., -1],
-        ]
-        return xp.clip(xp.stack(parts, -1), -OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+        )
 
     def project(self, action: Any, view: DeskView) -> Any:
         """Turn actions into the slices that are sold.

@@ -11,6 +11,7 @@ from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.base_agent import MOST_REQUESTS, InvocationContext, RequestError
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
 from tests.serving import make_artifact
+from utils.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 EXAMPLE = AllocationRequest.model_validate(EXAMPLE_REQUEST)
@@ -49,3 +50,29 @@ async def test_each_decision_has_its_own_name():
         decisions = await agent.invoke_batch([EXAMPLE, EXAMPLE], context)
     assert [one.decision_id for one in decisions] == ["one", "two"]
     assert {one.request_id for one in decisions} == {"r"}
+
+
+async def test_what_is_decided_together_is_what_is_decided_alone():
+    greedy = make_artifact(bias=3.0)  # asks for more than there is: guardrails cut
+    scarce = copy.deepcopy(EXAMPLE_REQUEST) | {"compare": True}
+    scarce["capacity"] = {"compute": 41.0, "memory": 60.0}
+    strange = copy.deepcopy(EXAMPLE_REQUEST) | {"compare": False}
+    strange["capacity"] = {"compute": 1.0, "memory": 60.0}  # outside the range: the expert
+    async with ResourceAllocationAgent(greedy, clock=ManualClock()) as agent:
+        requests = agent.parse_batch([EXAMPLE_REQUEST, scarce, strange])
+        context = InvocationContext(request_id="r")
+        together = await agent.invoke_batch(requests, context)
+        alone = [await agent.invoke(request, context) for request in requests]
+    assert [one.guardrails for one in together] == [one.guardrails for one in alone]
+    assert together[0].guardrails
+    assert [one.decided_by for one in together] == [one.decided_by for one in alone]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert (ours.expert is None) == (theirs.expert is None)
+        assert ours.expected_value == pytest.approx(theirs.expected_value, abs=1e-3)
+        for mine, other in zip(ours.services, theirs.services, strict=True):
+            assert (mine.name, mine.reason) == (other.name, other.reason)
+            assert mine.allocation == pytest.approx(other.allocation, abs=1e-3)
+        for resource, left in ours.leftover.items():
+            assert left + sum(one.allocation[resource] for one in ours.services) == pytest.approx(
+                requests[together.index(ours)].capacity[resource]
+            )

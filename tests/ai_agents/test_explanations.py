@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +210,11 @@ async def test_worth_is_the_value_of_what_really_arrived():
     assert domain.worth(situation, decision, None) == pytest.approx(decision.expected_value)
     idle = domain.worth(situation, decision, np.zeros(len(NAMES)))
     assert idle < decision.expected_value
+
+
+def test_the_example_of_the_page_runs(capsys, monkeypatch):
+    page = (SHIPPED.parent / "docs" / "agents" / "guardrails.md").read_text()
+    (code,) = re.findall(r"python - <<'END'\n(.*?)\n    END", page, flags=re.DOTALL)
+    monkeypatch.chdir(SHIPPED.parent)
+    exec(compile(textwrap.dedent(code), "guardrails.md", "exec"), {})
+    assert "services.storefront.waiting" in capsys.readouterr().out

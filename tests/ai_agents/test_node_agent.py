@@ -98,7 +98,7 @@ async def test_a_decision_in_words():
     assert decision.expert.name == "greedy"
     assert first.node == "node-7"
     assert first.covering_nodes == 10
-    assert "exceeds the need least, by 22.0% of its capacity" in first.reason
+    assert "its own exceeds the need least, by 22.0% of its capacity" in first.reason
     assert second.node == "node-1"
     assert all(0 <= value <= 100 for one in decision.offers for value in one.offered.values())
 

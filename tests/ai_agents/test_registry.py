@@ -290,3 +290,47 @@ async def test_a_hundred_promotions_leave_one_version_in_memory(registry):
     del agent
     gc.collect()
     assert sum(one() is not None for one in agents) == 1
+
+
+async def test_in_the_background_no_request_waits_for_the_store(two, store, clock):
+    await two.resolve(NAME)
+    async with anyio.create_task_group() as group:
+        group.start_soon(two.run)
+        await anyio.wait_all_tasks_blocked()
+        reads = store.alias_reads
+        await store.set_alias(NAME, "champion", 2, reason="another process")
+        clock.advance(0.9)
+        assert (await two.resolve(NAME)).version == "1"
+        clock.advance(0.2)
+        assert (await two.resolve(NAME)).version == "1"  # asked before the background has looked
+        await anyio.wait_all_tasks_blocked()
+        assert (await two.resolve(NAME)).version == "2"
+        assert store.alias_reads == reads + 1
+        store.list_versions = None  # whatever breaks, the next look is another chance
+        clock.advance(1.1)
+        await anyio.wait_all_tasks_blocked()
+        del store.list_versions
+        await store.set_alias(NAME, "champion", 1, reason="another process")
+        clock.advance(1.1)
+        await anyio.wait_all_tasks_blocked()
+        assert (await two.resolve(NAME)).version == "1"
+        group.cancel_scope.cancel()
+    clock.advance(1.1)
+    await store.set_alias(NAME, "champion", 2, reason="another process")
+    assert (await two.resolve(NAME)).version == "2"
+
+
+async def test_what_is_seen_during_a_move_does_not_unload_the_version_that_comes(two, store, clock):
+    await two.resolve(NAME)
+    set_alias = store.set_alias
+
+    async def slowly(agent, alias, version, *, reason):
+        clock.advance(2)
+        assert (await two.resolve(NAME)).version == "1"  # looks at the aliases, which stand yet
+        await set_alias(agent, alias, version, reason=reason)
+
+    store.set_alias, store.loads = slowly, 0
+    await two.promote(NAME, 2)
+    assert (await two.resolve(NAME)).version == "2"
+    assert two.phase(NAME, 2) is Phase.READY
+    assert store.loads == 2  # for its domain, and for the agent; not again

@@ -33,6 +33,9 @@ class Shaky:
         self.fails_after_commit = False
         self.writes = 0
 
+    def fingerprint(self):
+        return self.database.fingerprint()
+
     @contextlib.asynccontextmanager
     async def write(self):
         self.writes += 1

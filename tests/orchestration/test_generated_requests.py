@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from ai_agents.base_agent import Decision
+from ai_agents.domains import DOMAINS
 from orchestration.app import Settings, open_application
 from orchestration.endpoints.shapes import kinds_of
 from tests.orchestration.served import adopt_one_of_each
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 NUMBER = int(os.environ.get("QUARTERMASTER_GENERATED", "400"))
 MOST_RSS_MIB = 180
 JSON = {"content-type": "application/json"}
+MAKERS = list(DOMAINS.values())  # loads all kinds of decisions
 DECISIONS = {kind.__name__: kind for kind in kinds_of(Decision)}
 DOORS = {
     "invoke": ("/v1/agents/{name}:invoke", JSON, lambda request, name: request),

@@ -173,6 +173,8 @@ async def test_wrong_methods_are_told_the_right_ones(house, path, methods):
 
 async def test_wrong_methods_and_queries(house):
     assert_problem(await house.client.delete("/v1/runs"), 405)
+    answer = await house.client.delete(f"/v1/agents/{AGENT}/canary")
+    assert answer.headers["allow"] == "GET, PUT"
     assert_problem(await house.client.get("/v1/runs?limit=0"), 422, fields={"limit"})
 
 
@@ -319,9 +321,12 @@ async def test_a_fault_of_ours_leaks_nothing(house, monkeypatch):
 async def test_the_schema_documents_the_request(house):
     schema = (await house.client.get("/openapi.json")).json()
     body = schema["paths"]["/v1/agents/{name}:invoke"]["post"]["requestBody"]
-    (known, *_) = body["content"]["application/json"]["schema"]["anyOf"]
-    name = known["$ref"].rpartition("/")[2]
-    assert "services" in schema["components"]["schemas"][name]["properties"]
+    known = body["content"]["application/json"]["schema"]["anyOf"]
+    names = {one["$ref"].rpartition("/")[2] for one in known if "$ref" in one}
+    assert {"AllocationRequest", "PlacementRequest", "ReplenishmentRequest"} < names
+    described = schema["components"]["schemas"]
+    assert names < described.keys()
+    assert "services" in described["AllocationRequest"]["properties"]
 
 
 async def test_a_real_server_answers_and_leaves_at_sigterm(tmp_path):

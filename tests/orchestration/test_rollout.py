@@ -238,6 +238,34 @@ async def test_others_see_a_rollback_within_a_second(own_stage):
     assert await own_stage.ask("k") == 1
 
 
+async def test_in_the_background_plans_are_followed_and_shadows_asked(own_stage):
+    router = own_stage.application.parts.router
+    await own_stage.add(make_artifact(1))
+    await own_stage.orchestrator.promote(AGENT, 2, alias="shadow")
+    plans = SqlPlans(own_stage.application.database, SystemClock())
+    line = f'agent_second_answers_total{{agent="{AGENT}",outcome="different",role="shadow"}}'
+    async with anyio.create_task_group() as group:
+        group.start_soon(router.run)
+        with anyio.fail_after(60):
+            while not router._canary._is_running:  # noqa: ASYNC110  a database answers
+                await anyio.sleep(0.01)
+            await plans.start(AGENT, 2, share=1.0)
+            own_stage.clock.advance(1.0)
+            while not router._canary.tries(AGENT, "2"):  # noqa: ASYNC110  a database answers
+                await anyio.sleep(0.01)
+            decision = await own_stage.orchestrator.invoke(AGENT, REQUEST)
+            assert decision.version == "2"
+            decision = await own_stage.orchestrator.invoke(AGENT, REQUEST, alias="champion")
+            await plans.end(await plans.find(AGENT), CanaryState.OFF, reason="another process")
+            own_stage.clock.advance(1.0)
+            while router._canary.tries(AGENT, "2"):  # noqa: ASYNC110  a database answers
+                await anyio.sleep(0.01)
+            assert (await own_stage.orchestrator.invoke(AGENT, REQUEST)).version == "1"
+            while own_stage.figure(line) != 1:  # noqa: ASYNC110  a thread answers
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+
 async def test_a_verdict_holds_here_while_the_database_is_away_and_is_written_later(own_stage):
     await own_stage.try_out(overflowing(GOOD), share=1.0)
     plans = own_stage.orchestrator._parts.router._canary._plans

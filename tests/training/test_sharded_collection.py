@@ -73,6 +73,7 @@ def make_run_agent(problem, learning=LEARNING):
 # The same wherever
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_as_one(whole, started, tmp_path):
     watch = go_on(tmp_path, UPDATES, config=IN_PROCESSES)
     assert_same(tensors_of(watch), tensors_of(whole))
@@ -81,6 +82,7 @@ def test_processes_give_the_same_as_one(whole, started, tmp_path):
     assert all(line._process.poll() is not None for line in started), "nobody is left behind"
 
 
+@pytest.mark.slow
 def test_a_killed_shard_ends_the_attempt_and_the_next_one_ends_as_if_nothing_had_been(
     whole, started, tmp_path
 ):
