@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from functools import partial
-
-import anyio
-from anyio.abc import SocketAttribute
+import threading
 
 
 class Proxy:
-    """Passes bytes between callers and a Unix socket."""
+    """Passes bytes between callers and a Unix socket, in threads of its own."""
 
     def __init__(self, path):
         self._path = path
-        self._passes = anyio.Event()
+        self._passes, self._is_over = threading.Event(), threading.Event()
         self._passes.set()
         self._refuses = False
-        self._pairs = set()
-        self._forgotten = set()
-        self.port = 0
+        self._pairs, self._forgotten, self._threads = set(), set(), []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
 
-    async def run(self, *, task_status):
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", family=socket.AF_INET)
-        self.port = listener.extra(SocketAttribute.local_port)
-        task_status.started()
-        async with listener:
-            await listener.serve(self._serve)
+    def __enter__(self):
+        self._start(self._serve)
+        return self
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self._passes.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.refuse()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._listener.close()
 
     def refuse(self):
         """End every conversation; whoever calls is sent away."""
         self._refuses = True
-        for scope in self._pairs:
-            scope.cancel()
+        for pair in list(self._pairs):
+            hang_up(pair)
 
     def fall_silent(self):
         """Hold back all that is said, as a network does that has broken apart."""
-        self._passes = anyio.Event()
+        self._passes.clear()
 
     def forget(self):
         """Fall silent; conversations of now stay so for ever, as behind a router that restarts."""
@@ -49,25 +52,42 @@ class Proxy:
         self._refuses = False
         self._passes.set()
 
-    async def _serve(self, caller):
-        async with caller:
+    def _start(self, work, *arguments):
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self._start(self._meet, self._listener.accept()[0])
+
+    def _meet(self, caller):
+        with caller:
+            self._passes.wait()
             if self._refuses:
                 return
-            await self._passes.wait()
-            async with await anyio.connect_unix(self._path) as server:
-                with anyio.CancelScope() as scope:
-                    self._pairs.add(scope)
-                    async with anyio.create_task_group() as group:
-                        for one, other in ((caller, server), (server, caller)):
-                            group.start_soon(partial(self._pass, one, other, scope))
-                self._pairs.discard(scope)
+            with socket.socket(socket.AF_UNIX) as server:
+                server.connect(self._path)
+                pair = caller, server
+                self._pairs.add(pair)
+                back = self._start(self._pass, server, caller, pair)
+                self._pass(caller, server, pair)
+                back.join()
+                self._pairs.discard(pair)
 
-    async def _pass(self, one, other, scope):
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while True:
-                heard = await one.receive()
-                await self._passes.wait()
-                if scope in self._forgotten:
-                    await anyio.sleep_forever()
-                await other.send(heard)
-        scope.cancel()
+    def _pass(self, one, other, pair):
+        with contextlib.suppress(OSError):
+            while heard := one.recv(1 << 16):
+                self._passes.wait()
+                if pair in self._forgotten:
+                    self._is_over.wait()
+                other.sendall(heard)
+        hang_up(pair)
+
+
+def hang_up(pair):
+    for one in pair:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -84,11 +85,10 @@ async def test_a_worker_that_is_cut_off_loses_its_job_and_works_again_later(
 ):
     if fault is Proxy.forget:
         monkeypatch.setenv("ANSWER_SECONDS", "3")
-    with run_server() as url:
+    with run_server() as url, contextlib.ExitStack() as ways:
         path = Path(make_url(url).query["host"]) / ".s.PGSQL.5432"
-        proxy = Proxy(str(path))
-        async with open_machines(url, tmp_path) as machines, anyio.create_task_group() as group:
-            await group.start(proxy.run)
+        async with open_machines(url, tmp_path) as machines:
+            proxy = ways.enter_context(Proxy(str(path)))
             go = tmp_path / "go"
             job = await submit_held(machines, go)
             way = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/postgres"
@@ -124,7 +124,6 @@ async def test_a_worker_that_is_cut_off_loses_its_job_and_works_again_later(
             assert Counter(told["step"] for told in steps) == Counter(range(1, 7))
             assert {told["fence"] for told in steps if told["step"] > 3} == {2}
             assert len(await machines.told(job, "job_succeeded")) == 1
-            group.cancel_scope.cancel()
 
 
 async def _said(log, words):

@@ -6,7 +6,6 @@ import os
 import socket
 from pathlib import Path
 
-import anyio
 import pytest
 from sqlalchemy import make_url, text
 
@@ -52,12 +51,9 @@ async def test_a_server_that_does_not_answer_is_out_of_reach_and_asked_again(url
 
 
 async def test_the_kernel_gives_up_connections_that_the_network_lost(url):
-    proxy = Proxy(str(Path(make_url(url).query["host"]) / ".s.PGSQL.5432"))
-    async with anyio.create_task_group() as group:
-        await group.start(proxy.run)
-        database = await open_database(
-            f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/postgres"
-        )
+    with Proxy(str(Path(make_url(url).query["host"]) / ".s.PGSQL.5432")) as proxy:
+        way = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/postgres"
+        database = await open_database(way)
         async with database.read() as connection:
             raw = await connection.get_raw_connection()
             with socket.socket(fileno=os.dup(raw.driver_connection.fileno())) as wire:
@@ -67,4 +63,3 @@ async def test_the_kernel_gives_up_connections_that_the_network_lost(url):
                 set_ = [wire.getsockopt(socket.IPPROTO_TCP, one) for one in timeouts]
         assert set_ == [10, 5, 3, 25_000]
         await database.aclose()
-        group.cancel_scope.cancel()
