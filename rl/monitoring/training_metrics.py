@@ -173,7 +173,7 @@ class TrainingMetrics:
         """
         self._beat(run, now)
         identity = _identity(run)
-        for name, value in values.items():
+        for name, value in {"rollbacks": 0.0, **values}.items():  # zero: the first one is a rise
             gauge = self._values.get(SAME_AS.get(name, name))
             if gauge is not None:
                 gauge.labels(*identity).set(-value if name in _NEGATED else value)

@@ -198,6 +198,14 @@ CASES = [
         agent="a",
         rule="latency",
     ),
+    fires(  # the first rollback of a server: the series begins with it
+        "AgentRolledBack",
+        {'agent_rollbacks_total{agent="a",rule="latency"}': "_x60 1x40"},
+        "35m",
+        summary="A challenger of a was rolled back: latency",
+        agent="a",
+        rule="latency",
+    ),
     is_quiet("AgentRolledBack", {'agent_rollbacks_total{agent="a",rule="latency"}': "2x80"}, "30m"),
     fires(
         "DriftDetected",

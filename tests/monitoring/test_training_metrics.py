@@ -62,6 +62,14 @@ def test_every_reported_value_is_exposed(registry):
     assert sample(registry, "rl_heartbeat_timestamp_seconds") == 1002.0
 
 
+def test_a_run_begins_with_no_rollback_so_that_the_first_one_is_a_rise(registry):
+    metrics = TrainingMetrics(registry)
+    metrics.observe(RUN, {}, env_steps=1, now=0.0)
+    assert sample(registry, "rl_rollbacks") == 0
+    metrics.observe(RUN, {"rollbacks": 1.0}, env_steps=2, now=1.0)
+    assert sample(registry, "rl_rollbacks") == 1
+
+
 def test_values_without_a_family_are_left_out(registry):
     TrainingMetrics(registry).observe(RUN, {"reward_holding": -1.0}, env_steps=1, now=0.0)
     assert not any("holding" in family.name for family in registry.collect())

@@ -1,0 +1,3 @@
+"""Dashboards for Grafana, declared here and written as JSON."""
+
+from __future__ import annotations
