@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from orchestration.delegation.blackboard import LONGEST_TTL_SECONDS, Fact
 from orchestration.endpoints.callers import Caller
 from orchestration.endpoints.parts import Conductor, Parts
-from orchestration.endpoints.security import Anyone
+from orchestration.endpoints.security import Anyone, Trainer
 from orchestration.endpoints.shapes import (
     LARGEST_OFFSET,
     TEXT_PATTERN,
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/facts", tags=["facts"], responses=may_fail(404, 4
 NAME_PATTERN = r"^[^\x00-\x1f\x7f/]{1,200}$"
 Topic = Annotated[str, Path(pattern=NAME_PATTERN, description="What facts belong to.")]
 Key = Annotated[str, Path(pattern=NAME_PATTERN, description="Names a fact in its topic.")]
-Who = Annotated[Caller, Anyone]
+Who = Annotated[Caller, Trainer]
 
 
 class FactView(BaseModel):

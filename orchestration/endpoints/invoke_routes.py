@@ -174,7 +174,7 @@ def describe_routes(
                     "tags": ["agents"],
                     "summary": summary,
                     "operationId": f"{verb}{kind}",
-                    "security": [{"bearer": []}],
+                    "security": [{"bearer": [TokenScope.INVOKE.value]}],
                     "parameters": _parameters(place),
                     "requestBody": {"required": True, "content": _json(body)},
                     "responses": {
