@@ -28,7 +28,7 @@ def stingy(artifact: PolicyArtifact) -> PolicyArtifact:
     )
 
 
-def slow(artifact: PolicyArtifact, *, width: int = 1000, depth: int = 4) -> PolicyArtifact:
+def slow(artifact: PolicyArtifact, *, width: int = 1500, depth: int = 6) -> PolicyArtifact:
     """Return the same policy behind layers that do nothing but take time."""
     weight, bias = artifact.layers[0]
     size = artifact.observation_size

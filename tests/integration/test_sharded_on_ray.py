@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -50,6 +51,15 @@ def node_of(cluster, line):
     return next(one for one in cluster.list_all_nodes() if one.node_id == node_id)
 
 
+def wait_until_dead(line):
+    from ray._private.state import actors
+
+    deadline = time.monotonic() + 120
+    while actors()[line._actor._actor_id.hex()]["State"] != "DEAD":
+        assert time.monotonic() < deadline, "the actor outlives its node"
+        time.sleep(0.1)
+
+
 def test_a_run_loses_a_node_goes_on_elsewhere_and_ends_as_if_nothing_had_been(cluster, tmp_path):
     whole = tensors_of(go_on(tmp_path / "whole", UPDATES))
     started = []
@@ -59,6 +69,7 @@ def test_a_run_loses_a_node_goes_on_elsewhere_and_ends_as_if_nothing_had_been(cl
     def lose_a_node():
         nodes.extend(node_of(cluster, line) for line in started)
         cluster.remove_node(nodes[1], allow_graceful=False)
+        wait_until_dead(started[1])  # an actor may answer for a while after its node
 
     watch = Watch(UPDATES, before={4: lose_a_node})
     places = replace(places_in(tmp_path / "lost"), ray_lines=lines)
