@@ -10,6 +10,7 @@ shipped policies too.
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import json
 import os
@@ -265,6 +266,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path("var/benchmarks/decision_latency.json"))
     arguments = parser.parse_args()
+    gc.collect()
+    gc.freeze()  # as `serve` does once its agents are set up
     results = anyio.run(run, arguments.repeats)
     results |= anyio.run(run_placement, arguments.repeats)
     results |= anyio.run(run_supply_and_trading, arguments.repeats)
