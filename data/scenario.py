@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,7 @@ def hash_scenarios(scenarios: ScenarioArrays) -> str:
     return digest.hexdigest()
 
 
+@runtime_checkable
 class ScenarioSource(Protocol[Drawn_co]):
     """Anything that can make episodes from a generator of random numbers."""
 
