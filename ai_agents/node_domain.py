@@ -22,7 +22,7 @@ from ai_agents.node_schema import (
 from ai_agents.policy_checks import problem_of, range_warning
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
-from rl.deployment.view_policy import ViewPolicy
+from rl.deployment.view_policy import ViewPolicy, join_views
 from rl.domains.nodes import NodeConfig, NodeView
 
 Floats = NDArray[np.float64]
@@ -120,7 +120,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         Returns:
             Shares of what is free, `[row, node, resource]`.
         """
-        return Plan(*self._policy.act(_stack(situations)))
+        return Plan(*self._policy.act(join_views([one.view for one in situations])))
 
     def ask_expert(self, situations: Sequence[NodeSituation]) -> NDArray[Any]:
         """Return what the nodes would offer by the expert's rule.
@@ -128,7 +128,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         Args:
             situations: At least one.
         """
-        return self._policy.ask_expert(_stack(situations))
+        return self._policy.ask_expert(join_views([one.view for one in situations]))
 
     def decide(
         self,
@@ -256,10 +256,6 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
 
     def _by_resource(self, row: Sequence[float]) -> dict[str, float]:
         return dict(zip(self.config.resources, row, strict=True))
-
-
-def _stack(situations: Sequence[NodeSituation]) -> NodeView:
-    return NodeView(usage=np.concatenate([one.view.usage for one in situations]))
 
 
 def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:

@@ -110,18 +110,10 @@ class PolicyAgent(BusinessAgent[RequestT, DecisionT], Generic[RequestT, Decision
             experts = dict(zip(asked, answers, strict=True))
         actions = [experts[row] if reasons[row] else planned[row] for row in range(len(requests))]
         headers = self._make_headers(situations, reasons, context, started)
-        if len(requests) == 1:
-            shown = experts[0] if requests[0].compare or requests[0].explain else None
-            decide = self.domain.decide
-            decisions = [decide(situations[0], actions[0], header=headers[0], expert=shown)]
-        else:
-            compared = [
-                experts[row] if one.compare or one.explain else None
-                for row, one in enumerate(requests)
-            ]
-            decisions = self.domain.decide_all(
-                situations, actions, headers=headers, experts=compared
-            )
+        shown = [
+            experts[row] if one.compare or one.explain else None for row, one in enumerate(requests)
+        ]
+        decisions = self.domain.decide_all(situations, actions, headers=headers, experts=shown)
         if not any(request.explain for request in requests):
             return decisions
         return [

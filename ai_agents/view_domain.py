@@ -15,7 +15,7 @@ from ai_agents.policy_checks import range_warning
 from ai_agents.view_schema import ExpertAction, ViewDecision, make_request_type
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
-from rl.deployment.view_policy import ViewPolicy
+from rl.deployment.view_policy import ViewPolicy, join_views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
         Args:
             situations: At least one.
         """
-        return Plan(*self._policy.act(_stack(situations)))
+        return Plan(*self._policy.act(join_views([one.view for one in situations])))
 
     def ask_expert(self, situations: Sequence[ViewSituation]) -> NDArray[Any]:
         """Ask the expert.
@@ -104,7 +104,7 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
         Args:
             situations: At least one.
         """
-        return self._policy.ask_expert(_stack(situations))
+        return self._policy.ask_expert(join_views([one.view for one in situations]))
 
     def decide(
         self,
@@ -150,11 +150,3 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
             return []
         choices = allowed(self._policy.domain, situation.view)[0]
         return [] if choices[int(action)] else ["allowed"]
-
-
-def _stack(situations: Sequence[ViewSituation]) -> Any:
-    views = [situation.view for situation in situations]
-    names = vars(views[0])
-    return type(views[0])(
-        **{name: np.concatenate([getattr(view, name) for view in views]) for name in names}
-    )

@@ -20,7 +20,7 @@ from ai_agents.workforce_schema import (
 )
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
-from rl.deployment.view_policy import ViewPolicy
+from rl.deployment.view_policy import ViewPolicy, join_views
 from rl.domains.workforce import WorkforceConfig, WorkforceView
 
 Floats = NDArray[np.float64]
@@ -146,7 +146,7 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         Returns:
             Shares of the people with each skill, `[row, skill]`.
         """
-        return Plan(*self._policy.act(_stack(situations)))
+        return Plan(*self._policy.act(join_views([one.view for one in situations])))
 
     def ask_expert(self, situations: Sequence[WorkforceSituation]) -> NDArray[Any]:
         """Ask the expert.
@@ -154,7 +154,7 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         Args:
             situations: At least one.
         """
-        return self._policy.ask_expert(_stack(situations))
+        return self._policy.ask_expert(join_views([one.view for one in situations]))
 
     def decide(
         self,
@@ -297,13 +297,6 @@ def _explain(wanted: int, called: int, expected: float) -> str:
     if called < wanted:
         return f"{asked}, but only {called} can come."
     return f"{asked}; all come." if wanted else f"{asked}."
-
-
-def _stack(situations: Sequence[WorkforceSituation]) -> WorkforceView:
-    views = [situation.view for situation in situations]
-    return WorkforceView(
-        **{name: np.concatenate([getattr(view, name) for view in views]) for name in vars(views[0])}
-    )
 
 
 def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:

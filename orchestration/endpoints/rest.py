@@ -103,7 +103,6 @@ def make_api(parts: ApiParts) -> ASGIApp:
 
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:
-    tuple(DOMAINS.values())  # loads them all
     for domain in DOMAINS:
         DOMAINS[domain]  # loads it, and what its agents are asked and answer
     requests, decisions = kinds_of(DecisionRequest), kinds_of(Decision)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from utils.config import from_json
 from utils.errors import ConfigError
 
 Floats = NDArray[np.float64]
+View = TypeVar("View")
 SMALLEST = np.finfo(np.float32).min
 
 
@@ -127,3 +129,15 @@ class ViewPolicy:
                 is_there = np.take_along_axis(choices, chosen[:, None], -1)[:, 0]
                 exact = np.where(is_there, chosen, choices.shape[-1] - 1)
             return np.asarray(self.world.project(self.domain, exact, view)) + 0.0
+
+
+def join_views(views: Sequence[View]) -> View:
+    """Put views behind one another.
+
+    Args:
+        views: At least one, of one world, each with a batch axis.
+    """
+    names = vars(views[0])
+    return type(views[0])(
+        **{name: np.concatenate([getattr(view, name) for view in views]) for name in names}
+    )
