@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("orchestration", "ai_agents", "rl", "data", "utils")
+PACKAGES = ("console", "orchestration", "ai_agents", "rl", "data", "utils")
 LONGEST_MODULE, LONGEST_ALGORITHM, LONGEST_CLASS = 400, 300, 250
 BANNED_WORDS = {
     *("advanced", "enhanced", "unified", "optimized", "smart", "meta"),

@@ -1,0 +1,32 @@
+"""The console's pages; `make console` starts it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from console import (
+    agents_page,
+    analysis_page,
+    engine_page,
+    lab_page,
+    monitoring_page,
+    runs_page,
+    submit_page,
+)
+
+st.set_page_config(page_title="Quartermaster", layout="wide")
+st.navigation(
+    {
+        "Train": [
+            st.Page(runs_page.show, title="Runs", url_path="runs", default=True),
+            st.Page(submit_page.show, title="Submit", url_path="submit"),
+            st.Page(lab_page.show, title="Environment lab", url_path="lab"),
+            st.Page(analysis_page.show, title="Analysis", url_path="analysis"),
+        ],
+        "Operate": [
+            st.Page(agents_page.show, title="Agents", url_path="agents"),
+            st.Page(engine_page.show, title="Engine", url_path="engine"),
+            st.Page(monitoring_page.show, title="Monitoring", url_path="monitoring"),
+        ],
+    }
+).run()

@@ -1,0 +1,44 @@
+"""What pages show alike: figures with their table and their words, and errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import altair as alt
+import streamlit as st
+
+from console.server import server_url
+from orchestration.client.errors import ApiError, UnreachableError
+
+Drawing = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
+
+
+def figure(chart: Drawing, rows: Sequence[Mapping[str, object]], summary: str, *, key: str) -> None:
+    """Draw a chart, say in a sentence what it shows, and keep its numbers in a table below.
+
+    Args:
+        chart: The drawing.
+        rows: Its numbers, a row each.
+        summary: What one sees, for readers who do not.
+        key: Of the table, unique on the page.
+    """
+    st.altair_chart(chart, alt=summary)
+    st.caption(summary)
+    with st.expander("As a table"):
+        st.dataframe(rows, hide_index=True, key=key)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn a refusal inside the block into words on the page, which goes on below."""
+    try:
+        yield
+    except UnreachableError as error:
+        st.error(
+            f"No answer from {server_url()}: {error}. Start a server with "
+            "`python -m orchestration serve`, or `make console` for both."
+        )
+    except ApiError as error:
+        problems = "".join(f"\n- `{field}`: {why}" for field, why in error.problems.items())
+        st.error(f"{error.detail}{problems}")
