@@ -1,4 +1,4 @@
-"""The console's pages; `make console` starts it."""
+"""The console's pages and what stands above all of them; `make console` starts it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from console import (
     runs_page,
     submit_page,
 )
+from console.header import show_header
 
-st.set_page_config(page_title="Quartermaster", layout="wide")
-st.navigation(
+st.set_page_config(page_title="Quartermaster", page_icon=":material/package_2:", layout="wide")
+page = st.navigation(
     {
         "Train": [
             st.Page(runs_page.show, title="Runs", url_path="runs", default=True),
@@ -29,4 +30,6 @@ st.navigation(
             st.Page(monitoring_page.show, title="Monitoring", url_path="monitoring"),
         ],
     }
-).run()
+)
+show_header()
+page.run()
