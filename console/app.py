@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from console import (
@@ -15,7 +17,14 @@ from console import (
 )
 from console.header import show_header
 
-st.set_page_config(page_title="Quartermaster", page_icon=":material/package_2:", layout="wide")
+LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched from elsewhere
+STYLE = """<style>
+div[data-testid="stCaptionContainer"] { opacity: 1; }  /* faded text is too faint to read for many */
+</style>"""
+
+st.set_page_config(page_title="Quartermaster", page_icon=LOGO, layout="wide")
+st.html(STYLE)
+st.logo(LOGO, size="large")
 page = st.navigation(
     {
         "Train": [
