@@ -18,9 +18,8 @@ from console import (
 from console.header import show_header
 
 LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched from elsewhere
-STYLE = """<style>
-div[data-testid="stCaptionContainer"] { opacity: 1; }  /* faded text is too faint to read for many */
-</style>"""
+# Streamlit fades captions, and faded text is too faint to read for many.
+STYLE = '<style>div[data-testid="stCaptionContainer"] { opacity: 1; }</style>'
 
 st.set_page_config(page_title="Quartermaster", page_icon=LOGO, layout="wide")
 st.html(STYLE)

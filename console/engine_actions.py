@@ -14,14 +14,13 @@ from console.showing import describe, told
 from orchestration.client.client import Client
 from orchestration.client.errors import ApiError, UnreachableError
 from orchestration.endpoints.job_views import JobView
-from orchestration.jobs import JobState
+from orchestration.jobs import LIVE, TERMINAL, WAITING, JobState
 
 ANSWER = "engine-answer"
 NUM_ENDED, NUM_OPEN = 20, 200
 Fate = Literal["pause", "cancel"]
 Answer = TypeVar("Answer")
-OPEN = tuple(state for state in JobState if not state.is_terminal)
-TO_RETRY = tuple(state for state in JobState if state.is_terminal)
+RESTING = (*WAITING, JobState.PENDING, JobState.PAUSED)
 
 
 def act(question: Callable[[Client], Awaitable[Answer]], words: Callable[[Answer], str]) -> None:
@@ -108,9 +107,9 @@ async def _halt(client: Client, *, fate: Fate, and_schedules: bool) -> tuple[int
 
 
 async def _list_jobs(client: Client) -> list[JobView]:
-    """Return unfinished jobs, and after them the newest finished ones."""
+    """Return live jobs, then those that wait or pause, then the newest finished ones."""
     found = []
-    for states, most in ((OPEN, NUM_OPEN), (TO_RETRY, NUM_ENDED)):
+    for states, most in ((LIVE, NUM_OPEN), (RESTING, NUM_OPEN), (TERMINAL, NUM_ENDED)):
         left = most
         async for job in client.jobs.list(states=states):
             found.append(job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.care.engine_view import LiveJob, WorkerView
@@ -154,7 +154,7 @@ def event_rows(events: Sequence[EventView]) -> list[Row]:
     """
     return [
         {
-            "at": one.at,
+            "at": f"{one.at:%d %b %H:%M:%S}",
             "event": one.type,
             "job": (one.job_id or "")[-SHORT_ID:],
             "facts": ", ".join(f"{name} {value}" for name, value in one.payload.items()),
@@ -178,7 +178,7 @@ def schedule_rows(
             "state": "active" if one.active else "paused",
             "when": timing_words(one.timing),
             "does": plan_words(one.plan),
-            "next": one.next_time if one.active else None,
+            "next": _moment(one.next_time) if one.active else "",
             "then": ""
             if not one.active
             else ", ".join(f"{at:%d %b %H:%M}" for at in fires.get(one.name, ())[1:]),
@@ -228,7 +228,7 @@ def step_rows(pipelines: Sequence[PipelineView]) -> list[Row]:
     return [
         {
             "pipeline": one.id[-SHORT_ID:],
-            "made": one.created_at,
+            "made": _moment(one.created_at),
             "step": step.step,
             "kind": step.kind,
             "state": _spaced(step.state),
@@ -269,6 +269,10 @@ def phrase_of(fate: str) -> str:
 
 def _spaced(state: JobState) -> str:
     return state.value.replace("_", " ")
+
+
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else f"{at.astimezone(UTC):%d %b %H:%M} UTC"
 
 
 def _before(seconds: float | None) -> str:
