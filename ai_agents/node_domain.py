@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_agents.base_agent import FieldProblem, Header, RequestError
+from ai_agents.base_agent import Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.node_checks import find_problems
 from ai_agents.node_schema import (
     ExpertPlacements,
     NodeDecision,
@@ -19,7 +20,7 @@ from ai_agents.node_schema import (
     WorkloadPlacement,
     example_of,
 )
-from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.policy_checks import range_warning
 from ai_agents.wishes import read_placements, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
@@ -91,7 +92,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         Raises:
             RequestError: Names or sizes do not fit; each problem names its field.
         """
-        problems = self._problems(request)
+        problems = find_problems(request, self.config)
         if problems:
             raise RequestError(problems)
         resources = self.config.resources
@@ -267,49 +268,5 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         held = int(has_room.sum())
         return f"{text}; {held} have room for it, but hold back." if held else f"{text}."
 
-    def _problems(self, request: NodeRequest) -> list[FieldProblem]:
-        problems = [
-            *_repeated("nodes", [node.name for node in request.nodes]),
-            *_repeated("workloads", [workload.name for workload in request.workloads]),
-        ]
-        if len(request.nodes) != self.config.num_nodes:
-            held = f"{len(request.nodes)} nodes; the agent knows {self.config.num_nodes}"
-            problems.append(problem_of("nodes", held))
-        for place, node in enumerate(request.nodes):
-            where = f"nodes[{place}]"
-            problems += self._resource_problems(f"{where}.capacity", node.capacity, is_full=True)
-            problems += self._resource_problems(f"{where}.in_use", node.in_use, is_full=False)
-            for name, amount in node.capacity.items():
-                if amount == 0:
-                    problems.append(problem_of(f"{where}.capacity.{name}", "must be above 0"))
-                elif node.in_use.get(name, 0.0) > amount:
-                    problems.append(problem_of(f"{where}.in_use.{name}", "more than the capacity"))
-        for place, workload in enumerate(request.workloads):
-            where = f"workloads[{place}].need"
-            problems += self._resource_problems(where, workload.need, is_full=True)
-        return problems
-
-    def _resource_problems(
-        self, where: str, named: dict[str, float], *, is_full: bool
-    ) -> list[FieldProblem]:
-        known = self.config.resources
-        missing = [name for name in known if name not in named] if is_full else []
-        unknown = [name for name in named if name not in known]
-        return [
-            *(problem_of(f"{where}.{name}", "missing") for name in missing),
-            *(
-                problem_of(f"{where}.{name}", f"unknown resource; known: {', '.join(known)}")
-                for name in unknown
-            ),
-        ]
-
     def _by_resource(self, row: Sequence[float]) -> dict[str, float]:
         return dict(zip(self.config.resources, row, strict=True))
-
-
-def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
-    return [
-        problem_of(f"{where}[{place}].name", f"{name} is named twice")
-        for place, name in enumerate(names)
-        if name in names[:place]
-    ]

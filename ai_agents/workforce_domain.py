@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_agents.base_agent import FieldProblem, Header, RequestError
+from ai_agents.base_agent import Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
-from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.policy_checks import range_warning
 from ai_agents.workforce_calls import call_people, read_calls
+from ai_agents.workforce_checks import find_problems
 from ai_agents.workforce_schema import (
     ExpertStaffing,
     SkillStaffing,
@@ -111,7 +112,7 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         Raises:
             RequestError: Names or sizes do not fit; each problem names its field.
         """
-        problems = self._problems(request)
+        problems = find_problems(request, self.config)
         if problems:
             raise RequestError(problems)
         view = self._view(request)
@@ -272,49 +273,9 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             shifts_left=np.asarray([float(request.shifts_left)]),
         )
 
-    def _problems(self, request: WorkforceRequest) -> list[FieldProblem]:
-        config = self.config
-        problems = [
-            *_repeated("skills[{}]", request.skills),
-            *_repeated("employees[{}].name", [person.name for person in request.employees]),
-        ]
-        sizes = [
-            ("skills", len(request.skills), config.num_skills, config.num_skills),
-            ("employees", len(request.employees), 1, config.num_employees),
-            ("forecast", len(request.forecast), 1, config.lookahead),
-        ]
-        for field, held, least, most in sizes:
-            if not least <= held <= most:
-                problems.append(problem_of(field, f"{held} entries; give {least} to {most}"))
-        if request.shift_of_week >= config.shifts_per_week:
-            last = config.shifts_per_week - 1
-            problems.append(problem_of("shift_of_week", f"a week's last shift is {last}"))
-        known = ", ".join(request.skills)
-        for row, person in enumerate(request.employees):
-            problems += [
-                problem_of(f"employees[{row}].skills[{place}]", f"unknown skill; known: {known}")
-                for place, name in enumerate(person.skills)
-                if name not in request.skills
-            ]
-        for row, shift in enumerate(request.forecast):
-            problems += [
-                problem_of(f"forecast[{row}].{name}", f"unknown skill; known: {known}")
-                for name in shift
-                if name not in request.skills
-            ]
-        return problems
-
 
 def _explain(wanted: int, called: int, expected: float) -> str:
     asked = f"{expected:.1f} people are expected to be needed and {wanted} are asked for"
     if called < wanted:
         return f"{asked}, but only {called} can come."
     return f"{asked}; all come." if wanted else f"{asked}."
-
-
-def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
-    return [
-        problem_of(where.format(place), f"{name} is named twice")
-        for place, name in enumerate(names)
-        if name in names[:place]
-    ]

@@ -71,10 +71,10 @@ def test_workloads_go_where_the_world_puts_them():
             situation = domain.read(request_of(capacity, usage[one], needs.astype(float)))
             plan = domain.plan([situation]).actions[0]
             np.testing.assert_allclose(plan, acted[one].numpy().clip(0, 1), atol=1e-6)
-            stingy = np.float32(0.3) * plan
+            stingy = np.float32(0.5) * plan
             decision = domain.decide(situation, stingy, header=make_header(), expert=None)
             found.append([placement.node for placement in decision.placements])
-        record = environment.step(0.3 * acted.clamp(0, 1))
+        record = environment.step(0.5 * acted.clamp(0, 1))
         completed = [sum(node is not None for node in nodes) for nodes in found]
         assert record.metrics["completed_workloads"].tolist() == completed
         rises = (view_to_numpy(environment.view).usage.astype(float) - usage).sum(-1) > 1e-3
@@ -82,8 +82,8 @@ def test_workloads_go_where_the_world_puts_them():
             assert {f"n{node}" for node in np.flatnonzero(rises[one])} <= set(nodes)
             placed += completed[one]
             refused += len(nodes) - completed[one]
-    assert placed > 3
-    assert refused > 0
+    assert placed > 5
+    assert refused > 5
 
 
 async def test_a_decision_in_words():
