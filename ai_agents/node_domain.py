@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,29 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
             guardrails=[f"capacity.{name}" for name in cut],
             expert=compared,
         )
+
+    def amounts(self, decision: NodeDecision) -> Mapping[Hashable, float]:
+        """Return one for the node of each workload.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {(one.workload, one.node): 1.0 for one in decision.placements}
+
+    def worth(
+        self,
+        situation: NodeSituation,  # noqa: ARG002
+        decision: NodeDecision,
+        came: Any | None,  # noqa: ARG002
+    ) -> float:
+        """Return how many workloads found a node; nothing more is known later.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: Always absent.
+        """
+        return float(sum(one.node is not None for one in decision.placements))
 
     def override(
         self, situation: NodeSituation, wish: Mapping[str, Any], *, header: Header

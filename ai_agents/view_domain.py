@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,16 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
             guardrails=self._cut(action, situation),
             expert=compared,
         )
+
+    def amounts(self, decision: ViewDecision) -> Mapping[Hashable, float]:
+        """Return the amounts of the action by position, or one for the choice.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        if np.ndim(decision.action) == 0:
+            return {decision.action: 1.0}  # type: ignore[dict-item]  # a number
+        return dict(enumerate(np.ravel(decision.action).tolist()))
 
     def to_action(self, situation: ViewSituation, wish: Mapping[str, Any]) -> Any:
         """Return the action that comes to what a person wants.

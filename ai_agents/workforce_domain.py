@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ai_agents.base_agent import Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.outcomes import read_amounts
 from ai_agents.policy_checks import range_warning
 from ai_agents.workforce_calls import call_people, read_calls
 from ai_agents.workforce_checks import find_problems
@@ -189,6 +190,45 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             guardrails=[f"people.{name}" for name in shift.short],
             expert=compared,
         )
+
+    def amounts(self, decision: WorkforceDecision) -> Mapping[Hashable, float]:
+        """Return one for everybody called, by skill.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {(one.skill, name): 1.0 for one in decision.staffing for name in one.called}
+
+    def realised(
+        self,
+        request: WorkforceRequest,
+        outcome: Mapping[str, Any] | None,
+        following: WorkforceRequest | None,  # noqa: ARG002
+    ) -> Floats | None:
+        """Return how many people were needed, `[skill]`, if it was reported.
+
+        Args:
+            request: What was asked.
+            outcome: `needed`, people by skill.
+            following: The agent's next request, which does not tell.
+        """
+        return read_amounts((outcome or {}).get("needed"), request.skills)
+
+    def worth(
+        self, situation: WorkforceSituation, decision: WorkforceDecision, came: Floats | None
+    ) -> float:
+        """Return minus the wages and the penalty for missing people in the shift, in currency.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: People needed; the forecast if absent.
+        """
+        needed = situation.view.forecast[0, 0] if came is None else came
+        called = np.asarray([len(one.called) for one in decision.staffing])
+        missing = float(np.maximum(needed - called, 0.0).sum())
+        penalty = self.config.understaffing_penalty * self.config.shift_hours
+        return -decision.wages - penalty * missing
 
     def override(
         self, situation: WorkforceSituation, wish: Mapping[str, Any], *, header: Header
