@@ -8,7 +8,9 @@ from orchestration.client.agents import AgentCalls
 from orchestration.client.connection import Connection
 from orchestration.client.decisions import DecisionCalls
 from orchestration.client.jobs import JobCalls
+from orchestration.client.operations import OperationCalls
 from orchestration.client.runs import RunCalls
+from orchestration.client.schedules import ScheduleCalls
 from orchestration.client.sessions import SessionCalls
 from orchestration.client.webhooks import WebhookCalls
 from orchestration.endpoints.engine_routes import EngineView
@@ -31,6 +33,8 @@ class Client:
         self.sessions = SessionCalls(connection)
         self.runs = RunCalls(connection)
         self.webhooks = WebhookCalls(connection)
+        self.operations = OperationCalls(connection)
+        self.schedules = ScheduleCalls(connection)
 
     async def engine(self) -> EngineView:
         """Return what waits, what runs, and who works."""
