@@ -10,6 +10,7 @@ from orchestration.client.decisions import DecisionCalls
 from orchestration.client.jobs import JobCalls
 from orchestration.client.runs import RunCalls
 from orchestration.client.sessions import SessionCalls
+from orchestration.client.training import TrainingCalls
 from orchestration.client.webhooks import WebhookCalls
 from orchestration.endpoints.engine_routes import EngineView
 from orchestration.endpoints.event_routes import EventView
@@ -30,6 +31,7 @@ class Client:
         self.decisions = DecisionCalls(connection)
         self.sessions = SessionCalls(connection)
         self.runs = RunCalls(connection)
+        self.training = TrainingCalls(connection)
         self.webhooks = WebhookCalls(connection)
 
     async def engine(self) -> EngineView:
