@@ -15,6 +15,8 @@ from utils.persistence.run_filter import EVERYTHING, RunFilter
 from utils.persistence.run_lines import RunLine
 from utils.persistence.run_queries import MetricPoint, RunDetails
 
+__all__ = ["RunCalls", "RunComparison", "StageEntry"]
+
 PAGE = 100
 
 
