@@ -12,6 +12,7 @@ from orchestration.client.operations import OperationCalls
 from orchestration.client.runs import RunCalls
 from orchestration.client.schedules import ScheduleCalls
 from orchestration.client.sessions import SessionCalls
+from orchestration.client.training import TrainingCalls
 from orchestration.client.webhooks import WebhookCalls
 from orchestration.endpoints.engine_routes import EngineView
 from orchestration.endpoints.event_routes import EventView
@@ -32,6 +33,7 @@ class Client:
         self.decisions = DecisionCalls(connection)
         self.sessions = SessionCalls(connection)
         self.runs = RunCalls(connection)
+        self.training = TrainingCalls(connection)
         self.webhooks = WebhookCalls(connection)
         self.operations = OperationCalls(connection)
         self.schedules = ScheduleCalls(connection)

@@ -25,6 +25,7 @@ from orchestration.endpoints import (
     engine_routes,
     event_routes,
     fact_routes,
+    form_routes,
     invoke_routes,
     log_routes,
     rollout_routes,
@@ -48,7 +49,7 @@ MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes, webhook_routes),
     *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
-    *(decision_routes, approval_routes, fact_routes),
+    *(decision_routes, approval_routes, fact_routes, form_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 
