@@ -8,8 +8,10 @@ from orchestration.client.agents import AgentCalls
 from orchestration.client.connection import Connection
 from orchestration.client.decisions import DecisionCalls
 from orchestration.client.jobs import JobCalls
+from orchestration.client.rollouts import RolloutCalls
 from orchestration.client.runs import RunCalls
 from orchestration.client.sessions import SessionCalls
+from orchestration.client.supervision import SupervisionCalls
 from orchestration.client.webhooks import WebhookCalls
 from orchestration.endpoints.engine_routes import EngineView
 from orchestration.endpoints.event_routes import EventView
@@ -28,6 +30,8 @@ class Client:
         self.jobs = JobCalls(connection)
         self.agents = AgentCalls(connection)
         self.decisions = DecisionCalls(connection)
+        self.rollouts = RolloutCalls(connection)
+        self.supervision = SupervisionCalls(connection)
         self.sessions = SessionCalls(connection)
         self.runs = RunCalls(connection)
         self.webhooks = WebhookCalls(connection)
@@ -35,6 +39,10 @@ class Client:
     async def engine(self) -> EngineView:
         """Return what waits, what runs, and who works."""
         return await self._connection.call("GET", "/v1/engine", EngineView)
+
+    async def metrics(self) -> str:
+        """Return all metric families as Prometheus text."""
+        return (await self._connection.fetch("/metrics")).decode()
 
     async def events(self, *, since: int = 0) -> AsyncIterator[EventView]:
         """Yield all that happens, for ever; connects again by itself.

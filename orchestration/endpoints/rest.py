@@ -31,7 +31,9 @@ from orchestration.endpoints import (
     run_routes,
     schedule_routes,
     session_routes,
+    standing_routes,
     training_routes,
+    upload_routes,
     webhook_routes,
 )
 from orchestration.endpoints.audit import AuditTrail
@@ -48,7 +50,7 @@ MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes, webhook_routes),
     *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
-    *(decision_routes, approval_routes, fact_routes),
+    *(decision_routes, approval_routes, fact_routes, standing_routes, upload_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 
