@@ -1,7 +1,7 @@
 """Planners of orders in gym-invmgmt 0.2.1 itself: its scenarios, its episodes, our peer.
 
-gym-invmgmt is a development requirement. The rolling program is ours: in every step it plans what is
-left as if demand were mean + z sqrt(mean), and orders the first step of the plan.
+gym-invmgmt is a development requirement. The rolling program is ours: in every step it plans what
+is left as if demand were mean + z sqrt(mean), and orders the first step of the plan.
 """
 
 from __future__ import annotations

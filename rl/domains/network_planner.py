@@ -1,7 +1,7 @@
 """A planner of all orders in a network of one product: what it sees, and how its output is read.
 
-The same lines run in training (torch), evaluation and serving (NumPy). Unlike `SupplyDomain`, whether
-customers wait and remember is seen and may differ from episode to episode.
+The same lines run in training (torch), evaluation and serving (NumPy). Unlike in `SupplyDomain`,
+whether customers wait and remember is seen, and may differ from episode to episode.
 """
 
 from __future__ import annotations

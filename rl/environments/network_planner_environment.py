@@ -49,8 +49,8 @@ class BatchedNetworkPlanner(LockstepEnvironment[PlannerState]):
     Cost: none. End: terminated never; truncated after `config.max_steps`.
     Invariants: shelves never negative; taken from shelves and sources = on the way + received;
     demand = sold + waiting or lost.
-    Differentiable: steps are out of place. Surrogates: goodwill, see `supply_goodwill`; demand moves
-    with its mean, unit for unit. Kinks: where an order, a shelf or a demand cuts.
+    Differentiable: steps are out of place. Surrogates: goodwill, see `supply_goodwill`; demand
+    moves with its mean, unit for unit. Kinks: where an order, a shelf or a demand cuts.
     """
 
     is_differentiable = True
