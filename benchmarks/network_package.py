@@ -16,7 +16,7 @@ from gym_invmgmt import CoreEnv
 from numpy.typing import NDArray
 
 from rl.domains.network_planner import PlannerView
-from rl.domains.supply_chain import SupplyView
+from rl.domains.planner_experts import as_supply_view
 from rl.domains.supply_presets import multi_echelon, serial
 from rl.evaluation.supply_bounds import RollingPlanner
 
@@ -26,8 +26,6 @@ NETWORKS = {"base": multi_echelon, "serial": serial}
 PACKAGE_NAMES = {"base": "network", "serial": "serial"}
 HORIZONS = {"base": 22, "serial": 13}
 FRESH_SEEDS = tuple(range(81_001, 81_021))
-DEVELOPMENT_SEEDS = tuple(range(51_001, 51_021))
-"""Of the choice among candidates; nothing is reported on them but the choice."""
 SAFETY = 0.75
 Decide = Callable[[PlannerView], NDArray[np.floating]]
 """Maps a view with a batch axis of one to requests, `[1, link]`."""
@@ -62,7 +60,7 @@ class Episode:
     bullwhip: float
     """Variance of all requests over that of demand, over time."""
     milliseconds: float
-    """Of all decisions: features and policy, or programs; the package's own steps not counted."""
+    """CPU time of all decisions: features and policy, or programs; not of the package's steps."""
 
 
 def list_scenarios(topology: str) -> list[Scenario]:
@@ -153,9 +151,9 @@ def play(decide: Decide, scenario: Scenario, seed: int, horizon: int) -> Episode
     env.reset(seed=seed)
     mean, profit, spent = expected_demand(env), 0.0, 0.0
     for _ in range(STEPS):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         orders = decide(look(env, scenario, mean, horizon))[0]
-        spent += time.perf_counter() - begun
+        spent += time.thread_time() - begun
         profit += env.step(np.asarray(orders, np.float64))[1]
     demand, requests = env.D[:, 0], env.action_log.sum(-1)
     delivered = demand.sum() - (env.U[-1, 0] if scenario.backlog else env.U[:, 0].sum())
@@ -202,29 +200,4 @@ def rolling_program(scenario: Scenario) -> Decide:
     )
     config = replace(preset.config, known_horizon=STEPS)
     planner = RollingPlanner(config, safety=SAFETY)
-    network, lookback = config.network, config.forecasts.lookback
-    signals = len(network.markets) + len(network.shelves)
-    quiet = {
-        "history": np.zeros((1, lookback, signals), np.float32),
-        "smoothed": np.zeros((1, signals), np.float32),
-        **dict.fromkeys(
-            ("shortage", "delay", "quality_loss", "capacity_loss"), np.zeros((1, 0), np.float32)
-        ),
-        "node_active": np.ones((1, len(network.nodes)), np.float32),
-        "product_active": np.ones((1, 1), np.float32),
-    }
-
-    def decide(view: PlannerView) -> NDArray[np.floating]:
-        return planner(
-            SupplyView(
-                stock=view.stock,
-                in_transit=view.in_transit,
-                unmet=view.unmet[:, None],
-                sentiment=view.sentiment,
-                steps_taken=view.steps_taken,
-                known_mean=view.known_mean[..., None],
-                **quiet,
-            )
-        )
-
-    return decide
+    return lambda view: planner(as_supply_view(view, config))
