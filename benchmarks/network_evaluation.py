@@ -203,7 +203,8 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     """
     published = dict(_published(report))
     reference = published["Oracle"]["by_scenario"]
-    names = sorted(reference, key=lambda key: (key.split("|")[1], -reference[key]))
+    played = report["players"]["informed"]["canonical"]["by_scenario"]
+    names = sorted(played, key=lambda key: (key.split("|")[1], -reference[key]))
     figure = Figure(figsize=(9.0, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ RECIPES = (
     Recipe(topology="base", informed=True, updates=160, num_envs=256, algorithm="ppo"),
     Recipe(topology="serial", informed=True, updates=120, num_envs=256, algorithm="ppo"),
 )
+Seeds = Sequence[int]
 PLAYERS = {"informed": "informed", "blind": "blind", "informed, PPO": "informed_ppo"}
 
 
@@ -107,20 +109,26 @@ def evaluate(folder: Path, selection: Mapping[str, Any], size: Size) -> dict[str
     """
     scenarios = size.scenarios()
     sets = {"canonical": size.canonical, "fresh": size.fresh}
-    played: dict[str, dict[str, Rows]] = {}
     players: dict[str, dict[str, Any]] = {}
+    play: dict[str, Callable[[Seeds], Rows]] = {}
     for name, ending in PLAYERS.items():
         names = {topology: f"network_{topology}_{ending}" for topology in TOPOLOGIES}
         artifacts = {topology: read_artifact(folder, one) for topology, one in names.items()}
-        played[name] = {k: play_planner(artifacts, scenarios, v) for k, v in sets.items()}
+        play[name] = partial(play_planner, artifacts, scenarios)
         spent = sum(selection[one]["cpu_seconds"] for one in names.values())
-        players[name] = {"cpu_seconds": round(spent, 1)}
-    for name, informed in (("base stock, informed", True), ("base stock, blind", False)):
-        played[name] = {k: play_rule(scenarios, v, informed=informed) for k, v in sets.items()}
-    played["rolling program"] = {k: play_program(scenarios, v) for k, v in sets.items()}
+        address = "".join(one.sha256[:8] for one in artifacts.values())
+        players[name] = {"cpu_seconds": round(spent, 1), "kept_as": address}
+    play["base stock, informed"] = partial(play_rule, scenarios, informed=True)
+    play["base stock, blind"] = partial(play_rule, scenarios, informed=False)
+    play["rolling program"] = partial(play_program, scenarios)
+    played: dict[str, dict[str, Rows]] = {name: {} for name in play}
+    for name, function in play.items():
+        key = players.setdefault(name, {}).pop("kept_as", name.replace(", ", "_"))
+        for set_, seeds in sets.items():
+            path = folder / "episodes" / f"{key}.{set_}.json"
+            played[name][set_] = play_once(path, partial(function, seeds))
     for name, rows in played.items():
-        one = players.setdefault(name, {})
-        one |= {set_: summarise(part) for set_, part in rows.items()}
+        players[name] |= {set_: summarise(part) for set_, part in rows.items()}
     rivals = ("rolling program", "base stock, informed", "base stock, blind", "informed, PPO")
     differences = {
         f"{ours} - {rival}": {k: compare(played[ours][k], played[rival][k]) for k in sets}
@@ -128,6 +136,21 @@ def evaluate(folder: Path, selection: Mapping[str, Any], size: Size) -> dict[str
         for rival in rivals
     }
     return {"players": players, "differences": differences, "episodes": played}
+
+
+def play_once(path: Path, play: Callable[[], Rows]) -> Rows:
+    """Return the episodes of one player, played now or before.
+
+    Args:
+        path: Where they are kept.
+        play: Plays them.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(play()) + "\n")
+        print(f"played: {path.stem}", flush=True)
+    rows: Rows = json.loads(path.read_text())
+    return rows
 
 
 def read_artifact(folder: Path, name: str) -> PolicyArtifact:
