@@ -59,6 +59,11 @@ class Episode:
     """Units sold over units asked for; late deliveries count."""
     bullwhip: float
     """Variance of all requests over that of demand, over time."""
+    most_stock: float
+    """Units on any shelf."""
+    most_shipped: float
+    """Units set out at once on any link."""
+    most_unmet: float
     milliseconds: float
     """CPU time of all decisions: features and policy, or programs; not of the package's steps."""
 
@@ -163,6 +168,9 @@ def play(decide: Decide, scenario: Scenario, seed: int, horizon: int) -> Episode
         profit=profit,
         fill_rate=float(delivered / max(demand.sum(), 1e-9)),
         bullwhip=float(requests.var() / max(demand.var(), 1e-9)),
+        most_stock=float(env.X.max()),
+        most_shipped=float(env.R.max()),
+        most_unmet=float(env.U.max()),
         milliseconds=1e3 * spent,
     )
 

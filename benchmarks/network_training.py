@@ -166,14 +166,27 @@ def _tenths(values: list[float]) -> list[NDArray[np.float64]]:
     return [part for part in np.array_split(np.asarray(values, np.float64), 10) if len(part)]
 
 
-def planner_ranges() -> tuple[ValidRange, ...]:
-    """Return between which request values planners were trained; those of the wide laws."""
+def planner_ranges(rows: list[dict[str, Any]]) -> tuple[ValidRange, ...]:
+    """Return between which request values a planner was trained (demand) or played (the rest).
+
+    Args:
+        rows: Its episodes.
+    """
     wide = NetworkDemandSource().draw(20_000, np.random.default_rng(0)).mean
     low, high = float(np.quantile(wide, 0.001)), float(np.quantile(wide, 0.999))
+    most = {
+        "stock": "most_stock",
+        "on_the_way": "most_shipped",
+        "undelivered": "most_unmet",
+    }
     return (
         ValidRange(field="expected_demand", low=round(low, 1), high=round(high, 1)),
         ValidRange(field="recent_demand", low=0.0, high=round(2.0 * high, 1)),
         ValidRange(field="sentiment", low=0.2, high=2.0),
+        *(
+            ValidRange(field=field, low=0.0, high=round(max(row[name] for row in rows), 1))
+            for field, name in most.items()
+        ),
     )
 
 
@@ -276,7 +289,7 @@ def complete_card(
             parameters=(),
             kpi=round(float(np.mean([row["profit"] for row in rule])), 1),
         ),
-        validated_for=planner_ranges(),
+        validated_for=planner_ranges(rows),
         limits=LIMITS,
         bound=bound,
     )
