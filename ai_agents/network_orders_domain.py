@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -222,6 +222,14 @@ class NetworkOrdersDecisions(
             orders=self._word(situation, cut),
             expert=compared,
         )
+
+    def amounts(self, decision: NetworkOrdersDecision) -> Mapping[Hashable, float]:
+        """Return the units of every order.
+
+        Args:
+            decision: Of this domain.
+        """
+        return {line.link: line.order for line in decision.orders}
 
     def to_action(self, situation: NetworkSituation, wish: Mapping[str, Any]) -> Array64:  # noqa: ARG002
         """Return the orders that a person names, `[link]`.

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from ai_agents.base_agent import InvocationContext, RequestError
 from ai_agents.network_orders_domain import NetworkOrdersDecisions
 from ai_agents.policy_agent import PolicyAgent
-from rl.artifacts import ActionSpec, Layer, Normalizer, PolicyArtifact, ValidRange
-from rl.deployment.planner_exporter import NETWORK_PLANNER, SOFT_ORDERS, PlannerPolicy
-from rl.domains.network_planner import ACTION_LIMIT, NetworkPlanner, PlannerConfig
+from rl.deployment.planner_exporter import PlannerPolicy
 from rl.domains.planner_experts import EXPERT
 from rl.domains.supply_presets import multi_echelon, serial
-from tests.cards import make_card
-from utils.config import to_json
+from tests.business_policies import network_policy
 from utils.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
-VALID = (
-    ValidRange(field="stock", low=0.0, high=900.0),
-    ValidRange(field="expected_demand", low=5.0, high=80.0),
-    ValidRange(field="recent_demand", low=0.0, high=160.0),
-)
-
-
-def make_artifact(build=multi_echelon, horizon=22, *, bias=0.0, meaning=SOFT_ORDERS):
-    """Weights at random, so that every part of the observation counts."""
-    config = PlannerConfig(network=build().config.network, horizon=horizon)
-    planner = NetworkPlanner(config)
-    generator = np.random.default_rng(0)
-    size, links = planner.observation_size, len(planner.index.flows)
-    weight = (0.05 * generator.standard_normal((size, links))).astype(np.float32)
-    return PolicyArtifact(
-        layers=(Layer(weight, np.full(links, bias, np.float32)),),
-        activation="silu",
-        normalizer=Normalizer(np.zeros(size, np.float32), np.ones(size, np.float32), 1e4),
-        action=ActionSpec(
-            kind="continuous", size=links, low=-ACTION_LIMIT, high=ACTION_LIMIT, meaning=meaning
-        ),
-        domain=NETWORK_PLANNER,
-        domain_config=json.dumps(to_json(config)),
-        card=make_card(agent="network", expert=EXPERT, valid=VALID),
-    )
 
 
 async def ask(artifact, request):
@@ -58,7 +28,7 @@ def orders_by_link(decision):
 
 @pytest.mark.parametrize(("build", "horizon"), [(multi_echelon, 22), (serial, 13), (serial, 0)])
 async def test_example_is_answered_by_the_policy_within_what_can_be_shipped(build, horizon):
-    artifact = make_artifact(build, horizon, bias=2.0)
+    artifact = network_policy(build, horizon, bias=2.0)
     domain = NetworkOrdersDecisions(artifact)
     request = domain.example_request()
     decision = await ask(artifact, request)
@@ -76,7 +46,7 @@ async def test_example_is_answered_by_the_policy_within_what_can_be_shipped(buil
 
 
 async def test_a_cut_order_names_what_cut_it():
-    artifact = make_artifact(bias=2.0)
+    artifact = network_policy(bias=2.0)
     domain = NetworkOrdersDecisions(artifact)
     example = domain.example_request()
     request = example.model_copy(update={"stock": {**example.stock, "4": 0.0}})
@@ -87,7 +57,7 @@ async def test_a_cut_order_names_what_cut_it():
 
 
 async def test_far_from_training_the_expert_answers():
-    artifact = make_artifact()
+    artifact = network_policy()
     example = NetworkOrdersDecisions(artifact).example_request()
     request = example.model_copy(update={"stock": {**example.stock, "2": 5_000.0}})
     decision = await ask(artifact, request)
@@ -96,7 +66,7 @@ async def test_far_from_training_the_expert_answers():
 
 
 async def test_requests_of_a_batch_are_answered_as_alone():
-    artifact = make_artifact()
+    artifact = network_policy()
     domain = NetworkOrdersDecisions(artifact)
     generator = np.random.default_rng(3)
     situations = [domain.read(domain.vary(generator)) for _ in range(5)]
@@ -119,7 +89,7 @@ async def test_requests_of_a_batch_are_answered_as_alone():
     ],
 )
 def test_what_does_not_fit_is_named(change, field):
-    domain = NetworkOrdersDecisions(make_artifact())
+    domain = NetworkOrdersDecisions(network_policy())
     request = domain.example_request().model_copy(update=change)
     with pytest.raises(RequestError) as caught:
         domain.read(request)
@@ -127,14 +97,14 @@ def test_what_does_not_fit_is_named(change, field):
 
 
 def test_a_blind_agent_takes_no_forecast():
-    domain = NetworkOrdersDecisions(make_artifact(serial, 0))
+    domain = NetworkOrdersDecisions(network_policy(serial, 0))
     request = domain.example_request().model_copy(update={"expected_demand": [20.0] * 20})
     with pytest.raises(RequestError, match="past demand only"):
         domain.read(request)
 
 
 def test_a_person_orders_by_link():
-    domain = NetworkOrdersDecisions(make_artifact(serial, 13))
+    domain = NetworkOrdersDecisions(network_policy(serial, 13))
     situation = domain.read(domain.example_request())
     assert domain.to_action(situation, {"orders": {"2->1": 7.0}}).tolist() == [7.0, 0.0, 0.0]
     with pytest.raises(RequestError, match="unknown link"):
@@ -143,4 +113,4 @@ def test_a_person_orders_by_link():
 
 def test_other_artifacts_are_refused():
     with pytest.raises(ConfigError, match="acts in"):
-        PlannerPolicy(make_artifact(meaning="levels"))
+        PlannerPolicy(network_policy(meaning="levels"))

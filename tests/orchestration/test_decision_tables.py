@@ -17,7 +17,6 @@ from tests.business_policies import (
     chain_policy,
     desk_policy,
     investor_policy,
-    network_policy,
     seller_policy,
     serial_policy,
 )
