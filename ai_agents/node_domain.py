@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ai_agents.node_schema import (
     example_of,
 )
 from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.wishes import read_placements, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
 from rl.deployment.view_policy import ViewPolicy, join_views
@@ -147,8 +148,6 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
             expert: The expert's shares, if the answer shall show them.
         """
         placements, cut = self._place(situation, action)
-        free = situation.capacity - situation.in_use
-        offered = np.clip(action.astype(np.float64), 0.0, 1.0) * free
         compared = None
         if expert is not None:
             theirs, _ = self._place(situation, expert)
@@ -156,13 +155,63 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         return NodeDecision(
             **header,
             placements=placements,
-            offers=[
-                NodeOffer(node=name, offered=self._by_resource(row))
-                for name, row in zip(situation.nodes, offered.tolist(), strict=True)
-            ],
+            offers=self._word_offers(situation, action),
             guardrails=[f"capacity.{name}" for name in cut],
             expert=compared,
         )
+
+    def override(
+        self, situation: NodeSituation, wish: Mapping[str, Any], *, header: Header
+    ) -> NodeDecision:
+        """Word where a person puts the workloads, as if every node offered all it has free.
+
+        Args:
+            situation: What it is about.
+            wish: `placements`, each with `workload` and `node`, as in a decision.
+            header: What the decision says about itself.
+
+        Raises:
+            RequestError: It is malformed, or a node has no room for what it gets.
+        """
+        wanted = read_placements(wish, situation.workloads, situation.nodes)
+        everything = np.ones_like(situation.capacity, np.float32)
+        in_use, placements = situation.in_use.copy(), []
+        for row, (name, node) in enumerate(zip(situation.workloads, wanted, strict=True)):
+            need, capacity = situation.need[row], situation.capacity
+            room = capacity - in_use - need
+            if node is not None and (in_use + need > capacity)[node].any():
+                where = situation.nodes[node]
+                raise refuse(f"placements.{name}", f"{where} has no room left for it")
+            placements.append(
+                WorkloadPlacement(
+                    workload=name,
+                    node=None if node is None else situation.nodes[node],
+                    covering_nodes=int((in_use + need <= capacity).all(-1).sum()),
+                    spare_share=None
+                    if node is None
+                    else max(float((room / capacity)[node].mean()), 0.0),
+                    reason=f"Decided by {header['decided_by']}.",
+                )
+            )
+            if node is not None:
+                in_use[node] += need
+        return NodeDecision(
+            **header,
+            placements=placements,
+            offers=self._word_offers(situation, everything),
+            guardrails=[],
+            expert=None,
+        )
+
+    def _word_offers(
+        self, situation: NodeSituation, action: NDArray[np.float32]
+    ) -> list[NodeOffer]:
+        free = situation.capacity - situation.in_use
+        offered = np.clip(action.astype(np.float64), 0.0, 1.0) * free
+        return [
+            NodeOffer(node=name, offered=self._by_resource(row))
+            for name, row in zip(situation.nodes, offered.tolist(), strict=True)
+        ]
 
     def _place(
         self, situation: NodeSituation, action: NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ai_agents.base_agent import FieldProblem, Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
 from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.workforce_calls import call_people, read_calls
 from ai_agents.workforce_schema import (
     ExpertStaffing,
     SkillStaffing,
@@ -188,10 +189,42 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             expert=compared,
         )
 
+    def override(
+        self, situation: WorkforceSituation, wish: Mapping[str, Any], *, header: Header
+    ) -> WorkforceDecision:
+        """Word whom a person calls.
+
+        Args:
+            situation: What it is about.
+            wish: `staffing`, each with `skill` and the names `called`, as in a decision.
+            header: What the decision says about itself.
+
+        Raises:
+            RequestError: It is malformed, or somebody is called who cannot come for it.
+        """
+        called = read_calls(wish, situation.names, situation.skills, situation.view)
+        shift = self._word(situation, [len(people) for people in called], called)
+        return WorkforceDecision(
+            **header,
+            staffing=[
+                one.model_copy(update={"reason": f"Decided by {header['decided_by']}."})
+                for one in shift.staffing
+            ],
+            overtime_hours=shift.overtime_hours,
+            wages=shift.wages,
+            guardrails=[],
+            expert=None,
+        )
+
     def _staff(self, situation: WorkforceSituation, action: NDArray[np.float32]) -> _Shift:
+        wanted = self._policy.project(action[None], situation.view)[0]
+        called = call_people(wanted, situation.view)
+        return self._word(situation, wanted.astype(int).tolist(), called)
+
+    def _word(
+        self, situation: WorkforceSituation, wanted: Sequence[int], called: Sequence[list[int]]
+    ) -> _Shift:
         config, view = self.config, situation.view
-        wanted = self._policy.project(action[None], view)[0]
-        called = call_people(wanted, view)
         room = np.maximum(view.contract_hours[0] - view.hours[0], 0.0)
         works = np.asarray([person for group in called for person in group], np.int64)
         overtime = float(np.maximum(config.shift_hours - room[works], 0.0).sum())
@@ -200,11 +233,11 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         staffing = [
             SkillStaffing(
                 skill=skill,
-                wanted_people=int(wanted[number]),
+                wanted_people=wanted[number],
                 called=[situation.names[person] for person in called[number]],
                 expected_people=expected[number],
                 expected_missing=max(expected[number] - len(called[number]), 0.0),
-                reason=_explain(int(wanted[number]), len(called[number]), expected[number]),
+                reason=_explain(wanted[number], len(called[number]), expected[number]),
             )
             for number, skill in enumerate(situation.skills)
         ]
@@ -270,26 +303,6 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
                 if name not in request.skills
             ]
         return problems
-
-
-def call_people(wanted: Floats, view: WorkforceView) -> list[list[int]]:
-    """Let those with the most contract hours left come first, skill by skill, one skill each.
-
-    Args:
-        wanted: `[skill]`: how many are asked for.
-        view: What is known, with a batch axis of one.
-
-    Returns:
-        For each skill the people who come.
-    """
-    room = view.contract_hours[0] - view.hours[0]
-    free = [int(person) for person in np.argsort(-room, kind="stable") if view.can_work[0, person]]
-    called = []
-    for skill, number in enumerate(wanted.astype(int).tolist()):
-        comes = [person for person in free if view.skills[0, person, skill]][:number]
-        called.append(comes)
-        free = [person for person in free if person not in comes]
-    return called
 
 
 def _explain(wanted: int, called: int, expected: float) -> str:
