@@ -48,7 +48,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def follow(link: re.Match[str]) -> str:
         words, path, anchor = link.groups()
-        target = os.path.normpath(os.path.join(os.path.dirname(origin), path))
+        target = os.path.normpath(Path(origin).parent / path)
         if not (ROOT / target).is_file():
             return words if (ROOT / target).is_dir() else link[0]
         place = PAGES.get(target, target.removeprefix("docs/"))
@@ -56,7 +56,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             place = f"repository/{target}"
             if files.get_file_from_path(place) is None:
                 files.append(File.generated(config, place, abs_src_path=str(ROOT / target)))
-        here = os.path.dirname(page.file.src_uri)
-        return f"[{words}]({os.path.relpath(place, here or '.')}{anchor or ''})"
+        here = Path(page.file.src_uri).parent
+        return f"[{words}]({os.path.relpath(place, here)}{anchor or ''})"
 
     return LINK.sub(follow, markdown)
