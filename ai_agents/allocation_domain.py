@@ -128,8 +128,9 @@ class AllocationDecisions(
 
     def _to_shares(self, output: Action, view: AllocationView) -> Action:
         chosen = self._runtime.choose(output)
-        wanted = self._domain.cover(chosen, view) if self._is_coverage else chosen
-        return np.asarray(wanted, np.float32)
+        return np.asarray(
+            self._domain.cover(chosen, view) if self._is_coverage else chosen, np.float32
+        )
 
     def ask_expert(self, situations: Sequence[AllocationSituation]) -> Action:
         """Return the shares that the tuned expert wants.
@@ -289,8 +290,9 @@ class AllocationDecisions(
             decision: Of policy, expert or person.
             came: Work that arrived; what was expected if absent.
         """
-        grants = [(one.name, one.allocation) for one in decision.services]
-        allocation = to_array(self.config, grants)
+        allocation = to_array(
+            self.config, [(one.name, one.allocation) for one in decision.services]
+        )
         return self.translator.outlook(allocation, situation, arriving=came).value
 
     def _outlook(self, action: Action, situation: AllocationSituation) -> Outlook:
