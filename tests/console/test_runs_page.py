@@ -120,7 +120,7 @@ def test_runs_are_listed_found_turned_over_and_opened(house):
     app.multiselect(key="states").set_value(["succeeded"]).run()
     app.button(key=f"runs:open:{first.run_id}").click().run()
     assert app.title[0].value == "ppo in trading, seed 7"
-    assert app.query_params["run"] == [first.run_id]
+    assert app.query_params["run"] == first.run_id
     for job in others:
         house.ask(lambda client, job=job: client.jobs.cancel(job.id))
 
@@ -140,11 +140,11 @@ def test_a_running_run_shows_curves_stages_settings_and_logs(house):
     assert app.subheader[0].value == "return"
     look = ask_page(page, run=job.run_id, view="Stages")
     assert "stage 0 from 9,216 to 18,432, stage 1 from 18,432 to" in words_of(look)
-    settings = ask_page(page, run=job.run_id, view="Configuration").dataframe(key="run:settings")
+    settings = ask_page(page, run=job.run_id, view="Configuration").dataframe[0]
     assert "algorithm" in set(settings.value["setting"])
     folder = house.doors.application.settings.var / "work" / job.id
     folder.mkdir(parents=True)
-    (folder / f"{claimed.fence}.log").write_text("hello from the attempt\n")
+    (folder / f"attempt-{claimed.fence}.log").write_text("hello from the attempt\n")
     logs = ask_page(page, run=job.run_id, view="Logs")
     assert not logs.exception
     assert "hello from the attempt" in logs.code[0].value
@@ -163,7 +163,7 @@ def test_pause_resume_cancel_with_confirmation_and_retry(house):
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.CANCELLED
     assert {one.key for one in app.button} & {"run:pause", "run:cancel:yes"} == set()
     app.button(key="run:retry").click().run()
-    again = app.query_params["run"][0]
+    again = app.query_params["run"]
     assert again != job.run_id
     assert house.ask(lambda client: client.runs.get(again)).summary.state is RunState.QUEUED
     app.button(key="run:cancel:yes").click().run()
@@ -201,11 +201,11 @@ def test_runs_are_compared_by_curves_and_by_what_differs(house):
         app.checkbox(key=f"runs:chosen:{run_id}").check().run()
     app.button(key="runs:compare").click().run()
     assert not app.exception
-    assert set(app.query_params["compare"][0].split(",")) == set(ids)
-    differing = app.dataframe(key="compare:settings").value
+    assert set(app.query_params["compare"].split(",")) == set(ids)
+    differing = app.dataframe[-2].value
     assert list(differing["setting"]) == ["seed"]
     assert {"1", "2"} == set(differing.iloc[0][1:])
-    results = app.dataframe(key="compare:results").value
+    results = app.dataframe[-1].value
     assert set(results["figure"]) >= {"steps", "best score", "return"}
     assert "Score on validation scenarios" in [one.value for one in app.subheader]
     alone = ask_page(page, compare=ids[0])
