@@ -128,8 +128,9 @@ class AllocationDecisions(
 
     def _to_shares(self, output: Action, view: AllocationView) -> Action:
         chosen = self._runtime.choose(output)
-        wanted = self._domain.cover(chosen, view) if self._is_coverage else chosen
-        return np.asarray(wanted, np.float32)
+        return np.asarray(
+            self._domain.cover(chosen, view) if self._is_coverage else chosen, np.float32
+        )
 
     def ask_expert(self, situations: Sequence[AllocationSituation]) -> Action:
         """Return the shares that the tuned expert wants.
@@ -157,7 +158,7 @@ class AllocationDecisions(
             expert: The expert's shares, if the answer shall show them.
         """
         outlook = self._outlook(action, situation)
-        cut = self._cut(action)
+        cut = overbooked(self._domain, action).tolist()
         return self._state(outlook, header, cut, self._expert_answer(situation, expert))
 
     def decide_all(
@@ -183,7 +184,9 @@ class AllocationDecisions(
         allocations = project_safely(self._domain, wanted, capacity)
         outlooks = self.translator.outlooks(allocations, situations)
         answers = map(self._expert_answer, situations, experts)
-        rows = zip(outlooks, headers, self._cut(wanted), answers, strict=True)
+        rows = zip(
+            outlooks, headers, overbooked(self._domain, wanted).tolist(), answers, strict=True
+        )
         return [self._state(*row) for row in rows]
 
     def _state(
@@ -202,10 +205,6 @@ class AllocationDecisions(
             ],
             expert=expert,
         )
-
-    def _cut(self, action: Action) -> Any:
-        """Say which resources were asked more of than there is; `[..., resource]` as lists."""
-        return overbooked(self._domain, action).tolist()
 
     def _expert_answer(
         self, situation: AllocationSituation, shares: Action | None
@@ -291,8 +290,9 @@ class AllocationDecisions(
             decision: Of policy, expert or person.
             came: Work that arrived; what was expected if absent.
         """
-        grants = [(one.name, one.allocation) for one in decision.services]
-        allocation = to_array(self.config, grants)
+        allocation = to_array(
+            self.config, [(one.name, one.allocation) for one in decision.services]
+        )
         return self.translator.outlook(allocation, situation, arriving=came).value
 
     def _outlook(self, action: Action, situation: AllocationSituation) -> Outlook:
