@@ -21,6 +21,8 @@ from utils.errors import ConfigError
 Floats = NDArray[np.float64]
 View = TypeVar("View")
 SMALLEST = np.finfo(np.float32).min
+TOLERANCE = 1e-9
+"""Amounts this close are the same, relative to their size and to 1."""
 
 
 class ViewPolicy:
@@ -129,6 +131,29 @@ class ViewPolicy:
                 is_there = np.take_along_axis(choices, chosen[:, None], -1)[:, 0]
                 exact = np.where(is_there, chosen, choices.shape[-1] - 1)
             return np.asarray(self.world.project(self.domain, exact, view)) + 0.0
+
+    def undo(self, feasible: NDArray[Any], view: Any) -> NDArray[Any] | None:
+        """Return an action that `project` turns into something feasible; None if there is none.
+
+        Amounts are projected in proportion up to a limit (and to whole units), each by itself.
+
+        Args:
+            feasible: `[1, ...]`, as `project` returns it, finite.
+            view: As the request has it, NumPy, with a batch axis of one.
+        """
+        if self.world.allowed is not None:
+            choices = np.flatnonzero(self.world.allowed(self.domain, view)[0])
+            tries = [choices[[place]] for place in range(len(choices))]
+        else:
+            shape = self.ask_expert(view).shape
+            least, most = (self.project(make(shape), view) for make in (np.zeros, np.ones))
+            width = most - least
+            share = np.divide(feasible - least, width, out=np.zeros(width.shape), where=width != 0)
+            tries = [share.reshape(shape)]
+        for action in tries:
+            if np.allclose(self.project(action, view), feasible, rtol=TOLERANCE, atol=TOLERANCE):
+                return action
+        return None
 
 
 def join_views(views: Sequence[View]) -> View:
