@@ -9,7 +9,7 @@ import altair as alt
 
 from console.lab_rows import Row
 
-ROW_HEIGHT, HEIGHT = 34, 280
+ROW_HEIGHT, HEIGHT = 34, 340
 NUMBER = ",.4g"
 
 

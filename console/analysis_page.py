@@ -110,11 +110,12 @@ def _play(
 ) -> ComparisonReport:
     """Play in a process of the server's, a few seconds per question, and close it again."""
     bar = st.progress(0.0, "Building the world …")
-    session = ask(lambda client: client.sessions.open(world.name, seed=seed, sizes=sizes))
+    session = lab_session.open_session(world, seed=seed, sizes=sizes)
     try:
         while True:
             view = ask(
-                lambda client: client.sessions.compare(session.id, deciders, episodes=episodes)
+                lambda client: client.sessions.compare(session.id, deciders, episodes=episodes),
+                seconds=lab_session.PATIENCE,
             )
             if view.report is not None:
                 return view.report

@@ -10,8 +10,8 @@ import altair as alt
 from console.lab_rows import Row
 from orchestration.endpoints.session_play_routes import ArrayView
 
-HEIGHT = 260
-SMALL = 180
+HEIGHT = 330
+SMALL = 240
 FEW = 40
 
 

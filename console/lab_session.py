@@ -16,6 +16,8 @@ from orchestration.endpoints.world_routes import WorldView
 
 KEY = "lab"
 PAGE = 500
+PATIENCE = 75.0
+"""Seconds: the server gives a world a minute to be built or to answer."""
 EXPERT = DeciderRequest(kind="expert")
 
 
@@ -63,10 +65,23 @@ def open_lab(world: WorldView, *, seed: int, sizes: Mapping[str, float | str]) -
         UnreachableError: No answer came.
     """
     leave()
-    session = ask(lambda client: client.sessions.open(world.name, seed=seed, sizes=sizes))
+    session = open_session(world, seed=seed, sizes=sizes)
     lab = Lab(world=world, seed=seed, sizes=dict(sizes), session=session)
     st.session_state[KEY] = lab
     return lab
+
+
+def open_session(world: WorldView, *, seed: int, sizes: Mapping[str, float | str]) -> SessionView:
+    """Open a world and return what the server says of it; the caller closes it.
+
+    Args:
+        world: Which.
+        seed: Of its scenarios.
+        sizes: Those that were chosen.
+    """
+    return ask(
+        lambda client: client.sessions.open(world.name, seed=seed, sizes=sizes), seconds=PATIENCE
+    )
 
 
 def leave() -> None:
@@ -100,7 +115,7 @@ def act(lab: Lab, actions: Mapping[str, object], *, steps: int) -> None:
         steps: How many.
     """
     for _ in range(steps):
-        answer = ask(lambda client: client.sessions.step(lab.session.id, actions))
+        answer = ask(lambda client: client.sessions.step(lab.session.id, actions), seconds=PATIENCE)
         if answer.has_ended:
             break
     read(lab)
@@ -119,7 +134,8 @@ def play(lab: Lab, decider: DeciderRequest, *, steps: int) -> None:
         while left > 0:
             asked = left
             view = ask(
-                lambda client: client.sessions.play(lab.session.id, decider, steps=asked)  # noqa: B023
+                lambda client: client.sessions.play(lab.session.id, decider, steps=asked),  # noqa: B023
+                seconds=PATIENCE,
             )
             left -= view.played
             if view.has_ended:
@@ -136,14 +152,17 @@ def read(lab: Lab) -> None:
     while True:
         known = len(lab.steps)
         page = ask(
-            lambda client: client.sessions.trajectory(lab.session.id, offset=known, limit=PAGE)  # noqa: B023
+            lambda client: client.sessions.trajectory(lab.session.id, offset=known, limit=PAGE),  # noqa: B023
+            seconds=PATIENCE,
         )
         lab.steps += page.steps
         if not page.steps or len(lab.steps) >= page.total:
             break
     ended = False
     while lab.expert and len(lab.reference) < len(lab.steps) and not ended:
-        view = ask(lambda client: client.sessions.reference(lab.session.id, EXPERT))
+        view = ask(
+            lambda client: client.sessions.reference(lab.session.id, EXPERT), seconds=PATIENCE
+        )
         lab.reference, ended = view.rewards, view.has_ended
 
 
@@ -153,7 +172,7 @@ def look(lab: Lab) -> StateView:
     Args:
         lab: An open world.
     """
-    return ask(lambda client: client.sessions.state(lab.session.id))
+    return ask(lambda client: client.sessions.state(lab.session.id), seconds=PATIENCE)
 
 
 def list_worlds() -> Sequence[WorldView]:
