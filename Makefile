@@ -6,7 +6,7 @@ export PYTHON
 run := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo console test learn chaos shapes check fix bench install install-console install-dev
+.PHONY: help demo console test learn chaos shapes check fix bench docs install install-console install-dev
 
 help:  ## show this list
 	@echo "Quartermaster: train agents that allocate scarce things, prove them, put them to work."
@@ -50,6 +50,10 @@ fix: install-dev  ## format, and repair what the linter can
 bench: install-dev  ## measure environment steps per second beside public peers
 	@scripts/install-peers
 	@OMP_NUM_THREADS=1 $(run) -m benchmarks.environment_speed $(ARGS)
+
+docs: install-dev  ## build the documentation site into var/site; a warning fails
+	@NO_MKDOCS_2_WARNING=1 $(run) -m mkdocs build --strict --quiet $(ARGS)
+	@echo "docs: open var/site/index.html"
 
 install:
 	@scripts/install requirements.txt
