@@ -13,6 +13,7 @@ Answer = Mapping[str, Any]
 Amount = tuple[str, float]
 MOST_BARS = 60
 MOST_FIELDS = 12
+AXIS = alt.Axis(labelLimit=320, labelOverlap=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +142,19 @@ def draw_picture(picture: Picture) -> alt.Chart:
         picture: What it shows.
     """
     order = list(dict.fromkeys(row["what"] for row in picture.rows))
+    who = list(dict.fromkeys(row["who"] for row in picture.rows))
     return (
         alt.Chart(alt.Data(values=list(picture.rows)))
         .mark_bar()
         .encode(
-            x=alt.X("what:N", title=None, sort=order, axis=alt.Axis(labelAngle=-40)),
-            xOffset=alt.XOffset("who:N"),
+            x=alt.X(
+                "what:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, labelLimit=240)
+            ),
+            xOffset=alt.XOffset("who:N", sort=who),
             y=alt.Y("amount:Q", title=picture.of),
-            color=alt.Color("who:N", title=None, legend=alt.Legend(orient="top", labelLimit=400)),
+            color=alt.Color(
+                "who:N", title=None, sort=who, legend=alt.Legend(orient="top", labelLimit=400)
+            ),
             tooltip=["what:N", "who:N", alt.Tooltip("amount:Q", format=".5~g")],
         )
         .properties(height=280)
@@ -218,7 +224,7 @@ def draw_influences(rows: Sequence[Mapping[str, Any]], unit: str) -> alt.Chart:
         alt.Chart(alt.Data(values=list(rows)))
         .mark_bar()
         .encode(
-            y=alt.Y("field:N", title=None, sort=None, axis=alt.Axis(labelLimit=320)),
+            y=alt.Y("field:N", title=None, sort=None, axis=AXIS),
             x=alt.X("moved:Q", title=f"Change of the answer, {unit}"),
             tooltip=["field:N", alt.Tooltip("moved:Q", format=".4~g")],
         )

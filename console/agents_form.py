@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Schema = Mapping[str, Any]
-Kind = Literal["number", "whole", "flag", "text", "amounts", "rows", "json"]
+Kind = Literal["number", "whole", "flag", "text", "amounts", "part", "rows", "json"]
 SCALARS: Mapping[str, Kind] = {
     "number": "number",
     "integer": "whole",
@@ -36,7 +36,7 @@ class FormField:
     low: float | None = None
     high: float | None = None
     columns: tuple[FormField, ...] = ()
-    """Of rows."""
+    """Of rows, or the fields of a part."""
 
 
 def fields_of(schema: Schema, example: Mapping[str, Any]) -> tuple[FormField, ...]:
@@ -55,18 +55,7 @@ def fields_of(schema: Schema, example: Mapping[str, Any]) -> tuple[FormField, ..
 
 def _field(name: str, part: Schema, root: Schema, value: Any) -> FormField:
     found = resolve(part, root)
-    kind = SCALARS.get(str(found.get("type")), "json")
-    columns: tuple[FormField, ...] = ()
-    if found.get("type") == "object" and "type" in found.get("additionalProperties", {}):
-        kind = "amounts" if found["additionalProperties"]["type"] == "number" and value else "json"
-    elif found.get("type") == "array" and value:
-        items = resolve(found.get("items", {}), root)
-        if "properties" in items:
-            kind = "rows"
-            columns = tuple(
-                _field(key, one, root, one.get("default"))
-                for key, one in items["properties"].items()
-            )
+    kind, columns = _shape(found, root, value)
     return FormField(
         name=name,
         kind=kind if value is not None or kind in {"json", "text"} else "json",
@@ -76,6 +65,22 @@ def _field(name: str, part: Schema, root: Schema, value: Any) -> FormField:
         high=found.get("maximum"),
         columns=columns,
     )
+
+
+def _shape(found: Schema, root: Schema, value: Any) -> tuple[Kind, tuple[FormField, ...]]:
+    kind = str(found.get("type"))
+    if kind == "object" and value and "properties" in found:
+        parts = found["properties"].items()
+        return "part", tuple(
+            _field(key, one, root, value.get(key, one.get("default"))) for key, one in parts
+        )
+    if kind == "object" and value and all(isinstance(one, float) for one in value.values()):
+        return "amounts", ()
+    items = resolve(found.get("items") or {}, root) if kind == "array" and value else {}
+    if "properties" in items:
+        parts = items["properties"].items()
+        return "rows", tuple(_field(key, one, root, one.get("default")) for key, one in parts)
+    return SCALARS.get(kind, "json"), ()
 
 
 def resolve(part: Schema, root: Schema) -> Schema:

@@ -11,6 +11,7 @@ from orchestration.endpoints.standing_routes import AgentStanding
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.decisions import DecisionRecord
 
+NOBODY = "none"
 OBJECTIVE_SECONDS = 0.01
 """99 of 100 decisions are computed within it; the cards say so too."""
 
@@ -75,9 +76,9 @@ def _row(agent: AgentSummary, found: Overview) -> dict[str, Any]:
     service = service_of([one for one in found.recent if one.agent == agent.name])
     return {
         "agent": agent.name,
-        "champion": agent.aliases.get("champion"),
-        "challenger": agent.aliases.get("challenger"),
-        "shadow": agent.aliases.get("shadow"),
+        "champion": str(agent.aliases.get("champion", NOBODY)),
+        "challenger": str(agent.aliases.get("challenger", NOBODY)),
+        "shadow": str(agent.aliases.get("shadow", NOBODY)),
         "versions": len(agent.versions),
         "health": health_of(found.standings[agent.name], agent.champion),
         "requests": service.requests,

@@ -73,14 +73,19 @@ def draw_records(rows: Sequence[dict[str, Any]]) -> Drawing:
         .mark_circle(size=50)
         .encode(
             x=alt.X("at:T", title=None),
-            y=alt.Y("ms:Q", title="Milliseconds", scale=alt.Scale(type="log")),
+            y=alt.Y(
+                "ms:Q",
+                title="Milliseconds",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(grid=False, tickCount=4),
+            ),
             color=alt.Color("outcome:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=["at:T", "outcome:N", "version:N", "ms:Q"],
         )
     )
     rule = (
         alt.Chart(alt.Data(values=[{"ms": OBJECTIVE_SECONDS * 1e3}]))
-        .mark_rule(strokeDash=[6, 4])
+        .mark_rule(strokeDash=[6, 4], color="#d97706", strokeWidth=2)
         .encode(y="ms:Q")
     )
     return alt.layer(dots, rule).properties(height=220)

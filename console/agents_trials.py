@@ -22,7 +22,8 @@ def plan_words(plan: CanaryPlan) -> str:
     Args:
         plan: The agent's last one.
     """
-    said = f"Version {plan.version} on {plan.share:.0%} of the request keys: {plan.state.value}"
+    state = plan.state.value.replace("_", " ")
+    said = f"Version {plan.version} on {plan.share:.0%} of the request keys: {state}"
     why = f" ({plan.reason})" if plan.reason else ""
     return f"{said}{why}, since {plan.since:%Y-%m-%d %H:%M} UTC."
 

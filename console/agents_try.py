@@ -88,8 +88,8 @@ def _show_form(
     return {**request, "compare": compare, "explain": explain}, version
 
 
-def _show_field(agent: str, one: FormField) -> Any:
-    key = f"agents_field_{agent}_{one.name}"
+def _show_field(agent: str, one: FormField, place: str = "") -> Any:
+    key = f"agents_field_{agent}_{place}{one.name}"
     label = one.name.replace("_", " ")
     if one.kind == "flag":
         return st.checkbox(label, value=bool(one.value), help=one.about, key=key)
@@ -99,6 +99,10 @@ def _show_field(agent: str, one: FormField) -> Any:
         return st.number_input(label, value=int(one.value), step=1, help=one.about, key=key)
     if one.kind == "number":
         return st.number_input(label, value=float(one.value), format="%g", help=one.about, key=key)
+    if one.kind == "part":
+        with st.container(border=True):
+            st.markdown(label, help=one.about)
+            return {part.name: _show_field(agent, part, f"{one.name}_") for part in one.columns}
     return _show_parts(one, label, key)
 
 
@@ -126,7 +130,9 @@ def _read(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, A
     request = {}
     for one in fields:
         value = values[one.name]
-        if one.kind == "rows":
+        if one.kind == "part":
+            value = _read(one.columns, value)
+        elif one.kind == "rows":
             value = from_cells(one.name, value, one.columns)
         elif one.kind == "json":
             value = read_json(one.name, value)
@@ -145,8 +151,8 @@ def _read_text(text: str) -> dict[str, Any]:
 def _show_decision(decision: Mapping[str, Any]) -> None:
     st.subheader("Decision")
     st.markdown(head_of(decision))
-    for warning in decision["warnings"]:
-        st.warning(warning)
+    if decision["warnings"]:
+        st.warning("\n".join(f"- {warning}" for warning in decision["warnings"]))
     if decision["approval"] == "waiting":
         st.warning("It waits for a person: choose *Approvals* to approve, override or reject it.")
     picture = picture_of(decision)
@@ -173,7 +179,7 @@ def _show_explanation(explanation: Mapping[str, Any]) -> None:
     top = rows[0]
     summary = (
         f"The answer hangs most on {top['field']}: at its reference alone, it would move by "
-        f"{top['moved']:.3g} ({explanation['unit']}). {explanation['reference']}"
+        f"{top['moved']:.3g} ({explanation['unit']}). Reference: {explanation['reference']}."
     )
     figure(draw_influences(rows, explanation["unit"]), rows, summary, key="agents_influences")
 

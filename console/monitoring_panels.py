@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from console.monitoring_prometheus import MOST_SERIES, Prometheus, PrometheusErr
 from console.monitoring_units import axis_of, say
 from console.showing import Drawing
 
+BODY_HEIGHT, LEGEND_HEIGHT = 210, 18
 COLORS = {"orange": "#d97706", "red": "#dc2626"}
 
 
@@ -51,7 +53,20 @@ async def find_panel(
             found += [(legend_of(legend, one.labels), one) for one in series if one.points]
     except PrometheusError as error:
         return Found(panel=panel, trouble=str(error))
-    return Found(panel=panel, series=tuple(found))
+    return Found(panel=panel, series=told_apart(found))
+
+
+def told_apart(found: Sequence[tuple[str, Series]]) -> tuple[tuple[str, Series], ...]:
+    """Return series by legends that no two share: where they do, their labels are added.
+
+    Args:
+        found: By legend.
+    """
+    often = Counter(legend for legend, _ in found)
+    return tuple(
+        (legend if often[legend] == 1 else f"{legend} {' '.join(one.labels.values())}", one)
+        for legend, one in found
+    )
 
 
 def rows_of(found: Found) -> list[dict[str, Any]]:
@@ -119,7 +134,7 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
         .mark_line(interpolate="monotone", point=len(rows) < 2)
         .encode(
             x=alt.X("at:T", title=None, axis=alt.Axis(labelOverlap=True)),
-            y=alt.Y("value:Q", title=title or None, axis=alt.Axis(tickCount=5)),
+            y=alt.Y("value:Q", title=title or None, axis=alt.Axis(tickCount=5), scale=_scale(rows)),
             color=alt.Color(
                 "series:N",
                 title=None,
@@ -140,4 +155,14 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
         .encode(y="value:Q", color=alt.Color("color:N", scale=None))
     )
     layers = alt.layer(lines, rules) if marks else alt.layer(lines)
-    return layers.resolve_scale(color="independent").properties(height=220)
+    return layers.resolve_scale(color="independent").properties(
+        height=BODY_HEIGHT + LEGEND_HEIGHT * math.ceil(len(found.series[:MOST_SERIES]) / 2)
+    )
+
+
+def _scale(rows: Sequence[Mapping[str, Any]]) -> alt.Scale:
+    """Begin at zero where nothing is below it, and give a line at zero some air."""
+    values = [float(row["value"]) for row in rows]
+    if min(values) < 0:
+        return alt.Scale(zero=False)
+    return alt.Scale(domain=[0, 1]) if max(values) == 0 else alt.Scale(domainMin=0)
