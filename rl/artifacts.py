@@ -150,7 +150,7 @@ class PolicyArtifact:
     """A deterministic policy and all that is needed to run and judge it."""
 
     layers: tuple[Layer, ...]
-    activation: Literal["tanh", "relu"]
+    activation: Literal["tanh", "relu", "silu"]
     """After every layer but the last."""
     normalizer: Normalizer
     action: ActionSpec
