@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.allocation_fields import REFERENCE, blend_views, find_places, make_reference
-from ai_agents.allocation_hindsight import find_arrivals, to_array, word_override
+from ai_agents.allocation_hindsight import capacity_shares, find_arrivals, to_array, word_override
 from ai_agents.allocation_schema import (
     EXAMPLE_REQUEST,
     AllocationDecision,
@@ -242,6 +242,14 @@ class AllocationDecisions(
             unit="share of a capacity that a service asks for",
             reference=REFERENCE,
         )
+
+    def amounts(self, decision: AllocationDecision) -> Mapping[Hashable, float]:
+        """Return the share of each capacity by service, what is left over included.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return capacity_shares(decision)
 
     def override(
         self, situation: AllocationSituation, wish: Mapping[str, Any], *, header: Header

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ai_agents.portfolio_reading import (
     Array64,
     PortfolioReader,
     PortfolioSituation,
+    find_returns,
     stack_views,
 )
 from ai_agents.portfolio_schema import (
@@ -196,6 +197,47 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             portfolio=self._word(allowed.weights, situation),
             expert=compared,
         )
+
+    def amounts(self, decision: PortfolioDecision) -> Mapping[Hashable, float]:
+        """Return the weights, that of cash included.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        plan = decision.portfolio
+        weights: dict[Hashable, float] = {one.symbol: one.target_weight for one in plan.positions}
+        return {**weights, None: plan.cash_weight}
+
+    def realised(
+        self,
+        request: PortfolioRequest,
+        outcome: Mapping[str, Any] | None,
+        following: PortfolioRequest | None,
+    ) -> Array64 | None:
+        """Return what the symbols gained on the day after a request, `[symbol]`, as shares.
+
+        Args:
+            request: What was asked.
+            outcome: The next day's `prices`, by symbol, if they were reported.
+            following: The agent's next request.
+        """
+        return find_returns(request, outcome, following)
+
+    def worth(
+        self, situation: PortfolioSituation, decision: PortfolioDecision, came: Array64 | None
+    ) -> float | None:
+        """Return what a portfolio gained in a day, costs of trading paid, in currency.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: What the symbols gained; nobody knows what to expect, so None without it.
+        """
+        if came is None:
+            return None
+        plan = decision.portfolio
+        weights = np.asarray([one.target_weight for one in plan.positions])
+        return float((situation.wealth - plan.cost) * (weights @ came) - plan.cost)
 
     def to_action(self, situation: PortfolioSituation, wish: Mapping[str, Any]) -> Array64:
         """Return the weights that a person names, `[column]`.

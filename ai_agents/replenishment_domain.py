@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,6 +203,18 @@ class ReplenishmentDecisions(
                 "expert": compared,
             }
         )
+
+    def amounts(self, decision: ReplenishmentDecision) -> Mapping[Hashable, float]:
+        """Return the units ordered.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {
+            (product.name, line.place): line.order
+            for product in decision.products
+            for line in product.orders
+        }
 
     def to_action(self, situation: ReplenishmentSituation, wish: Mapping[str, Any]) -> Array64:
         """Return the orders that a person names, `[product, place]`.
