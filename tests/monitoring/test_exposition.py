@@ -84,22 +84,20 @@ def test_promtool_would_object(registry):
 )
 @pytest.mark.parametrize("word", ["plain", 'a "quote"', "back\\slash", "two\nlines", "déjà vu", ""])
 def test_written_series_read_as_the_library_writes_them(word, value):
-    ours, theirs = CollectorRegistry(), CollectorRegistry()
-    for registry in (ours, theirs):
-        family = TrainingMetrics(registry) if registry is ours else None
-        run = RunLabels(environment=word, algorithm="ppo", run="r")
-        if family is not None:
-            family.checkpoint_written(run, size_bytes=value, now=1.0)
-        else:
-            labels = ("environment", "algorithm", "run")
-            text = "Size of the newest checkpoint"
-            gauge = Gauge("rl_checkpoint_size_bytes", text, labels, registry=registry)
-            gauge.labels(word, "ppo", "r").set(value)
-    (expected,) = text_string_to_metric_families(exposition(theirs).decode())
-    found = {one.name: one for one in text_string_to_metric_families(exposition(ours).decode())}
-    read = found["rl_checkpoint_size_bytes"]
+    registry = CollectorRegistry()
+    text, labels = "Size of the newest checkpoint", ("environment", "algorithm", "run")
+    gauge = Gauge("rl_checkpoint_size_bytes", text, labels, registry=registry)
+    gauge.labels(word, "ppo", "r").set(value)
+    (expected,) = text_string_to_metric_families(exposition(registry).decode())
+    registry = CollectorRegistry()
+    run = RunLabels(environment=word, algorithm="ppo", run="r")
+    TrainingMetrics(registry).checkpoint_written(run, size_bytes=value, now=1.0)
+    found = text_string_to_metric_families(exposition(registry).decode())
+    (read,) = (one for one in found if one.name == "rl_checkpoint_size_bytes")
     assert (read.type, read.documentation) == (expected.type, expected.documentation)
-    assert repr(read.samples) == repr(expected.samples)  # so that NaN equals NaN
+    (ours,), (theirs,) = read.samples, expected.samples
+    assert (ours.name, ours.labels) == (theirs.name, theirs.labels)
+    assert repr(ours.value) == repr(theirs.value)  # so that NaN equals NaN
 
 
 def test_what_is_written_and_what_is_collected_are_the_same(registry):
