@@ -105,7 +105,7 @@ class NetworkOrdersDecisions(
         left = int(generator.integers(1, config.max_steps + 1))
 
         def draw(most: float, count: int) -> list[float]:
-            return generator.uniform(0.0, most, count).round(1).tolist()
+            return [float(one) for one in generator.uniform(0.0, most, count).round(1)]
 
         return example.model_copy(
             update={
