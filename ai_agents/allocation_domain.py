@@ -157,7 +157,7 @@ class AllocationDecisions(
             expert: The expert's shares, if the answer shall show them.
         """
         outlook = self._outlook(action, situation)
-        cut = self._cut(action)
+        cut = overbooked(self._domain, action).tolist()
         return self._state(outlook, header, cut, self._expert_answer(situation, expert))
 
     def decide_all(
@@ -183,7 +183,9 @@ class AllocationDecisions(
         allocations = project_safely(self._domain, wanted, capacity)
         outlooks = self.translator.outlooks(allocations, situations)
         answers = map(self._expert_answer, situations, experts)
-        rows = zip(outlooks, headers, self._cut(wanted), answers, strict=True)
+        rows = zip(
+            outlooks, headers, overbooked(self._domain, wanted).tolist(), answers, strict=True
+        )
         return [self._state(*row) for row in rows]
 
     def _state(
@@ -202,10 +204,6 @@ class AllocationDecisions(
             ],
             expert=expert,
         )
-
-    def _cut(self, action: Action) -> Any:
-        """Say which resources were asked more of than there is; `[..., resource]` as lists."""
-        return overbooked(self._domain, action).tolist()
 
     def _expert_answer(
         self, situation: AllocationSituation, shares: Action | None

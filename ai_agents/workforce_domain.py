@@ -14,7 +14,7 @@ from ai_agents.decision_domain import DecisionDomain, Plan, Situation
 from ai_agents.outcomes import read_amounts
 from ai_agents.policy_checks import range_warning
 from ai_agents.workforce_calls import call_people, read_calls
-from ai_agents.workforce_checks import find_problems
+from ai_agents.workforce_reading import find_problems, make_view
 from ai_agents.workforce_schema import (
     ExpertStaffing,
     SkillStaffing,
@@ -116,7 +116,7 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         problems = find_problems(request, self.config)
         if problems:
             raise RequestError(problems)
-        view = self._view(request)
+        view = make_view(request, self.config)
         people = len(request.employees)
         values = {
             "contract_hours": view.contract_hours[0, :people].tolist(),
@@ -287,30 +287,6 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             overtime_hours=overtime,
             wages=config.wage * (hours + config.overtime_premium * overtime),
             short=[one.skill for one in staffing if len(one.called) < one.wanted_people],
-        )
-
-    def _view(self, request: WorkforceRequest) -> WorkforceView:
-        config, people = self.config, request.employees
-        skills = np.zeros((1, config.num_employees, config.num_skills))
-        contract, hours, can_work = np.zeros((3, 1, config.num_employees))
-        for row, person in enumerate(people):
-            for name in person.skills:
-                skills[0, row, request.skills.index(name)] = 1.0
-            contract[0, row], hours[0, row] = person.contract_hours, person.hours_worked
-            most = person.contract_hours + config.max_overtime
-            fits = person.hours_worked + config.shift_hours <= most
-            can_work[0, row] = fits and not person.is_absent and not person.worked_last_shift
-        forecast = np.zeros((1, config.lookahead, config.num_skills))
-        for row, shift in enumerate(request.forecast):
-            forecast[0, row] = [shift.get(name, 0.0) for name in request.skills]
-        return WorkforceView(
-            skills=skills,
-            contract_hours=contract,
-            hours=hours,
-            can_work=can_work,
-            forecast=forecast,
-            shift_of_week=np.asarray([float(request.shift_of_week)]),
-            shifts_left=np.asarray([float(request.shifts_left)]),
         )
 
 

@@ -1,6 +1,8 @@
-"""The console's pages; `make console` starts it."""
+"""The console's pages and what stands above all of them; `make console` starts it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import streamlit as st
 
@@ -13,9 +15,16 @@ from console import (
     runs_page,
     submit_page,
 )
+from console.header import show_header
 
-st.set_page_config(page_title="Quartermaster", layout="wide")
-st.navigation(
+LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched from elsewhere
+# Streamlit fades captions, and faded text is too faint to read for many.
+STYLE = '<style>div[data-testid="stCaptionContainer"] { opacity: 1; }</style>'
+
+st.set_page_config(page_title="Quartermaster", page_icon=LOGO, layout="wide")
+st.html(STYLE)
+st.logo(LOGO, size="large")
+page = st.navigation(
     {
         "Train": [
             st.Page(runs_page.show, title="Runs", url_path="runs", default=True),
@@ -29,4 +38,6 @@ st.navigation(
             st.Page(monitoring_page.show, title="Monitoring", url_path="monitoring"),
         ],
     }
-).run()
+)
+show_header()
+page.run()

@@ -25,6 +25,15 @@ TOLERANCE = 1e-9
 """Amounts this close are the same, relative to their size and to 1."""
 
 
+def scores_choices(artifact: PolicyArtifact) -> bool:
+    """Tell whether a policy gives one number to one choice, asked for each by the same weights.
+
+    Args:
+        artifact: Of a world with a view.
+    """
+    return artifact.action.kind == "discrete" and artifact.action.size == 1
+
+
 class ViewPolicy:
     """Answers views by the policy or by an expert; holds no state, so threads may share it."""
 
@@ -56,7 +65,10 @@ class ViewPolicy:
             expert if expert in self.world.experts else next(iter(self.world.experts))
         )
         self._runtime = PolicyRuntime(artifact)
-        observed = self.domain.encode(self.in_training_precision(self.blank())).shape[-1]
+        self._scores_choices = scores_choices(artifact)
+        if self._scores_choices and self.world.describe is None:
+            raise ConfigError(f"choices of {artifact.domain} have no features to be scored by")
+        observed = self._observe(self.in_training_precision(self.blank())).shape[-1]
         if observed != artifact.observation_size:
             raise ConfigError("the artifact's network does not fit its own world; export it again")
 
@@ -94,12 +106,21 @@ class ViewPolicy:
         """
         with np.errstate(all="ignore"):
             seen = self.in_training_precision(view)
-            output = self._runtime.output(self.domain.encode(seen))
+            output = self._runtime.output(self._observe(seen))
+            allowed = self.world.allowed
+            if self._scores_choices:
+                output, allowed = output[..., 0], self.world.may_score
             sound = finite_rows(output)
             usable = np.asarray(sound.reshape(len(sound), -1).all(-1))
-            if self.world.allowed is not None:
-                output = np.where(self.world.allowed(self.domain, seen), output, SMALLEST)
+            if allowed is not None:
+                output = np.where(allowed(self.domain, seen), output, SMALLEST)
             return self._runtime.choose(output), usable
+
+    def _observe(self, seen: Any) -> Any:
+        """Return what the network takes: the whole view, or features of every choice."""
+        if self._scores_choices and self.world.describe is not None:
+            return self.world.describe(self.domain, seen)
+        return self.domain.encode(seen)
 
     def ask_expert(self, view: Any) -> NDArray[Any]:
         """Return what the expert wants; the lowest amount where it has no answer.

@@ -1,13 +1,15 @@
-"""What is wrong with a request to the workforce agent, field by field."""
+"""Requests to the workforce agent: what is wrong with one, and what it says in arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ai_agents.base_agent import FieldProblem
 from ai_agents.policy_checks import problem_of
 from ai_agents.workforce_schema import WorkforceRequest
-from rl.domains.workforce import WorkforceConfig
+from rl.domains.workforce import WorkforceConfig, WorkforceView
 
 
 def find_problems(request: WorkforceRequest, config: WorkforceConfig) -> list[FieldProblem]:
@@ -46,6 +48,37 @@ def find_problems(request: WorkforceRequest, config: WorkforceConfig) -> list[Fi
             if name not in request.skills
         ]
     return problems
+
+
+def make_view(request: WorkforceRequest, config: WorkforceConfig) -> WorkforceView:
+    """Return what is known, in arrays with a batch axis of one.
+
+    Args:
+        request: About this workforce.
+        config: The workforce that the agent knows.
+    """
+    people = request.employees
+    skills = np.zeros((1, config.num_employees, config.num_skills))
+    contract, hours, can_work = np.zeros((3, 1, config.num_employees))
+    for row, person in enumerate(people):
+        for name in person.skills:
+            skills[0, row, request.skills.index(name)] = 1.0
+        contract[0, row], hours[0, row] = person.contract_hours, person.hours_worked
+        most = person.contract_hours + config.max_overtime
+        fits = person.hours_worked + config.shift_hours <= most
+        can_work[0, row] = fits and not person.is_absent and not person.worked_last_shift
+    forecast = np.zeros((1, config.lookahead, config.num_skills))
+    for row, shift in enumerate(request.forecast):
+        forecast[0, row] = [shift.get(name, 0.0) for name in request.skills]
+    return WorkforceView(
+        skills=skills,
+        contract_hours=contract,
+        hours=hours,
+        can_work=can_work,
+        forecast=forecast,
+        shift_of_week=np.asarray([float(request.shift_of_week)]),
+        shifts_left=np.asarray([float(request.shifts_left)]),
+    )
 
 
 def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
