@@ -11,6 +11,7 @@ from console import (
     analysis_page,
     engine_page,
     lab_page,
+    lab_session,
     monitoring_page,
     runs_page,
     submit_page,
@@ -38,5 +39,7 @@ page = st.navigation(
         ],
     }
 )
+if page.url_path != "lab":
+    lab_session.leave()
 show_header()
 page.run()
