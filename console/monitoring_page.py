@@ -225,7 +225,7 @@ def _show_without(why: str) -> None:
         f"No Prometheus answers at {prometheus_url()} ({why}). Start one in the folder of the "
         f"program, or name yours by `{PROMETHEUS_VARIABLE}`:"
     )
-    st.code(START, language="bash")
+    st.code(START, language="bash", wrap_lines=True)
     st.subheader("What the server says of itself")
     with told():
         rows = headlines(ask(lambda client: client.metrics()))

@@ -12,7 +12,7 @@ from console import server
 from tests.orchestration.served import serve
 
 PATIENCE_SECONDS = 120
-PAGES = ("engine",)
+PAGES = ("agents", "analysis", "engine", "lab", "monitoring", "runs", "submit")
 
 
 @contextlib.contextmanager
