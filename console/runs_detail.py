@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from console.runs_address import VIEW, note, open_list, open_run
 from console.runs_curves import show_curves, show_stages
 from console.runs_files import show_files
 from console.runs_logs import show_logs
@@ -51,8 +52,7 @@ def show_run(run_id: str) -> None:
         run_id: Which.
     """
     if st.button("All runs", key="run:back", icon=":material/arrow_back:", type="tertiary"):
-        st.query_params.clear()
-        st.rerun()
+        open_list()
     run = None
     with told():
         run = ask(lambda client: client.runs.get(run_id))
@@ -62,9 +62,10 @@ def show_run(run_id: str) -> None:
     st.title(title_of(run.config, run.summary.seed))
     every = LOOK_SECONDS if run.summary.state in MOVING else None
     st.fragment(_show_standing, run_every=every)(run_id, run.summary.state)
-    view = st.segmented_control(
-        "View", list(VIEWS), key="view", bind="query-params", default=FIRST_VIEW, required=True
-    )
+    asked = st.query_params.get(VIEW)
+    usual = asked if asked in VIEWS else FIRST_VIEW
+    view = st.segmented_control("View", list(VIEWS), key=VIEW, default=usual, required=True)
+    note(VIEW, view)
     st.fragment(_show_view, run_every=every)(run_id, view or FIRST_VIEW)
 
 
@@ -137,8 +138,7 @@ def _act(job_id: str, action: Button) -> None:
     run_id = ask(change)
     st.session_state[DONE] = f"{LABELS[action][0]}: the server has taken it."
     if run_id is not None:
-        st.query_params.clear()
-        st.query_params["run"] = run_id
+        open_run(run_id)
     st.rerun()
 
 
