@@ -9,6 +9,7 @@ import streamlit as st
 from console.runs_address import VIEW, note, open_list, open_run
 from console.runs_curves import show_curves, show_stages
 from console.runs_files import show_files
+from console.runs_link import link_to_form
 from console.runs_logs import show_logs
 from console.runs_words import (
     COLORS,
@@ -78,7 +79,7 @@ def _show_standing(run_id: str, began_as: RunState) -> None:
         job = None if job_id is None else ask(lambda client: client.jobs.get(job_id))
         _draw_standing(run, job)
         if job is not None:
-            _offer_buttons(job)
+            _offer_buttons(job, run_id)
 
 
 def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
@@ -108,8 +109,8 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
         st.info(f"Asked to {job.desired.value}; the job is {job.state.value}.")
 
 
-def _offer_buttons(job: JobDetails) -> None:
-    with st.container(horizontal=True):
+def _offer_buttons(job: JobDetails, run_id: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
         for action in buttons_of(job.state, job.desired):
             label, icon, about = LABELS[action]
             if action == "cancel":
@@ -119,6 +120,7 @@ def _offer_buttons(job: JobDetails) -> None:
                         _act(job.id, action)
             elif st.button(label, key=f"run:{action}", icon=icon, help=about):
                 _act(job.id, action)
+        link_to_form(run_id)
     if done := st.session_state.pop(DONE, None):
         st.success(done)
 

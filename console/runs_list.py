@@ -25,7 +25,7 @@ from utils.persistence.run_log import RunState
 
 PAGE = 15
 MOST_COMPARED = 5
-LOOK_SECONDS = 5
+LOOK_SECONDS = 10
 WIDTHS = (0.4, 3.6, 1.4, 1.8, 2.6, 2.6, 1.3)
 HEADINGS = ("", "run", "state", "experiment", "best score", "progress", "age")
 CURSORS = "runs:cursors"

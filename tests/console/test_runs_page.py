@@ -161,6 +161,7 @@ def test_a_running_run_shows_curves_stages_settings_and_logs(house):
 def test_pause_resume_cancel_with_confirmation_and_retry(house):
     job = house.submit(experiment_name="buttons")
     app = ask_page(page, run=job.run_id)
+    assert [one.proto.query_string for one in app.get("page_link")] == [f"from={job.run_id}"]
     app.button(key="run:pause").click().run()
     assert "the server has taken it" in words_of(app)
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.PAUSED
