@@ -14,8 +14,8 @@ from console.monitoring_page import PROMETHEUS_VARIABLE, START
 from console.monitoring_prometheus import AT_ONCE, Span
 from console.server import ask
 from deploy.grafana.write import BOARDS
-from tests.console.agents_served import point_at, served
 from tests.console.monitoring_prometheus_server import ROOT, scripted, value_of, watching
+from tests.console.running import running_server, speak_with
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -195,8 +195,8 @@ def test_without_a_prometheus_it_says_how_to_start_one_and_what_the_server_says(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv(PROMETHEUS_VARIABLE, NOWHERE)
-    with served(tmp_path) as (doors, call):
-        point_at(monkeypatch, doors.url)
+    with running_server(tmp_path, versions="all") as (doors, portal):
+        speak_with(monkeypatch, doors.url)
         card = ask(lambda client: client.agents.card("trading"))
         ask(lambda client: client.agents.ask("trading", card["examples"][0]))
         at = open_page()
@@ -204,8 +204,8 @@ def test_without_a_prometheus_it_says_how_to_start_one_and_what_the_server_says(
         figures = {one.label: one.value for one in at.metric}
         assert (figures["Requests"], figures["Errors"]) == ("1", "0.0%")
         assert re.fullmatch(r"[\d.e+]+ ms", figures["Mean decision time"])
-        call(doors.make_token, "boss", "admin")
-        point_at(monkeypatch, doors.url, "wrong")
+        portal.call(doors.make_token, "boss", "admin")
+        speak_with(monkeypatch, doors.url, "wrong")
         assert open_page().error
     assert "Start a server" in open_page().error[0].value
 
@@ -237,8 +237,11 @@ def test_more_series_than_can_be_told_apart_are_counted():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 def test_a_real_prometheus_fills_the_panels(tmp_path, monkeypatch):
-    with served(tmp_path / "var") as (doors, _), watching(doors.url, tmp_path) as url:
-        point_at(monkeypatch, doors.url)
+    with (
+        running_server(tmp_path / "var", versions="all") as (doors, _),
+        watching(doors.url, tmp_path) as url,
+    ):
+        speak_with(monkeypatch, doors.url)
         monkeypatch.setenv(PROMETHEUS_VARIABLE, url)
         card = ask(lambda client: client.agents.card("trading"))
         deadline = time.monotonic() + 60
