@@ -235,7 +235,7 @@ def export(folder: Path, to: Path, report: Mapping[str, Any]) -> None:
                 for one in (name, f"base stock, {name}")
             )
             card = complete_card(artifact.card, rows, rule, report["published"])
-            whole = artifact.with_card(card)
+            whole = artifact.with_card(replace(card, checkpoint_sha256=artifact.sha256))
             (to / f"network_{topology}_{name}.safetensors").write_bytes(whole.to_bytes())
 
 
