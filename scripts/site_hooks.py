@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     "CHANGELOG.md": "changelog.md",
+    "benchmarks/results/allocation_quality.md": "training/allocation_quality.md",
     "CONTRIBUTING.md": "contributing.md",
     "deploy/README.md": "deploy.md",
     "examples/README.md": "examples.md",
@@ -48,15 +49,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def follow(link: re.Match[str]) -> str:
         words, path, anchor = link.groups()
-        target = os.path.normpath(os.path.join(os.path.dirname(origin), path))
+        target = os.path.normpath(Path(origin).parent / path)
         if not (ROOT / target).is_file():
             return words if (ROOT / target).is_dir() else link[0]
         place = PAGES.get(target, target.removeprefix("docs/"))
         if place == target:
-            place = f"repository/{target}"
+            place = f"repository/{target}" + (".txt" if target.endswith(".md") else "")
             if files.get_file_from_path(place) is None:
                 files.append(File.generated(config, place, abs_src_path=str(ROOT / target)))
-        here = os.path.dirname(page.file.src_uri)
-        return f"[{words}]({os.path.relpath(place, here or '.')}{anchor or ''})"
+        relative = os.path.relpath(place, Path(page.file.src_uri).parent)
+        return f"[{words}]({relative}{anchor or ''})"
 
     return LINK.sub(follow, markdown)
