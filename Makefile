@@ -6,7 +6,7 @@ export PYTHON
 run := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test learn chaos shapes check fix bench docs install install-dev
+.PHONY: help demo console test learn chaos shapes check fix bench docs install install-console install-dev
 
 help:  ## show this list
 	@echo "Quartermaster: train agents that allocate scarce things, prove them, put them to work."
@@ -18,6 +18,9 @@ help:  ## show this list
 
 demo: install  ## train an allocation agent, compare it with experts, promote and invoke it
 	@$(run) rl_training_demo.py --demo_type resource_allocation $(ARGS)
+
+console: install-console  ## the console in the browser, and a server for it if none runs
+	@$(run) -m console $(ARGS)
 
 test: install-dev  ## run all tests but the learning ones
 	@OMP_NUM_THREADS=1 $(run) -m pytest -m "not learning" $(ARGS)
@@ -54,6 +57,9 @@ docs: install-dev  ## build the documentation site into var/site; a warning fail
 
 install:
 	@scripts/install requirements.txt
+
+install-console:
+	@scripts/install requirements.txt requirements-console.txt
 
 install-dev:
 	@scripts/install requirements.txt requirements-dev.txt

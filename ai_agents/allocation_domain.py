@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.allocation_fields import REFERENCE, blend_views, find_places, make_reference
-from ai_agents.allocation_hindsight import find_arrivals, to_array, word_override
+from ai_agents.allocation_hindsight import capacity_shares, find_arrivals, to_array, word_override
 from ai_agents.allocation_schema import (
     EXAMPLE_REQUEST,
     AllocationDecision,
@@ -27,7 +27,7 @@ from ai_agents.allocation_translation import (
 from ai_agents.base_agent import Header
 from ai_agents.decision_domain import DecisionDomain, Plan
 from ai_agents.explanation import Trace
-from rl.artifacts import Baseline, PolicyArtifact
+from rl.artifacts import Baseline, PolicyArtifact, ValidRange
 from rl.deployment.exporters import (
     RESOURCE_ALLOCATION,
     AllocationAction,
@@ -93,16 +93,7 @@ class AllocationDecisions(
 
     def example_request(self) -> AllocationRequest:
         """Return a request that fits this agent: the usual example for services of known kinds."""
-        middle = {one.field: (one.low + one.high) / 2 for one in self._valid}
-        known = {service["name"]: service for service in EXAMPLE_REQUEST["services"]}
-        services = []
-        for service in self.config.services:
-            kind = service.name.rstrip("0123456789").rstrip("_")
-            usual = middle.get(f"services.{service.name}.recent_demand", 1.0)
-            sample = known.get(kind, {"recent_demand": [usual] * 3})
-            services.append(ServiceState(**{**sample, "name": service.name}))
-        capacity = dict(zip(self.config.resources, self.config.capacity, strict=True))
-        return AllocationRequest(services=services, capacity=capacity, time_of_day=0.5)
+        return _make_example(self.config, self._valid)
 
     def read(self, request: AllocationRequest) -> AllocationSituation:
         """Match names and sizes, fill in what may be left out.
@@ -128,8 +119,9 @@ class AllocationDecisions(
 
     def _to_shares(self, output: Action, view: AllocationView) -> Action:
         chosen = self._runtime.choose(output)
-        wanted = self._domain.cover(chosen, view) if self._is_coverage else chosen
-        return np.asarray(wanted, np.float32)
+        return np.asarray(
+            self._domain.cover(chosen, view) if self._is_coverage else chosen, np.float32
+        )
 
     def ask_expert(self, situations: Sequence[AllocationSituation]) -> Action:
         """Return the shares that the tuned expert wants.
@@ -157,7 +149,7 @@ class AllocationDecisions(
             expert: The expert's shares, if the answer shall show them.
         """
         outlook = self._outlook(action, situation)
-        cut = self._cut(action)
+        cut = overbooked(self._domain, action).tolist()
         return self._state(outlook, header, cut, self._expert_answer(situation, expert))
 
     def decide_all(
@@ -183,7 +175,9 @@ class AllocationDecisions(
         allocations = project_safely(self._domain, wanted, capacity)
         outlooks = self.translator.outlooks(allocations, situations)
         answers = map(self._expert_answer, situations, experts)
-        rows = zip(outlooks, headers, self._cut(wanted), answers, strict=True)
+        rows = zip(
+            outlooks, headers, overbooked(self._domain, wanted).tolist(), answers, strict=True
+        )
         return [self._state(*row) for row in rows]
 
     def _state(
@@ -202,10 +196,6 @@ class AllocationDecisions(
             ],
             expert=expert,
         )
-
-    def _cut(self, action: Action) -> Any:
-        """Say which resources were asked more of than there is; `[..., resource]` as lists."""
-        return overbooked(self._domain, action).tolist()
 
     def _expert_answer(
         self, situation: AllocationSituation, shares: Action | None
@@ -242,6 +232,14 @@ class AllocationDecisions(
             unit="share of a capacity that a service asks for",
             reference=REFERENCE,
         )
+
+    def amounts(self, decision: AllocationDecision) -> Mapping[Hashable, float]:
+        """Return the share of each capacity by service, what is left over included.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return capacity_shares(decision)
 
     def override(
         self, situation: AllocationSituation, wish: Mapping[str, Any], *, header: Header
@@ -283,13 +281,27 @@ class AllocationDecisions(
             decision: Of policy, expert or person.
             came: Work that arrived; what was expected if absent.
         """
-        grants = [(one.name, one.allocation) for one in decision.services]
-        allocation = to_array(self.config, grants)
+        allocation = to_array(
+            self.config, [(one.name, one.allocation) for one in decision.services]
+        )
         return self.translator.outlook(allocation, situation, arriving=came).value
 
     def _outlook(self, action: Action, situation: AllocationSituation) -> Outlook:
         allocation = project_safely(self._domain, action, situation.view.capacity)
         return self.translator.outlook(allocation, situation)
+
+
+def _make_example(config: AllocationConfig, valid: Sequence[ValidRange]) -> AllocationRequest:
+    middle = {one.field: (one.low + one.high) / 2 for one in valid}
+    known = {service["name"]: service for service in EXAMPLE_REQUEST["services"]}
+    services = []
+    for service in config.services:
+        kind = service.name.rstrip("0123456789").rstrip("_")
+        usual = middle.get(f"services.{service.name}.recent_demand", 1.0)
+        sample = known.get(kind, {"recent_demand": [usual] * 3})
+        services.append(ServiceState(**{**sample, "name": service.name}))
+    capacity = dict(zip(config.resources, config.capacity, strict=True))
+    return AllocationRequest(services=services, capacity=capacity, time_of_day=0.5)
 
 
 def _check_network(artifact: PolicyArtifact, domain: AllocationDomain) -> None:

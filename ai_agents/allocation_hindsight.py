@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ai_agents.allocation_schema import (
 )
 from ai_agents.allocation_translation import AllocationSituation, AllocationTranslator
 from ai_agents.base_agent import FieldProblem, Header, RequestError, RequestModel, problems_of
+from ai_agents.outcomes import continues, read_amounts
 from rl.deployment.guardrails import fit_to_capacity
 from rl.domains.resource_allocation import AllocationConfig
 
@@ -138,25 +139,34 @@ def find_arrivals(
         outcome: What was reported later.
         following: The agent's next request.
     """
-    told = (outcome or {}).get("arrived")
     names = [service.name for service in config.services]
-    if isinstance(told, Mapping) and all(_is_amount(told.get(name)) for name in names):
-        return np.asarray([float(told[name]) for name in names])
+    told = read_amounts((outcome or {}).get("arrived"), names)
+    if told is not None:
+        return told
     if following is None:
         return None
     before = {one.name: one.recent_demand for one in request.services}
     after = {one.name: one.recent_demand for one in following.services}
-    if not all(_continues(before[name], after.get(name, ())) for name in names):
+    if not all(continues(before[name], after.get(name, ())) for name in names):
         return None
     return np.asarray([after[name][-1] for name in names])
 
 
-def _is_amount(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and bool(np.isfinite(value)) and value >= 0
+def capacity_shares(decision: AllocationDecision) -> dict[Hashable, float]:
+    """Return the share of each capacity that a service gets, what is left over under None.
 
+    Args:
+        decision: Of policy, expert or person.
 
-def _continues(before: Sequence[float], after: Sequence[float]) -> bool:
-    """Whether a history is an earlier one and one step more."""
-    shared = min(len(before), len(after) - 1)
-    return shared >= 1 and list(after[-1 - shared : -1]) == list(before[-shared:])
+    Returns:
+        By resource and service; resources that there is nothing of are left out.
+    """
+    units = {
+        (resource, service.name): amount
+        for service in decision.services
+        for resource, amount in service.allocation.items()
+    } | {(resource, None): amount for resource, amount in decision.leftover.items()}
+    capacity: dict[str, float] = {}
+    for (resource, _), amount in units.items():
+        capacity[resource] = capacity.get(resource, 0.0) + amount
+    return {key: units[key] / capacity[key[0]] for key in units if capacity[key[0]] > 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -100,6 +100,17 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
             action: One row of what policy or expert want.
             header: What the decision says about itself.
             expert: The expert's row, if the answer shall show it.
+        """
+
+    @abstractmethod
+    def amounts(self, decision: DecisionT) -> Mapping[Hashable, float]:
+        """Say what a decision gives to what, so that two can be told apart by how much.
+
+        Args:
+            decision: Of this domain.
+
+        Returns:
+            Amounts in units that may be added up, or 1 for each thing chosen.
         """
 
     def decide_all(

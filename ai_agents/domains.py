@@ -21,6 +21,7 @@ PLACES = {
     "cluster_placement": "ai_agents.placement_domain:PlacementDecisions",
     "distributed_nodes": "ai_agents.node_domain:NodeDecisions",
     "distributed_nodes_deadlines": "ai_agents.node_domain:NodeDecisions",
+    "network_planner": "ai_agents.network_orders_domain:NetworkOrdersDecisions",
     "workforce": "ai_agents.workforce_domain:WorkforceDecisions",
     **dict.fromkeys(
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from ai_agents.execution_schema import (
     ScheduleOutlook,
 )
 from ai_agents.execution_single_order import FixedMarket
+from ai_agents.outcomes import read_amounts
 from ai_agents.wishes import SliceWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.execution_exporter import EXECUTION
@@ -164,6 +165,51 @@ class ExecutionDecisions(DecisionDomain[OrderRequest, ExecutionDecision, OrderSi
             expert=compared,
         )
 
+    def amounts(self, decision: ExecutionDecision) -> Mapping[Hashable, float]:
+        """Return the shares that are sold now, and those that are not.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {"now": decision.next_slice, "later": decision.shares_after}
+
+    def realised(
+        self,
+        request: OrderRequest,
+        outcome: Mapping[str, Any] | None,
+        following: OrderRequest | None,
+    ) -> float | None:
+        """Return how far the price moved by the next slice, in currency a share.
+
+        Args:
+            request: What was asked.
+            outcome: The next slice's `price`, without the effect of own sales, if it was reported.
+            following: The agent's next request; if it is about the same order one slice later, its
+                price counts, the lasting effect of own sales included.
+        """
+        told = read_amounts(outcome, ["price"])
+        if told is not None:
+            return float(told[0]) - request.price
+        if following is None or _slice_of(following, 1) != _slice_of(request, 0):
+            return None
+        return following.price - request.price
+
+    def worth(
+        self, situation: OrderSituation, decision: ExecutionDecision, came: float | None
+    ) -> float:
+        """Return minus what a schedule costs, in currency: expected, or as the price moved.
+
+        Args:
+            situation: The order.
+            decision: Of policy, expert or person.
+            came: How far the price moved; without it the charge for its risk counts.
+        """
+        outlook, order = decision.outlook, situation.order
+        if came is not None:
+            return came * decision.shares_after - outlook.expected_cost
+        point = order.arrival_price * order.shares_total / BASIS_POINTS
+        return -outlook.expected_cost - outlook.risk_charge_bp * point
+
     def to_action(self, situation: OrderSituation, wish: Mapping[str, Any]) -> Array64:
         """Return a schedule that begins with what a person sells now and goes on evenly.
 
@@ -233,6 +279,10 @@ def foresee(slices: Sequence[int], situation: OrderSituation) -> ScheduleOutlook
         deviation=variance**0.5 * point,
         risk_charge_bp=terms.risk_aversion * variance,
     )
+
+
+def _slice_of(order: OrderRequest, slices_ago: int) -> tuple[int, float, int]:
+    return order.shares_total, order.arrival_price, order.slices_left + slices_ago
 
 
 def _join(schedules: Schedules) -> Array64:

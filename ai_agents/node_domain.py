@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_agents.base_agent import FieldProblem, Header, RequestError
+from ai_agents.base_agent import Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.node_checks import find_problems
 from ai_agents.node_schema import (
     ExpertPlacements,
     NodeDecision,
@@ -19,7 +20,8 @@ from ai_agents.node_schema import (
     WorkloadPlacement,
     example_of,
 )
-from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.policy_checks import range_warning
+from ai_agents.wishes import read_placements, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
 from rl.deployment.view_policy import ViewPolicy, join_views
@@ -90,7 +92,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         Raises:
             RequestError: Names or sizes do not fit; each problem names its field.
         """
-        problems = self._problems(request)
+        problems = find_problems(request, self.config)
         if problems:
             raise RequestError(problems)
         resources = self.config.resources
@@ -147,8 +149,6 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
             expert: The expert's shares, if the answer shall show them.
         """
         placements, cut = self._place(situation, action)
-        free = situation.capacity - situation.in_use
-        offered = np.clip(action.astype(np.float64), 0.0, 1.0) * free
         compared = None
         if expert is not None:
             theirs, _ = self._place(situation, expert)
@@ -156,13 +156,86 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         return NodeDecision(
             **header,
             placements=placements,
-            offers=[
-                NodeOffer(node=name, offered=self._by_resource(row))
-                for name, row in zip(situation.nodes, offered.tolist(), strict=True)
-            ],
+            offers=self._word_offers(situation, action),
             guardrails=[f"capacity.{name}" for name in cut],
             expert=compared,
         )
+
+    def amounts(self, decision: NodeDecision) -> Mapping[Hashable, float]:
+        """Return one for the node of each workload.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {(one.workload, one.node): 1.0 for one in decision.placements}
+
+    def worth(
+        self,
+        situation: NodeSituation,  # noqa: ARG002
+        decision: NodeDecision,
+        came: Any | None,  # noqa: ARG002
+    ) -> float:
+        """Return how many workloads found a node; nothing more is known later.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: Always absent.
+        """
+        return float(sum(one.node is not None for one in decision.placements))
+
+    def override(
+        self, situation: NodeSituation, wish: Mapping[str, Any], *, header: Header
+    ) -> NodeDecision:
+        """Word where a person puts the workloads, as if every node offered all it has free.
+
+        Args:
+            situation: What it is about.
+            wish: `placements`, each with `workload` and `node`, as in a decision.
+            header: What the decision says about itself.
+
+        Raises:
+            RequestError: It is malformed, or a node has no room for what it gets.
+        """
+        wanted = read_placements(wish, situation.workloads, situation.nodes)
+        everything = np.ones_like(situation.capacity, np.float32)
+        in_use, placements = situation.in_use.copy(), []
+        for row, (name, node) in enumerate(zip(situation.workloads, wanted, strict=True)):
+            need, capacity = situation.need[row], situation.capacity
+            room = capacity - in_use - need
+            if node is not None and (in_use + need > capacity)[node].any():
+                where = situation.nodes[node]
+                raise refuse(f"placements.{name}", f"{where} has no room left for it")
+            placements.append(
+                WorkloadPlacement(
+                    workload=name,
+                    node=None if node is None else situation.nodes[node],
+                    covering_nodes=int((in_use + need <= capacity).all(-1).sum()),
+                    spare_share=None
+                    if node is None
+                    else max(float((room / capacity)[node].mean()), 0.0),
+                    reason=f"Decided by {header['decided_by']}.",
+                )
+            )
+            if node is not None:
+                in_use[node] += need
+        return NodeDecision(
+            **header,
+            placements=placements,
+            offers=self._word_offers(situation, everything),
+            guardrails=[],
+            expert=None,
+        )
+
+    def _word_offers(
+        self, situation: NodeSituation, action: NDArray[np.float32]
+    ) -> list[NodeOffer]:
+        free = situation.capacity - situation.in_use
+        offered = np.clip(action.astype(np.float64), 0.0, 1.0) * free
+        return [
+            NodeOffer(node=name, offered=self._by_resource(row))
+            for name, row in zip(situation.nodes, offered.tolist(), strict=True)
+        ]
 
     def _place(
         self, situation: NodeSituation, action: NDArray[np.float32]
@@ -218,49 +291,5 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
         held = int(has_room.sum())
         return f"{text}; {held} have room for it, but hold back." if held else f"{text}."
 
-    def _problems(self, request: NodeRequest) -> list[FieldProblem]:
-        problems = [
-            *_repeated("nodes", [node.name for node in request.nodes]),
-            *_repeated("workloads", [workload.name for workload in request.workloads]),
-        ]
-        if len(request.nodes) != self.config.num_nodes:
-            held = f"{len(request.nodes)} nodes; the agent knows {self.config.num_nodes}"
-            problems.append(problem_of("nodes", held))
-        for place, node in enumerate(request.nodes):
-            where = f"nodes[{place}]"
-            problems += self._resource_problems(f"{where}.capacity", node.capacity, is_full=True)
-            problems += self._resource_problems(f"{where}.in_use", node.in_use, is_full=False)
-            for name, amount in node.capacity.items():
-                if amount == 0:
-                    problems.append(problem_of(f"{where}.capacity.{name}", "must be above 0"))
-                elif node.in_use.get(name, 0.0) > amount:
-                    problems.append(problem_of(f"{where}.in_use.{name}", "more than the capacity"))
-        for place, workload in enumerate(request.workloads):
-            where = f"workloads[{place}].need"
-            problems += self._resource_problems(where, workload.need, is_full=True)
-        return problems
-
-    def _resource_problems(
-        self, where: str, named: dict[str, float], *, is_full: bool
-    ) -> list[FieldProblem]:
-        known = self.config.resources
-        missing = [name for name in known if name not in named] if is_full else []
-        unknown = [name for name in named if name not in known]
-        return [
-            *(problem_of(f"{where}.{name}", "missing") for name in missing),
-            *(
-                problem_of(f"{where}.{name}", f"unknown resource; known: {', '.join(known)}")
-                for name in unknown
-            ),
-        ]
-
     def _by_resource(self, row: Sequence[float]) -> dict[str, float]:
         return dict(zip(self.config.resources, row, strict=True))
-
-
-def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
-    return [
-        problem_of(f"{where}[{place}].name", f"{name} is named twice")
-        for place, name in enumerate(names)
-        if name in names[:place]
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,6 +158,15 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
             guardrails=broken,
             expert=compared,
         )
+
+    def amounts(self, decision: PlacementDecision) -> Mapping[Hashable, float]:
+        """Return one for the place that the pod gets.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        chosen = decision.placement
+        return {None if chosen is None else (chosen.node, *chosen.gpus): 1.0}
 
     def to_action(self, situation: PlacementSituation, wish: Mapping[str, Any]) -> Ranking:
         """Return a ranking of the one node that a person names.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from ai_agents.base_agent import Header
 from ai_agents.decision_domain import DecisionDomain, Plan
 from ai_agents.policy_checks import check_policy
+from ai_agents.portfolio_plan import NO_TRADE, word_plan
 from ai_agents.portfolio_reading import (
     Array64,
     PortfolioReader,
     PortfolioSituation,
+    find_returns,
     stack_views,
 )
 from ai_agents.portfolio_schema import (
     ExpertPortfolio,
     Holding,
     PortfolioDecision,
-    PortfolioPlan,
     PortfolioRequest,
-    PositionTarget,
 )
 from ai_agents.wishes import WeightsWish, read_wish, refuse
 from rl.artifacts import PolicyArtifact
@@ -45,8 +45,6 @@ from utils.errors import ConfigError
 from utils.logs import get_logger
 
 logger = get_logger(__name__)
-NO_TRADE = 1e-6
-"""Changes of a weight below this are rounding."""
 CUT = 1e-6
 
 
@@ -182,7 +180,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         if expert is not None:
             theirs = self.project(expert, situation)
             compared = ExpertPortfolio(
-                name=self.expert_name, portfolio=self._word(theirs.weights, situation)
+                name=self.expert_name, portfolio=word_plan(self._domain, theirs.weights, situation)
             )
         if header["fallback_used"] and np.isnan(action).any():
             header["warnings"].append(
@@ -193,9 +191,49 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             **header,
             guardrails=[] if header["fallback_used"] else allowed.cuts,
             wealth=situation.wealth,
-            portfolio=self._word(allowed.weights, situation),
+            portfolio=word_plan(self._domain, allowed.weights, situation),
             expert=compared,
         )
+
+    def amounts(self, decision: PortfolioDecision) -> Mapping[Hashable, float]:
+        """Return the weights, that of cash included.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        plan = decision.portfolio
+        return {None: plan.cash_weight, **{one.symbol: one.target_weight for one in plan.positions}}
+
+    def realised(
+        self,
+        request: PortfolioRequest,
+        outcome: Mapping[str, Any] | None,
+        following: PortfolioRequest | None,
+    ) -> Array64 | None:
+        """Return what the symbols gained on the day after a request, `[symbol]`, as shares.
+
+        Args:
+            request: What was asked.
+            outcome: The next day's `prices`, by symbol, if they were reported.
+            following: The agent's next request.
+        """
+        return find_returns(request, outcome, following)
+
+    def worth(
+        self, situation: PortfolioSituation, decision: PortfolioDecision, came: Array64 | None
+    ) -> float | None:
+        """Return what a portfolio gained in a day, costs of trading paid, in currency.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: What the symbols gained; nobody knows what to expect, so None without it.
+        """
+        if came is None:
+            return None
+        plan = decision.portfolio
+        weights = np.asarray([one.target_weight for one in plan.positions])
+        return float((situation.wealth - plan.cost) * (weights @ came) - plan.cost)
 
     def to_action(self, situation: PortfolioSituation, wish: Mapping[str, Any]) -> Array64:
         """Return the weights that a person names, `[column]`.
@@ -242,42 +280,6 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
         cuts = [name for name, is_cut in checks.items() if is_cut]
         return Allowed(weights=np.copysign(size, scaled) + 0.0, cuts=cuts)  # no -0.0
 
-    def _word(self, target: Array64, situation: PortfolioSituation) -> PortfolioPlan:
-        count, wealth = len(situation.symbols), situation.wealth
-        held = situation.weights[:count]
-        kept = float(self._domain.compute_kept_share(held, target))
-        moved = target * kept - held
-        cost = self.config.cost * np.abs(moved) * wealth
-        equal = 1.0 / count
-        rows = zip(
-            situation.symbols,
-            held.tolist(),
-            target.tolist(),
-            moved.tolist(),
-            cost.tolist(),
-            situation.prices.tolist(),
-            strict=True,
-        )
-        cash = 1.0 - float(target.sum())
-        return PortfolioPlan(
-            positions=[
-                PositionTarget(
-                    symbol=symbol,
-                    weight_now=now,
-                    target_weight=weight,
-                    trade_shares=change * wealth / price,
-                    trade_value=change * wealth,
-                    cost=paid,
-                    reason=_reason(now, weight, equal),
-                )
-                for symbol, now, weight, change, paid, price in rows
-            ],
-            cash_weight=cash,
-            cash_after=cash * kept * wealth,
-            turnover=float(np.abs(moved).sum()),
-            cost=float(cost.sum()),
-        )
-
     def _ask_expert(self, situation: PortfolioSituation) -> NDArray[Any]:
         """Ask about one market; rules that find nothing in it leave what is held as it is."""
         view = stack_views([situation])
@@ -306,10 +308,3 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
     def _usual(self, field: str, otherwise: int) -> int:
         valid = self._valid.get(field)
         return otherwise if valid is None else int(valid.high)
-
-
-def _reason(now: float, target: float, equal: float) -> str:
-    if abs(target - now) < NO_TRADE:
-        return f"Kept at {now:.2%} of wealth; an equal share is {equal:.2%}."
-    word = "Bought" if target > now else "Sold"
-    return f"{word} from {now:.2%} to {target:.2%} of wealth; an equal share is {equal:.2%}."

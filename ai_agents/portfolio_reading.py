@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.base_agent import FieldProblem, RequestError
 from ai_agents.decision_domain import Situation
+from ai_agents.outcomes import continues, read_amounts
 from ai_agents.policy_checks import problem_of, range_warning
 from ai_agents.portfolio_schema import PortfolioRequest
 from rl.artifacts import ValidRange
@@ -159,3 +161,31 @@ def stack_views(situations: Sequence[PortfolioSituation]) -> PortfolioView:
         weights=stack("weights"),
         steps_left=np.array([one.days_left for one in situations], np.float32),
     )
+
+
+def find_returns(
+    request: PortfolioRequest,
+    outcome: Mapping[str, Any] | None,
+    following: PortfolioRequest | None,
+) -> Array64 | None:
+    """Return `[symbol]`: what each gained on the day after a request; None if unknown.
+
+    It is told as an outcome's `prices`, by symbol; or by the following request, if its prices are
+    this one's and one day more, for every symbol.
+
+    Args:
+        request: What was asked.
+        outcome: What was reported later.
+        following: The agent's next request.
+    """
+    before = {one.symbol: one.prices for one in request.holdings}
+    last = np.asarray([prices[-1] for prices in before.values()])
+    told = read_amounts((outcome or {}).get("prices"), before)
+    if told is not None:
+        return np.asarray(told / last - 1.0)
+    if following is None:
+        return None
+    after = {one.symbol: one.prices for one in following.holdings}
+    if not all(continues(before[name], after.get(name, ())) for name in before):
+        return None
+    return np.asarray([after[name][-1] for name in before] / last - 1.0)

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NoReturn
 
+import anyio.to_thread
+
 from ai_agents.cards import AgentCard, describe
 from ai_agents.domains import DOMAINS, AnyDomain
 from ai_agents.registry_aliases import FollowedAliases, Listener
@@ -52,6 +54,7 @@ class AgentRegistry:
         clock = clock or SystemClock()
         self._maker = AgentMaker(store, domains, clock)
         self._loaded = LoadedVersions(self._maker.make)
+        self.find_ready = self._loaded.find
         self._aliases = FollowedAliases(
             store,
             clock,
@@ -80,7 +83,7 @@ class AgentRegistry:
             ConfigError: It is of a domain that this program can answer for, but no agent can be
                 made of it. One of another domain is kept, for programs that can.
         """
-        artifact = PolicyArtifact.from_bytes(content)
+        artifact = await anyio.to_thread.run_sync(PolicyArtifact.from_bytes, content)
         self._maker.check(artifact)
         return await self._store.add_version(
             artifact.card.agent, content, card=to_json(artifact.card), run_id=run_id

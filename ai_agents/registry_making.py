@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from utils.clock import Clock
 
 AnyAgent = PolicyAgent[Any, Any, Any]
+UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a world's settings may raise that nobody of ours wrote."""
 
 
 class AgentMaker:
@@ -49,8 +51,17 @@ class AgentMaker:
         Raises:
             ConfigError: It is one.
         """
-        if artifact.domain in self._makers:
+        if artifact.domain not in self._makers:
+            return
+        try:
             self._make(artifact, artifact.card.agent, "new")
+        except ConfigError:
+            raise
+        except UNFIT as error:
+            raise ConfigError(
+                f"its {artifact.domain} world cannot be read ({type(error).__name__}: {error}): "
+                "export the checkpoint again"
+            ) from error
 
     async def can_make(self, record: ArtifactRecord) -> bool:
         """Say whether this program has a business agent for a version's domain.

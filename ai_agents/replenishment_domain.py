@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from ai_agents.replenishment_state import (
     KINDS,
     Array64,
     ChainState,
+    ChainTerms,
     Limit,
     ReplenishmentChain,
     join_states,
@@ -204,6 +205,18 @@ class ReplenishmentDecisions(
             }
         )
 
+    def amounts(self, decision: ReplenishmentDecision) -> Mapping[Hashable, float]:
+        """Return the units ordered.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {
+            (product.name, line.place): line.order
+            for product in decision.products
+            for line in product.orders
+        }
+
     def to_action(self, situation: ReplenishmentSituation, wish: Mapping[str, Any]) -> Array64:
         """Return the orders that a person names, `[product, place]`.
 
@@ -255,8 +268,8 @@ class ReplenishmentDecisions(
         before, rate = state.position, recent_rate(state).tolist()
         added = cut.orders if terms.orders_wait else shipped
         held = (before + added).tolist()
-        late = self._delays(state).tolist()
-        endings = self._endings(cut.limits)
+        late = _delays(terms, state).tolist()
+        endings = _endings(terms, cut.limits)
         columns = [range(len(terms.places)), terms.places, terms.suppliers, terms.lead_days]
         rows = zip(
             situation.names,
@@ -288,27 +301,27 @@ class ReplenishmentDecisions(
             products.append({"name": name, "orders": lines})
         return products
 
-    def _delays(self, state: ChainState) -> NDArray[np.int64]:
-        terms = self._chain.terms
-        if not terms.nodes:
-            return np.zeros(state.stock.shape, np.int64)
-        columns = [terms.nodes.index(place) for place in terms.places]
-        return np.asarray(state.trouble[:, KINDS.index("delay")][:, columns], np.int64)
-
-    def _endings(self, limits: list[Limit]) -> list[list[str]]:
-        """Return what ends a reason, `[limit, place]`; the last row is of orders that none cut."""
-        terms = self._chain.terms
-        endings = []
-        for limit in limits:
-            owners = terms.suppliers if limit.of_supplier else terms.places
-            endings.append([f"; cut to {limit.words.format(who=who)}." for who in owners])
-        return [*endings, ["."] * len(terms.places)]
-
 
 def _reason(order: float, had: float, has: float) -> str:
     if order <= NOTHING:
         return f"Orders none: {had:,.1f} units here and below are held or on the way"
     return f"Brings what is held or on the way here and below from {had:,.1f} to {has:,.1f} units"
+
+
+def _delays(terms: ChainTerms, state: ChainState) -> NDArray[np.int64]:
+    if not terms.nodes:
+        return np.zeros(state.stock.shape, np.int64)
+    columns = [terms.nodes.index(place) for place in terms.places]
+    return np.asarray(state.trouble[:, KINDS.index("delay")][:, columns], np.int64)
+
+
+def _endings(terms: ChainTerms, limits: list[Limit]) -> list[list[str]]:
+    """Return what ends a reason, `[limit, place]`; the last row is of orders that none cut."""
+    endings = []
+    for limit in limits:
+        owners = terms.suppliers if limit.of_supplier else terms.places
+        endings.append([f"; cut to {limit.words.format(who=who)}." for who in owners])
+    return [*endings, ["."] * len(terms.places)]
 
 
 def _pad(wish: Array64, sizes: Sequence[int]) -> Array64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ai_agents.base_agent import DecisionRequest, FieldProblem, Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
 from ai_agents.policy_checks import range_warning
-from ai_agents.view_schema import ExpertAction, ViewDecision, make_request_type
+from ai_agents.view_schema import ActionWish, ExpertAction, ViewDecision, make_request_type
+from ai_agents.wishes import read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
 from rl.deployment.view_policy import ViewPolicy, join_views
@@ -139,6 +140,39 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
             guardrails=self._cut(action, situation),
             expert=compared,
         )
+
+    def amounts(self, decision: ViewDecision) -> Mapping[Hashable, float]:
+        """Return the amounts of the action by position, or one for the choice.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        if np.ndim(decision.action) == 0:
+            return {decision.action: 1.0}  # type: ignore[dict-item]  # a number
+        return dict(enumerate(np.ravel(decision.action).tolist()))
+
+    def to_action(self, situation: ViewSituation, wish: Mapping[str, Any]) -> Any:
+        """Return the action that comes to what a person wants.
+
+        Args:
+            situation: What it is about.
+            wish: `action`, with axes and unit as in a decision.
+
+        Raises:
+            RequestError: It has another shape, or cannot be carried out as it is.
+        """
+        wanted = read_wish(ActionWish, wish).action
+        shape = np.shape(self._project(self.ask_expert([situation])[0], situation))
+        try:
+            feasible = np.asarray(wanted, np.float64)
+        except ValueError:  # lists of unlike lengths
+            feasible = np.empty(0)
+        if feasible.shape != shape:
+            raise refuse("action", f"shape {list(shape)}: {self._policy.world.decision}")
+        action = self._policy.undo(feasible[None], situation.view)
+        if action is None:
+            raise refuse("action", "this cannot be carried out: beyond a limit, or not there")
+        return action[0]
 
     def _project(self, action: Any, situation: ViewSituation) -> Any:
         return self._policy.project(np.asarray(action)[None], situation.view)[0].tolist()

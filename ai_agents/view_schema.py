@@ -6,14 +6,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ai_agents.base_agent import Decision, DecisionRequest
+from ai_agents.base_agent import Decision, DecisionRequest, RequestModel
 from rl.deployment.view_exporter import ViewField
 from rl.domains.view_worlds import ViewWorld
 from utils.field_docs import field_docs
 
 LARGEST = 1e9
+MOST_ENTRIES = 4096
 Numbers = float | list[float] | list[list[float]] | list[list[list[float]]]
 """Nested as the axes are."""
+Amount = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Row = Annotated[list[Amount], Field(max_length=MOST_ENTRIES)]
+Amounts = Amount | Row | Annotated[list[Row], Field(max_length=MOST_ENTRIES)]
 
 
 class ExpertAction(BaseModel):
@@ -23,6 +27,12 @@ class ExpertAction(BaseModel):
 
     name: str
     action: Numbers = Field(description="As in the decision.")
+
+
+class ActionWish(RequestModel):
+    """What a person wants done."""
+
+    action: Amounts = Field(description="Axes and unit as in the decision.")
 
 
 class ViewDecision(Decision):

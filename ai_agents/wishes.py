@@ -39,6 +39,36 @@ class SliceWish(RequestModel):
     next_slice: int = Field(ge=0, le=10**12, description="Shares, whole lots.")
 
 
+class SkillWish(RequestModel):
+    """Whom a person calls for one skill."""
+
+    skill: Word
+    called: list[Word] = Field(max_length=1000, description="Names of people who can come.")
+
+
+class StaffingWish(RequestModel):
+    """Whom a person calls."""
+
+    staffing: list[SkillWish] = Field(
+        max_length=32, description="Nobody for a skill that is not named."
+    )
+
+
+class WorkloadWish(RequestModel):
+    """Where a person puts one workload."""
+
+    workload: Word
+    node: Word | None = Field(description="Nowhere if null.")
+
+
+class WorkloadsWish(RequestModel):
+    """Where a person puts workloads."""
+
+    placements: list[WorkloadWish] = Field(
+        max_length=64, description="Workloads not named are put nowhere."
+    )
+
+
 class ProductWish(RequestModel):
     """What a person orders of one product."""
 
@@ -107,3 +137,30 @@ def read_orders(
         if unknown:
             raise refuse(f"products.{name}.orders.{unknown[0]}", "no such place orders")
     return np.asarray([[named[name].get(place, 0.0) for place in places] for name in names])
+
+
+def read_placements(
+    wish: Mapping[str, Any], workloads: Sequence[str], nodes: Sequence[str]
+) -> list[int | None]:
+    """Read where a person puts workloads.
+
+    Args:
+        wish: What the person sent.
+        workloads: Their names.
+        nodes: Names of the nodes.
+
+    Returns:
+        For each workload the position of its node; None where it is put nowhere.
+
+    Raises:
+        RequestError: It is malformed, or names others than there are.
+    """
+    placements = read_wish(WorkloadsWish, wish).placements
+    wanted = {one.workload: one.node for one in placements}
+    if len(wanted) < len(placements) or not wanted.keys() <= set(workloads):
+        raise refuse("placements", f"name each once, of {', '.join(workloads)}")
+    unknown = [name for name, node in wanted.items() if node is not None and node not in nodes]
+    if unknown:
+        raise refuse(f"placements.{unknown[0]}", f"no node {wanted[unknown[0]]}")
+    chosen = [wanted.get(name) for name in workloads]
+    return [None if node is None else nodes.index(node) for node in chosen]

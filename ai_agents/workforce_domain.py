@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_agents.base_agent import FieldProblem, Header, RequestError
+from ai_agents.base_agent import Header, RequestError
 from ai_agents.decision_domain import DecisionDomain, Plan, Situation
-from ai_agents.policy_checks import problem_of, range_warning
+from ai_agents.outcomes import read_amounts
+from ai_agents.policy_checks import range_warning
+from ai_agents.workforce_calls import call_people, read_calls
+from ai_agents.workforce_reading import find_problems, make_view
 from ai_agents.workforce_schema import (
     ExpertStaffing,
     SkillStaffing,
@@ -110,10 +113,10 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         Raises:
             RequestError: Names or sizes do not fit; each problem names its field.
         """
-        problems = self._problems(request)
+        problems = find_problems(request, self.config)
         if problems:
             raise RequestError(problems)
-        view = self._view(request)
+        view = make_view(request, self.config)
         people = len(request.employees)
         values = {
             "contract_hours": view.contract_hours[0, :people].tolist(),
@@ -188,10 +191,81 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             expert=compared,
         )
 
+    def amounts(self, decision: WorkforceDecision) -> Mapping[Hashable, float]:
+        """Return one for everybody called, by skill.
+
+        Args:
+            decision: Of policy, expert or person.
+        """
+        return {(one.skill, name): 1.0 for one in decision.staffing for name in one.called}
+
+    def realised(
+        self,
+        request: WorkforceRequest,
+        outcome: Mapping[str, Any] | None,
+        following: WorkforceRequest | None,  # noqa: ARG002
+    ) -> Floats | None:
+        """Return how many people were needed, `[skill]`, if it was reported.
+
+        Args:
+            request: What was asked.
+            outcome: `needed`, people by skill.
+            following: The agent's next request, which does not tell.
+        """
+        return read_amounts((outcome or {}).get("needed"), request.skills)
+
+    def worth(
+        self, situation: WorkforceSituation, decision: WorkforceDecision, came: Floats | None
+    ) -> float:
+        """Return minus the wages and the penalty for missing people in the shift, in currency.
+
+        Args:
+            situation: What it was about.
+            decision: Of policy, expert or person.
+            came: People needed; the forecast if absent.
+        """
+        needed = situation.view.forecast[0, 0] if came is None else came
+        called = np.asarray([len(one.called) for one in decision.staffing])
+        missing = float(np.maximum(needed - called, 0.0).sum())
+        penalty = self.config.understaffing_penalty * self.config.shift_hours
+        return -decision.wages - penalty * missing
+
+    def override(
+        self, situation: WorkforceSituation, wish: Mapping[str, Any], *, header: Header
+    ) -> WorkforceDecision:
+        """Word whom a person calls.
+
+        Args:
+            situation: What it is about.
+            wish: `staffing`, each with `skill` and the names `called`, as in a decision.
+            header: What the decision says about itself.
+
+        Raises:
+            RequestError: It is malformed, or somebody is called who cannot come for it.
+        """
+        called = read_calls(wish, situation.names, situation.skills, situation.view)
+        shift = self._word(situation, [len(people) for people in called], called)
+        return WorkforceDecision(
+            **header,
+            staffing=[
+                one.model_copy(update={"reason": f"Decided by {header['decided_by']}."})
+                for one in shift.staffing
+            ],
+            overtime_hours=shift.overtime_hours,
+            wages=shift.wages,
+            guardrails=[],
+            expert=None,
+        )
+
     def _staff(self, situation: WorkforceSituation, action: NDArray[np.float32]) -> _Shift:
+        wanted = self._policy.project(action[None], situation.view)[0]
+        called = call_people(wanted, situation.view)
+        return self._word(situation, wanted.astype(int).tolist(), called)
+
+    def _word(
+        self, situation: WorkforceSituation, wanted: Sequence[int], called: Sequence[list[int]]
+    ) -> _Shift:
         config, view = self.config, situation.view
-        wanted = self._policy.project(action[None], view)[0]
-        called = call_people(wanted, view)
         room = np.maximum(view.contract_hours[0] - view.hours[0], 0.0)
         works = np.asarray([person for group in called for person in group], np.int64)
         overtime = float(np.maximum(config.shift_hours - room[works], 0.0).sum())
@@ -200,11 +274,11 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
         staffing = [
             SkillStaffing(
                 skill=skill,
-                wanted_people=int(wanted[number]),
+                wanted_people=wanted[number],
                 called=[situation.names[person] for person in called[number]],
                 expected_people=expected[number],
                 expected_missing=max(expected[number] - len(called[number]), 0.0),
-                reason=_explain(int(wanted[number]), len(called[number]), expected[number]),
+                reason=_explain(wanted[number], len(called[number]), expected[number]),
             )
             for number, skill in enumerate(situation.skills)
         ]
@@ -215,93 +289,9 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             short=[one.skill for one in staffing if len(one.called) < one.wanted_people],
         )
 
-    def _view(self, request: WorkforceRequest) -> WorkforceView:
-        config, people = self.config, request.employees
-        skills = np.zeros((1, config.num_employees, config.num_skills))
-        contract, hours, can_work = np.zeros((3, 1, config.num_employees))
-        for row, person in enumerate(people):
-            for name in person.skills:
-                skills[0, row, request.skills.index(name)] = 1.0
-            contract[0, row], hours[0, row] = person.contract_hours, person.hours_worked
-            most = person.contract_hours + config.max_overtime
-            fits = person.hours_worked + config.shift_hours <= most
-            can_work[0, row] = fits and not person.is_absent and not person.worked_last_shift
-        forecast = np.zeros((1, config.lookahead, config.num_skills))
-        for row, shift in enumerate(request.forecast):
-            forecast[0, row] = [shift.get(name, 0.0) for name in request.skills]
-        return WorkforceView(
-            skills=skills,
-            contract_hours=contract,
-            hours=hours,
-            can_work=can_work,
-            forecast=forecast,
-            shift_of_week=np.asarray([float(request.shift_of_week)]),
-            shifts_left=np.asarray([float(request.shifts_left)]),
-        )
-
-    def _problems(self, request: WorkforceRequest) -> list[FieldProblem]:
-        config = self.config
-        problems = [
-            *_repeated("skills[{}]", request.skills),
-            *_repeated("employees[{}].name", [person.name for person in request.employees]),
-        ]
-        sizes = [
-            ("skills", len(request.skills), config.num_skills, config.num_skills),
-            ("employees", len(request.employees), 1, config.num_employees),
-            ("forecast", len(request.forecast), 1, config.lookahead),
-        ]
-        for field, held, least, most in sizes:
-            if not least <= held <= most:
-                problems.append(problem_of(field, f"{held} entries; give {least} to {most}"))
-        if request.shift_of_week >= config.shifts_per_week:
-            last = config.shifts_per_week - 1
-            problems.append(problem_of("shift_of_week", f"a week's last shift is {last}"))
-        known = ", ".join(request.skills)
-        for row, person in enumerate(request.employees):
-            problems += [
-                problem_of(f"employees[{row}].skills[{place}]", f"unknown skill; known: {known}")
-                for place, name in enumerate(person.skills)
-                if name not in request.skills
-            ]
-        for row, shift in enumerate(request.forecast):
-            problems += [
-                problem_of(f"forecast[{row}].{name}", f"unknown skill; known: {known}")
-                for name in shift
-                if name not in request.skills
-            ]
-        return problems
-
-
-def call_people(wanted: Floats, view: WorkforceView) -> list[list[int]]:
-    """Let those with the most contract hours left come first, skill by skill, one skill each.
-
-    Args:
-        wanted: `[skill]`: how many are asked for.
-        view: What is known, with a batch axis of one.
-
-    Returns:
-        For each skill the people who come.
-    """
-    room = view.contract_hours[0] - view.hours[0]
-    free = [int(person) for person in np.argsort(-room, kind="stable") if view.can_work[0, person]]
-    called = []
-    for skill, number in enumerate(wanted.astype(int).tolist()):
-        comes = [person for person in free if view.skills[0, person, skill]][:number]
-        called.append(comes)
-        free = [person for person in free if person not in comes]
-    return called
-
 
 def _explain(wanted: int, called: int, expected: float) -> str:
     asked = f"{expected:.1f} people are expected to be needed and {wanted} are asked for"
     if called < wanted:
         return f"{asked}, but only {called} can come."
     return f"{asked}; all come." if wanted else f"{asked}."
-
-
-def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
-    return [
-        problem_of(where.format(place), f"{name} is named twice")
-        for place, name in enumerate(names)
-        if name in names[:place]
-    ]

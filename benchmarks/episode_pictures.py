@@ -37,9 +37,10 @@ from rl.domains import workforce_experts as workforce
 from rl.domains.inventory_experts import base_stock, reorder
 from rl.domains.job_scheduling import JobSchedulingDomain
 from rl.domains.supply_experts import SupplyExperts
-from rl.environments.catalog import PRESETS, World, make_world
+from rl.environments.catalog import PRESETS, make_world
 from rl.environments.conformance import random_action
 from rl.environments.rendering import EpisodeHistory, draw_episodes
+from rl.environments.world_builders import World
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "environments" / "pictures"
 SEED = 0

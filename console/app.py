@@ -1,6 +1,8 @@
-"""The console's pages; `make console` starts it."""
+"""The console's pages and what stands above all of them; `make console` starts it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import streamlit as st
 
@@ -9,13 +11,20 @@ from console import (
     analysis_page,
     engine_page,
     lab_page,
+    lab_session,
     monitoring_page,
     runs_page,
     submit_page,
 )
+from console.header import show_header
+from console.style import style_for
 
-st.set_page_config(page_title="Quartermaster", layout="wide")
-st.navigation(
+LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched from elsewhere
+
+st.set_page_config(page_title="Quartermaster", page_icon=LOGO, layout="wide")
+st.html(style_for(st.context.theme.type))
+st.logo(LOGO, size="large")
+page = st.navigation(
     {
         "Train": [
             st.Page(runs_page.show, title="Runs", url_path="runs", default=True),
@@ -29,4 +38,8 @@ st.navigation(
             st.Page(monitoring_page.show, title="Monitoring", url_path="monitoring"),
         ],
     }
-).run()
+)
+if page.url_path != "lab":
+    lab_session.leave()
+show_header()
+page.run()

@@ -1,10 +1,24 @@
-"""The page runs."""
+"""The page of runs: all of them, one of them, or some beside each other."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from console.runs_compare import compare_runs
+from console.runs_detail import show_run
+from console.runs_list import show_runs
+
+RUN, COMPARED = "run", "compare"
+"""What the address may name: one run, or several with commas between."""
+
 
 def show() -> None:
-    """Draw the page."""
-    st.title("Runs")
+    """Draw what the address asks for."""
+    run_id, compared = st.query_params.get(RUN), st.query_params.get(COMPARED)
+    if run_id:
+        show_run(run_id)
+    elif compared:
+        compare_runs([one for one in compared.split(",") if one])
+    else:
+        st.title("Runs")
+        show_runs()

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import altair as alt
 import streamlit as st
 
-from console.server import server_url
-from orchestration.client.errors import ApiError, UnreachableError
+from console.server import TOKEN_VARIABLE, server_url
+from orchestration.client.errors import ApiError, ScopeError, TokenError, UnreachableError
 
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
 
@@ -34,11 +34,23 @@ def told() -> Iterator[None]:
     """Turn a refusal inside the block into words on the page, which goes on below."""
     try:
         yield
-    except UnreachableError as error:
-        st.error(
+    except (ApiError, UnreachableError) as error:
+        st.error(describe(error))
+
+
+def describe(error: ApiError | UnreachableError) -> str:
+    """Say what went wrong, and what to do where that is known.
+
+    Args:
+        error: Of the client.
+    """
+    if isinstance(error, UnreachableError):
+        return (
             f"No answer from {server_url()}: {error}. Start a server with "
             "`python -m orchestration serve`, or `make console` for both."
         )
-    except ApiError as error:
-        problems = "".join(f"\n- `{field}`: {why}" for field, why in error.problems.items())
-        st.error(f"{error.detail}{problems}")
+    problems = "".join(f"\n- `{field}`: {why}" for field, why in error.problems.items())
+    remedy = ""
+    if isinstance(error, TokenError | ScopeError):
+        remedy = f" Start the console with a token that may in {TOKEN_VARIABLE}."
+    return f"{error.detail.rstrip('.')}.{remedy}{problems}"

@@ -17,6 +17,7 @@ from orchestration import tasks
 from orchestration.delegation.blackboard import Blackboard
 from orchestration.delegation.decision_log import DecisionLog
 from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.store_metrics import StoreMetrics
 from orchestration.environment_sessions import EnvironmentSessions
 from orchestration.executors.binding import TaskBinding
 from orchestration.executors.places import SharedPlaces
@@ -231,6 +232,7 @@ def _build(
     shared: SharedPlaces | None,
 ) -> tuple[Application, AgentRegistry]:
     metrics = make_registry()
+    StoreMetrics(metrics, database)
     events = TrainingEvents()
     events.subscribe(MetricsExporter(TrainingMetrics(metrics), clock))
     observer = tasks.RunStateObserver(clock, events=events)

@@ -21,6 +21,7 @@ import anyio.to_thread
 
 from orchestration.executors.child import ChildOrder
 from orchestration.executors.frames import FrameError
+from rl.domains.world_sizes import WorldSizes
 from utils.clock import Clock, new_id
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import get_logger
@@ -90,6 +91,8 @@ class SessionOrder:
     """A world of the catalog (rl/environments/catalog.py)."""
     actions: str = "own"
     seed: int = 0
+    sizes: WorldSizes = field(default_factory=WorldSizes)
+    """Chosen ones; they must fit the world."""
 
 
 @dataclass(kw_only=True)
@@ -209,7 +212,7 @@ class EnvironmentSessions:
             SessionConflictError: Its episode has ended.
             ConfigError: An action does not fit.
         """
-        return await self._ask(session_id, {"ask": "step", "actions": dict(actions)})
+        return await self.ask(session_id, {"ask": "step", "actions": dict(actions)})
 
     async def trajectory(self, session_id: str, *, offset: int, limit: int) -> dict[str, Any]:
         """Return some of the steps of a session.
@@ -224,7 +227,7 @@ class EnvironmentSessions:
             SessionEndedError: It is over, or its process died.
             SessionBusyError: Another question is under way.
         """
-        return await self._ask(session_id, {"ask": "steps", "offset": offset, "limit": limit})
+        return await self.ask(session_id, {"ask": "steps", "offset": offset, "limit": limit})
 
     async def close(self, session_id: str) -> None:
         """End a session; one that is over stays so.
@@ -249,7 +252,20 @@ class EnvironmentSessions:
             raise SessionEndedError(f"session {session_id} is over: {self._ends[session_id]}")
         raise SessionNotFoundError(f"no session {session_id}: open one first")
 
-    async def _ask(self, session_id: str, question: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, session_id: str, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask a session anything that its child answers.
+
+        Args:
+            session_id: Which.
+            question: As `rl/training/environment_session.py` reads it.
+
+        Raises:
+            SessionNotFoundError: There is none.
+            SessionEndedError: It is over, or its process died.
+            SessionBusyError: Another question is under way.
+            SessionConflictError: Its episode has ended.
+            ConfigError: Something of the question does not fit.
+        """
         session = self._find(session_id)
         if session.child is None or session.asking.locked():
             raise SessionBusyError("another question of this session is under way; wait for it")
@@ -329,7 +345,12 @@ def _order_of(session: _Session, folder: Path) -> ChildOrder:
         fence=1,
         attempt=1,
         target=TARGET,
-        spec={"environment": order.environment, "actions": order.actions, "seed": order.seed},
+        spec={
+            "environment": order.environment,
+            "actions": order.actions,
+            "seed": order.seed,
+            "sizes": order.sizes.given(),
+        },
         work_folder=str(folder),
         resume=None,
         orphan_grace_seconds=1.0,

@@ -158,11 +158,13 @@ class Orchestrator:
             registry=parts.registry,
             supervision=self.supervision,
         )
+        tell = parts.serving_metrics.circuit_changed
+        self.circuits = CircuitBreakers(parts.clock, tell=tell)
         self._desk = DecisionDesk(
             parts.registry,
             parts.serving_metrics,
             parts.clock,
-            gate=CircuitBreakers(parts.clock, tell=parts.serving_metrics.circuit_changed),
+            gate=self.circuits,
             records=parts.decision_log,
             router=parts.router,
             supervisor=self.supervision,

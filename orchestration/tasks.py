@@ -375,6 +375,7 @@ def _new_run(job: Job, spec: TrainSpec, provenance: Provenance) -> NewRun:
         code_commit=provenance.code_commit,
         code_dirty=provenance.code_dirty,
         parents=tuple(parents),
+        tags=spec.config.tags,
         versions=provenance.versions,
     )
 

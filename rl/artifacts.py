@@ -31,6 +31,10 @@ METADATA_KEY = "quartermaster_policy"
 """One key only: safetensors writes several in random order, and the address must not be random."""
 
 
+BROKEN = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading bytes that are no artifact may raise."""
+
+
 class Layer(NamedTuple):
     """A dense layer: `input @ weight + bias`."""
 
@@ -146,7 +150,7 @@ class PolicyArtifact:
     """A deterministic policy and all that is needed to run and judge it."""
 
     layers: tuple[Layer, ...]
-    activation: Literal["tanh", "relu"]
+    activation: Literal["tanh", "relu", "silu"]
     """After every layer but the last."""
     normalizer: Normalizer
     action: ActionSpec
@@ -229,7 +233,7 @@ class PolicyArtifact:
             arrays = load(content)
             document = _open_seal(content, arrays)
             return _build(document, arrays)
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except BROKEN as error:
             raise ArtifactCorruptError(
                 f"not a whole policy artifact ({error}): fetch it again from the artifact store, "
                 "or export the checkpoint again"

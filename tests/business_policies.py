@@ -20,6 +20,7 @@ from rl.artifacts import (
 )
 from rl.deployment.execution_exporter import EXECUTION, SHARE_OF_REST
 from rl.deployment.inventory_exporter import ORDERS, SERIAL_INVENTORY, ServedInventory
+from rl.deployment.planner_exporter import NETWORK_PLANNER, SOFT_ORDERS
 from rl.deployment.portfolio_exporter import DAILY_RETURN, PORTFOLIO, PRICES, SYMBOLS
 from rl.deployment.supply_exporter import LEVELS, SUPPLY_CHAIN
 from rl.deployment.trading_exporter import ORDER_DESKS
@@ -27,10 +28,14 @@ from rl.domains import execution, order_desks
 from rl.domains.echelon_levels import EchelonLevels
 from rl.domains.execution import ExecutionConfig, almgren_chriss
 from rl.domains.inventory import InventoryConfig, InventoryDomain, inv_management
+from rl.domains.network_planner import ACTION_LIMIT, NetworkPlanner, PlannerConfig
 from rl.domains.order_desks import OrderDesksConfig
+from rl.domains.planner_experts import EXPERT
 from rl.domains.portfolio import PortfolioConfig
 from rl.domains.retail_chain import retail_chain
 from rl.domains.supply_chain import SupplyConfig, SupplyDomain
+from rl.domains.supply_presets import multi_echelon
+from tests.cards import make_card as make_bare_card
 from tests.serving import make_card
 from utils.config import to_json
 
@@ -162,3 +167,30 @@ def broken(artifact: PolicyArtifact) -> PolicyArtifact:
     last = artifact.layers[-1]
     layers = (*artifact.layers[:-1], Layer(np.full_like(last.weight, 3e38), last.bias))
     return replace(artifact, layers=layers)
+
+
+NETWORK_RANGES = (
+    ValidRange(field="stock", low=0.0, high=900.0),
+    ValidRange(field="expected_demand", low=5.0, high=80.0),
+    ValidRange(field="recent_demand", low=0.0, high=160.0),
+)
+
+
+def network_policy(build=multi_echelon, horizon=22, *, bias=0.0, meaning=SOFT_ORDERS):
+    """Weights at random, so that every part of the observation counts."""
+    config = PlannerConfig(network=build().config.network, horizon=horizon)
+    planner = NetworkPlanner(config)
+    generator = np.random.default_rng(0)
+    size, links = planner.observation_size, len(planner.index.flows)
+    weight = (0.05 * generator.standard_normal((size, links))).astype(np.float32)
+    return PolicyArtifact(
+        layers=(Layer(weight, np.full(links, bias, np.float32)),),
+        activation="silu",
+        normalizer=Normalizer(np.zeros(size, np.float32), np.ones(size, np.float32), 1e4),
+        action=ActionSpec(
+            kind="continuous", size=links, low=-ACTION_LIMIT, high=ACTION_LIMIT, meaning=meaning
+        ),
+        domain=NETWORK_PLANNER,
+        domain_config=json.dumps(to_json(config)),
+        card=make_bare_card(agent="network", expert=EXPERT, valid=NETWORK_RANGES),
+    )

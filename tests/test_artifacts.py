@@ -44,7 +44,7 @@ def artifacts(draw) -> PolicyArtifact:
     positive = st.floats(2.0**-10, 1e6, width=32)
     return PolicyArtifact(
         layers=layers,
-        activation=draw(st.sampled_from(["tanh", "relu"])),
+        activation=draw(st.sampled_from(["tanh", "relu", "silu"])),
         normalizer=Normalizer(
             draw(float_arrays(sizes[0])),
             draw(float_arrays(sizes[0], elements=positive)),

@@ -1,4 +1,4 @@
-"""Whether all is well, at a glance, and how the engine does."""
+"""Whether all is well, at a glance."""
 
 from __future__ import annotations
 
@@ -103,101 +103,6 @@ OVERVIEW = Board(
                 about="By what they do now.",
                 unit="short",
                 series={"{{state}}": "sum by (state) (job_jobs) > 0"},
-            ),
-        ),
-    },
-)
-
-ENGINE = Board(
-    uid="qm-engine",
-    title="Quartermaster: orchestrator and store",
-    about="What waits, what runs, what was lost, and how the process does.",
-    rows={
-        "Jobs": (
-            Panel(
-                title="Jobs",
-                about="By what they do now.",
-                unit="short",
-                series={"{{kind}} {{state}}": "job_jobs > 0"},
-            ),
-            Panel(
-                title="Waiting and running",
-                about="In all.",
-                unit="short",
-                series={"waiting": "job:waiting:sum", "running": "job:running:sum"},
-            ),
-            Panel(
-                title="Time in the queue",
-                about="Mean of all jobs, by kind, and the longest wait now.",
-                unit="s",
-                series={
-                    "{{kind}}": "job:queue_seconds:mean",
-                    "oldest": "job_oldest_waiting_seconds",
-                },
-                alarm=600,
-            ),
-            Panel(
-                title="Run time",
-                about="Mean of all attempts that ended, by outcome.",
-                unit="s",
-                series={"{{kind}} {{outcome}}": "job_run_seconds_sum / job_run_seconds_count"},
-            ),
-            Panel(
-                title="Retries and losses",
-                about="In all: attempts after a failure, and attempts whose worker vanished.",
-                unit="short",
-                series={
-                    "{{kind}} retries": "job_retries_total",
-                    "{{kind}} lost": "job_lost_total",
-                },
-            ),
-            Panel(
-                title="Least time left on a lease",
-                about="Below zero no worker renews it.",
-                unit="s",
-                may_be_empty=True,
-                series={"lease": "job_lease_remaining_seconds"},
-            ),
-            Panel(
-                title="Age of these figures",
-                about="The server reads them from the database every few seconds.",
-                unit="s",
-                series={"age": "time() - job_snapshot_timestamp_seconds"},
-                warn=30,
-                alarm=60,
-            ),
-            Panel(
-                title="Schedules and webhooks",
-                about="Fires and deliveries on record, by what came of them.",
-                unit="short",
-                may_be_empty=True,
-                series={
-                    "fires {{outcome}}": "job_schedule_fires",
-                    "deliveries {{state}}": "job_webhook_deliveries",
-                },
-            ),
-        ),
-        "Process": (
-            Panel(
-                title="CPU",
-                about="Cores in use by the server; children count apart.",
-                unit="short",
-                series={"cores": 'rate(process_cpu_seconds_total{job="quartermaster"}[1m])'},
-            ),
-            Panel(
-                title="Memory",
-                about="Resident.",
-                unit="bytes",
-                series={"resident": 'process_resident_memory_bytes{job="quartermaster"}'},
-            ),
-            Panel(
-                title="Open files",
-                about="And how many there may be.",
-                unit="short",
-                series={
-                    "open": 'process_open_fds{job="quartermaster"}',
-                    "limit": 'process_max_fds{job="quartermaster"}',
-                },
             ),
         ),
     },

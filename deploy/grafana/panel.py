@@ -75,3 +75,15 @@ def per_second(metric: str, by: str) -> str:
         by: Labels, with commas between.
     """
     return f"sum by ({by}) (rate({metric}{AGENT}[5m]))"
+
+
+def quantile(share: float, metric: str, by: str = "") -> str:
+    """Return the query of a quantile of five minutes.
+
+    Args:
+        share: Of the values that lie below it.
+        metric: The histogram.
+        by: Labels to tell apart, with commas between.
+    """
+    labels = f"{by}, le" if by else "le"
+    return f"histogram_quantile({share}, sum by ({labels}) (rate({metric}_bucket[5m])))"

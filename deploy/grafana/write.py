@@ -15,7 +15,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from deploy.grafana.agents import AGENTS
-from deploy.grafana.overview import ENGINE, OVERVIEW
+from deploy.grafana.engine import ENGINE
+from deploy.grafana.overview import OVERVIEW
 from deploy.grafana.panel import Board, Panel, Variable
 from deploy.grafana.training import CURRICULUM, TRAINING
 

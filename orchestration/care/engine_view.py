@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -88,6 +89,8 @@ class EngineView:
     at: datetime
     states: Mapping[str, int]
     """How many jobs are in which state."""
+    kinds: Mapping[str, Mapping[str, int]]
+    """The same, for each kind."""
     due: int
     """How many of the waiting ones could start now."""
     oldest_due_seconds: float | None
@@ -112,9 +115,11 @@ async def look(
     now = clock.now()
     async with database.read() as connection:
         due, oldest = await _count_due(connection, now)
+        kinds = await _count_kinds(connection)
         return EngineView(
             at=now,
-            states=await _count_states(connection),
+            states=_sum_up(kinds),
+            kinds=kinds,
             due=due,
             oldest_due_seconds=None if oldest is None else (now - oldest).total_seconds(),
             live=await _list_live(connection, now),
@@ -188,9 +193,19 @@ def _is_alive(row: Any, me: WorkerIdentity) -> bool | None:
     return bool(row.boot_id == me.boot_id and process_start(row.pid) == row.pid_started)
 
 
-async def _count_states(connection: AsyncConnection) -> dict[str, int]:
-    rows = await connection.execute(select(job.c.state, func.count()).group_by(job.c.state))
-    return dict(sorted((row[0], row[1]) for row in rows))
+async def _count_kinds(connection: AsyncConnection) -> dict[str, dict[str, int]]:
+    query = select(job.c.kind, job.c.state, func.count()).group_by(job.c.kind, job.c.state)
+    counted: dict[str, dict[str, int]] = {}
+    for kind, state, count in await connection.execute(query.order_by(job.c.kind, job.c.state)):
+        counted.setdefault(kind, {})[state] = count
+    return counted
+
+
+def _sum_up(kinds: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for counted in kinds.values():
+        total.update(counted)
+    return dict(sorted(total.items()))
 
 
 async def _count_due(connection: AsyncConnection, now: datetime) -> tuple[int, datetime | None]:

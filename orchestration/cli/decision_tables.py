@@ -13,6 +13,7 @@ from rich.text import Text
 from ai_agents.allocation_schema import AllocationDecision
 from ai_agents.base_agent import Decision
 from ai_agents.execution_schema import ExecutionDecision, ScheduleOutlook
+from ai_agents.network_orders_schema import NetworkOrdersDecision
 from ai_agents.node_schema import NodeDecision
 from ai_agents.placement_schema import PlacementDecision
 from ai_agents.portfolio_schema import PortfolioDecision
@@ -91,6 +92,18 @@ def _order_table(decision: ReplenishmentDecision) -> Table:
     return table
 
 
+def _link_table(decision: NetworkOrdersDecision) -> Table:
+    expert = decision.expert
+    table = make_table("link", "units", *(["the expert"] if expert else []), "in periods", "why")
+    theirs = expert.orders if expert else decision.orders
+    for ours, other in zip(decision.orders, theirs, strict=True):
+        units = [f"{ours.order:,.1f}", *([f"{other.order:,.1f}"] if expert else [])]
+        table.add_row(
+            ours.link, *units, str(ours.arrives_in_periods), Text(ours.reason, style="dim")
+        )
+    return table
+
+
 def _slice_table(decision: ExecutionDecision) -> RenderableType:
     expert = decision.expert
     table = make_table("who", "sells now", "then", "cost, bp", "deviation, bp", "risk charge, bp")
@@ -159,6 +172,7 @@ def _grant(units: Mapping[str, float]) -> str:
 TABLES: Mapping[type[Decision], Callable[[Any], RenderableType]] = {
     AllocationDecision: _allocation_table,
     ReplenishmentDecision: _order_table,
+    NetworkOrdersDecision: _link_table,
     ExecutionDecision: _slice_table,
     PortfolioDecision: _portfolio_table,
     PlacementDecision: placement_table,

@@ -23,14 +23,17 @@ class AgentCalls:
         """List agents with their versions and aliases."""
         return await self._connection.call("GET", "/v1/agents", tuple[AgentSummary, ...])
 
-    async def card(self, name: str, *, alias: str = CHAMPION) -> dict[str, Any]:
+    async def card(
+        self, name: str, *, alias: str = CHAMPION, version: int | None = None
+    ) -> dict[str, Any]:
         """Return what an agent says of itself.
 
         Args:
             name: Of the agent.
             alias: Which of its versions.
+            version: Which of its versions, by number, rather than by alias.
         """
-        query = {"alias": alias}
+        query = {"alias": alias, "version": version}
         return await self._connection.call("GET", f"/v1/agents/{name}", dict[str, Any], query=query)
 
     async def invoke(
@@ -111,6 +114,37 @@ class AgentCalls:
             query={"alias": alias, "version": version, "deadline_seconds": deadline_seconds},
             seconds=deadline_seconds,
         )
+
+    async def ask(
+        self, name: str, request: Mapping[str, Any], *, version: int | None = None
+    ) -> dict[str, Any]:
+        """Ask an agent of which only its card is known; the decision comes as plain JSON.
+
+        Args:
+            name: Of the agent.
+            request: As its card describes it.
+            version: Which of its versions, by number; as with `invoke` if absent.
+
+        Raises:
+            InvalidRequestError: It does not fit the agent; `problems` names fields.
+        """
+        path, query = f"/v1/agents/{name}:invoke", {"version": version}
+        return await self._connection.call(
+            "POST", path, dict[str, Any], body=dict(request), query=query
+        )
+
+    async def register(self, content: bytes, *, agent: str | None = None) -> ArtifactRecord:
+        """Take a policy file in as the next version of the agent on its card; no alias moves.
+
+        Args:
+            content: The file; the same again is the version that it was.
+            agent: A policy of any other agent is refused.
+
+        Raises:
+            InvalidRequestError: It is cut, altered, too large or no policy; nothing was kept.
+        """
+        query = {"agent": agent}
+        return await self._connection.upload("/v1/policies", content, ArtifactRecord, query=query)
 
     async def promote(
         self, name: str, version: int | None = None, *, alias: str = CHAMPION, reason: str = ""

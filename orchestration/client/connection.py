@@ -172,6 +172,36 @@ class Connection:
         """
         return await self._send(self._http.build_request("GET", path), tries=self.config.max_tries)
 
+    async def upload(
+        self,
+        path: str,
+        content: bytes,
+        answer: type[Answer],
+        *,
+        query: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Send a file and return what the server says; sending it twice must do no harm.
+
+        Args:
+            path: On the server.
+            content: Of the file.
+            answer: What type it has.
+            query: Beside the path; what is None stays out.
+
+        Raises:
+            ApiError: The server refuses.
+            UnreachableError: No answer came.
+        """
+        request = self._http.build_request(
+            "POST",
+            path,
+            content=content,
+            params={k: v for k, v in (query or {}).items() if v is not None},
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        adapter: TypeAdapter[Answer] = TypeAdapter(answer)
+        return adapter.validate_json(await self._send(request, tries=self.config.max_tries))
+
     async def _send(
         self, request: httpx.Request, *, tries: int, seconds: float | None = None
     ) -> bytes:

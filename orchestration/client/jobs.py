@@ -145,7 +145,12 @@ class JobCalls:
             yield EventView.model_validate(event.data)
 
     async def logs(
-        self, job_id: str, *, attempt: int | None = None, offset: int | None = None
+        self,
+        job_id: str,
+        *,
+        attempt: int | None = None,
+        offset: int | None = None,
+        tail: int | None = None,
     ) -> LogPage:
         """Read some of what an attempt wrote: from an offset on, or its end.
 
@@ -153,8 +158,9 @@ class JobCalls:
             job_id: Which job.
             attempt: Its fence; the newest if absent.
             offset: In bytes.
+            tail: Without an offset, how many of the last lines; 100 if absent.
         """
-        query = {"attempt": attempt, "offset": offset}
+        query = {"attempt": attempt, "offset": offset, "tail": tail}
         return await self._connection.call("GET", f"/v1/jobs/{job_id}/logs", LogPage, query=query)
 
     async def follow_logs(

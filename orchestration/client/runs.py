@@ -8,8 +8,14 @@ from typing import Any
 
 from orchestration.client.connection import Connection
 from orchestration.endpoints.run_routes import RunPage
+from rl.training.run_diary import StageEntry
+from rl.training.side_by_side import RunComparison
 from utils.persistence.errors import ArtifactCorruptError
-from utils.persistence.run_queries import MetricPoint, RunDetails, RunSummary
+from utils.persistence.run_filter import EVERYTHING, RunFilter
+from utils.persistence.run_lines import RunLine
+from utils.persistence.run_queries import MetricPoint, RunDetails
+
+__all__ = ["RunCalls", "RunComparison", "StageEntry"]
 
 PAGE = 100
 
@@ -20,20 +26,43 @@ class RunCalls:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def list(self, *, experiment: str | None = None) -> AsyncIterator[RunSummary]:
+    async def list(self, *, experiment: str | None = None) -> AsyncIterator[RunLine]:
         """Yield runs, newest first, page after page.
 
         Args:
             experiment: Only of this experiment.
         """
-        query: dict[str, Any] = {"experiment": experiment, "limit": PAGE}
+        wanted, before = RunFilter(experiment=experiment), None
         while True:
-            page = await self._connection.call("GET", "/v1/runs", RunPage, query=query)
+            page = await self.page(wanted, before=before)
             for run in page.items:
                 yield run
             if page.next is None:
                 return
-            query["before"] = page.next
+            before = page.next
+
+    async def page(
+        self, wanted: RunFilter = EVERYTHING, *, before: str | None = None, limit: int = PAGE
+    ) -> RunPage:
+        """Return some runs, newest first.
+
+        Args:
+            wanted: Which.
+            before: `next` of the page before.
+            limit: At most so many.
+        """
+        query: dict[str, Any] = {
+            "experiment": wanted.experiment,
+            "environment": wanted.environment,
+            "algorithm": wanted.algorithm,
+            "text": wanted.text or None,
+            "state": [state.value for state in wanted.states],
+            "tag": list(wanted.tags),
+            "where": [str(one) for one in wanted.thresholds],
+            "before": before,
+            "limit": limit,
+        }
+        return await self._connection.call("GET", "/v1/runs", RunPage, query=query)
 
     async def get(self, run_id: str) -> RunDetails:
         """Load a run.
@@ -55,6 +84,35 @@ class RunCalls:
         """
         path, query = f"/v1/runs/{run_id}/curve", {"metric": metric, "max_points": max_points}
         return await self._connection.call("GET", path, tuple[MetricPoint, ...], query=query)
+
+    async def compare(self, run_ids: Sequence[str]) -> RunComparison:
+        """Put runs side by side: what differs in their making, and what they came to.
+
+        Args:
+            run_ids: At least two.
+        """
+        query = {"run": list(run_ids)}
+        return await self._connection.call("GET", "/v1/runs:compare", RunComparison, query=query)
+
+    async def stages(self, run_id: str) -> Sequence[StageEntry]:
+        """List the stages that a run went through.
+
+        Args:
+            run_id: Which run.
+        """
+        path = f"/v1/runs/{run_id}/stages"
+        return await self._connection.call("GET", path, tuple[StageEntry, ...])
+
+    async def report(self, run_id: str) -> bytes:
+        """Return a run's report, an HTML page that is complete in itself.
+
+        Args:
+            run_id: Which run.
+
+        Raises:
+            NotFoundError: Nobody has had it written.
+        """
+        return await self._connection.fetch(f"/v1/runs/{run_id}/report")
 
     async def artifact(self, sha256: str) -> bytes:
         """Download a file and prove that it is whole.

@@ -151,6 +151,7 @@ class DecisionLog:
 
     async def _write(self, batch: Sequence[DecisionRecord]) -> None:
         statement = insert(decision).on_conflict_do_nothing(index_elements=["id"])
+        self._database.traffic.batches["decisions"].add(len(batch))
         try:
             async with self._database.write() as connection:
                 await connection.execute(statement, [vars(record) for record in batch])

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from starlette.convertors import StringConvertor, register_url_convertor
 
 from ai_agents.cards import AgentCard
 from ai_agents.registry import CHAMPION
@@ -25,14 +24,6 @@ from orchestration.endpoints.shapes import (
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.engine_queries import AliasMove, list_alias_moves
 
-
-class Word(StringConvertor):
-    """A part of a path that ends before a colon, so that `{name}:verb` is another path."""
-
-    regex = "[^/:]+"
-
-
-register_url_convertor("word", Word())
 router = APIRouter(prefix="/v1", tags=["agents"], responses=may_fail(404))
 Alias = Annotated[str, Query(pattern=ALIAS_PATTERN)]
 Version = Annotated[

@@ -101,7 +101,10 @@ def _is_expected(headers: Headers, names: Collection[str]) -> bool:
 
 
 def _is_upload(scope: Scope) -> bool:
-    return scope.get("method") == "PUT" and scope["path"].startswith("/v1/artifacts/")
+    method, path = scope.get("method"), scope["path"]
+    return (method == "PUT" and path.startswith("/v1/artifacts/")) or (
+        method == "POST" and path == "/v1/policies"
+    )
 
 
 async def _refuse_size(send: Send, most: int) -> None:

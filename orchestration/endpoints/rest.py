@@ -25,14 +25,19 @@ from orchestration.endpoints import (
     engine_routes,
     event_routes,
     fact_routes,
+    form_routes,
     invoke_routes,
     log_routes,
     rollout_routes,
     run_routes,
     schedule_routes,
+    session_play_routes,
     session_routes,
+    standing_routes,
     training_routes,
+    upload_routes,
     webhook_routes,
+    world_routes,
 )
 from orchestration.endpoints.audit import AuditTrail
 from orchestration.endpoints.bodies import BodyLimit
@@ -48,7 +53,15 @@ MOST_CONNECTIONS = 256
 TOPICS = (
     *(training_routes, log_routes, event_routes, run_routes, schedule_routes, webhook_routes),
     *(agent_routes, rollout_routes, session_routes, engine_routes, audit, artifact_routes),
-    *(decision_routes, approval_routes, fact_routes),
+    *(
+        decision_routes,
+        approval_routes,
+        fact_routes,
+        form_routes,
+        session_play_routes,
+        world_routes,
+    ),
+    *(standing_routes, upload_routes),
 )
 router = APIRouter(tags=["operations"], responses=may_fail())
 

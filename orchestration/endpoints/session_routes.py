@@ -12,6 +12,7 @@ from orchestration.endpoints.parts import Parts
 from orchestration.endpoints.security import Trainer, Unaudited
 from orchestration.endpoints.shapes import ID_PATTERN, Whole, may_fail
 from orchestration.environment_sessions import SessionOrder
+from rl.domains.world_sizes import WorldSizes, check_sizes
 
 MOST_STEPS = 10_000
 router = APIRouter(
@@ -25,6 +26,8 @@ Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Action = Annotated[list[Number], Field(max_length=4096)] | Annotated[int, Field(ge=0, le=10**6)]
 AgentName = Annotated[str, Field(min_length=1, max_length=100)]
 Numbers = list[float | None]
+Count = Annotated[Whole | None, Field(ge=1, le=10_000)]
+Amount = Annotated[float | None, Field(ge=0, le=1e6, allow_inf_nan=False)]
 World = Literal[
     "capacity_planning",
     "clark_scarf",
@@ -54,13 +57,34 @@ World = Literal[
 
 
 class SessionSettings(BaseModel):
-    """How the world is played."""
+    """How the world is played, and its sizes; GET /v1/environments tells which a world has."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     actions: Literal["own", "binned", "units"] = Field(
         default="own", description="The world's own actions, a grid of them, or one unit at a time."
     )
+    num_services: Count = None
+    num_resources: Count = None
+    num_tasks: Count = None
+    num_nodes: Count = None
+    num_employees: Count = None
+    num_weeks: Count = None
+    num_regions: Count = None
+    num_traders: Count = None
+    num_symbols: Count = None
+    num_steps: Count = None
+    lead_time: Count = None
+    load: Amount = None
+    mean_demand: Amount = None
+    difficulty: Amount = None
+    risk_aversion: Amount = None
+    cost_bps: Amount = None
+    demand_family: Annotated[str | None, Field(max_length=100)] = None
+
+    def sizes(self) -> WorldSizes:
+        """Return what was chosen of the world's sizes."""
+        return WorldSizes(**self.model_dump(exclude={"actions"}))
 
 
 class SessionRequest(BaseModel):
@@ -99,11 +123,23 @@ class AgentInfo(BaseModel):
     action_mask: list[int] | None = None
 
 
+class ChartView(BaseModel):
+    """Figures of a step that belong into one picture."""
+
+    title: str
+    metrics: list[str] = Field(description="Among the metrics, and the terms of the reward.")
+    unit: str
+    is_sum: bool = Field(description="Whether running sums are drawn.")
+
+
 class SessionView(BaseModel):
     """An open session at its beginning."""
 
     id: str
     agents: dict[str, AgentView]
+    charts: list[ChartView] = Field(description="What belongs together in a picture.")
+    experts: list[str] = Field(description="Rules that may decide, the usual one first.")
+    num_costs: int = Field(description="Kinds of limits whose violations are counted.")
     observations: dict[str, Numbers]
     info: dict[str, AgentInfo]
 
@@ -148,8 +184,12 @@ class TrajectoryPage(BaseModel):
 async def open_session(request: SessionRequest, parts: Parts, response: Response) -> SessionView:
     """Open a world in a process of its own and begin its episode; it ends when nobody uses it."""
     order = SessionOrder(
-        environment=request.environment, actions=request.settings.actions, seed=request.seed
+        environment=request.environment,
+        actions=request.settings.actions,
+        seed=request.seed,
+        sizes=request.settings.sizes(),
     )
+    check_sizes(order.environment, order.sizes)
     session_id, world = await parts.sessions.start(order)
     response.headers["Location"] = f"/v1/environments/sessions/{session_id}"
     return SessionView(id=session_id, **world)

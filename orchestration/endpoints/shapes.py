@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from ai_agents.base_agent import FieldProblem
 from orchestration.endpoints.bodies import PROBLEM
@@ -19,6 +20,16 @@ LARGEST_OFFSET = 2**40
 LARGEST_WHOLE = 2**53
 Model = TypeVar("Model", bound=BaseModel)
 SCHEMAS = "#/components/schemas/"
+
+
+class Word(StringConvertor):
+    """A part of a path that ends before a colon, so that `{name}:verb` is another path."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("word", Word())
+
 
 JobId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a job.")]
 RunId = Annotated[str, Path(pattern=ID_PATTERN, description="Id of a run.")]

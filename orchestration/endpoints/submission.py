@@ -25,11 +25,13 @@ from orchestration.jobs import (
     Resources,
 )
 from orchestration.tasks import TRAIN, TrainSpec, find_start_point, make_train_spec
+from rl.training.settings_check import find_problems
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
 from utils.errors import ConfigError
 from utils.persistence.access_tokens import Scope
 from utils.persistence.engine_queries import RETRIED, find_retried, list_needs
+from utils.persistence.run_facts import check_tags
 
 
 async def submit(request: JobRequest, parts: ApiParts, caller: Caller, key: str | None) -> Job:
@@ -157,24 +159,20 @@ def read_config(values: Mapping[str, Any]) -> TrainingConfig:
     Raises:
         RequestError: Fields are unknown or wrong; each is named.
     """
-    problems = [
-        FieldProblem(field=f"config.{name}", problem=problem)
-        for name, value in values.items()
-        if (problem := _problem_of(name, value)) is not None
-    ]
-    if problems:
-        raise RequestError(problems)
+    if values.get("traces") is not None:
+        problem = "callers name no folders; start the server with QUARTERMASTER_TRACES"
+        raise RequestError([FieldProblem(field="config.traces", problem=problem)])
     try:
-        return from_json(TrainingConfig, values, "config.")
+        config = from_json(TrainingConfig, values, "config.")
     except ConfigError as error:
-        raise RequestError([FieldProblem(field="config", problem=str(error))]) from error
-
-
-def _problem_of(name: str, value: Any) -> str | None:
-    if name == "traces" and value is not None:
-        return "callers name no folders; start the server with QUARTERMASTER_TRACES"
+        problems = [
+            FieldProblem(field=f"config.{name}", problem=problem)
+            for name, problem in find_problems(values).items()
+        ]
+        whole = FieldProblem(field="config", problem=str(error))
+        raise RequestError(problems or [whole]) from error
     try:
-        from_json(TrainingConfig, {name: value}, "config.")
+        check_tags(config.tags)
     except ConfigError as error:
-        return str(error)
-    return None
+        raise RequestError([FieldProblem(field="config.tags", problem=str(error))]) from error
+    return config

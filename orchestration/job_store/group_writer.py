@@ -74,6 +74,7 @@ class GroupWriter:
             else:
                 group[change.job_id] = change
         self._waiting = later
+        self._ledger.database.traffic.batches["jobs"].add(len(group))
         try:
             async with self._ledger.database.write() as connection:
                 outcomes = await self._apply_group(connection, list(group.values()))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestration.rollout.figures import TrialFigures, figures_of
 from orchestration.rollout.judge import Rollback, Sample, Window, judge
 from utils.logs import get_logger
 from utils.persistence.errors import DatabaseError
@@ -119,6 +120,15 @@ class Canary:
         """
         trial = self._trials.get(agent)
         return trial is not None and trial.verdict is None and version == str(trial.plan.version)
+
+    def figures(self, agent: str) -> TrialFigures | None:
+        """Return what this process has seen of an agent's trial; None if none runs here.
+
+        Args:
+            agent: Its name.
+        """
+        trial = self._trials.get(agent)
+        return None if trial is None else figures_of(trial.window, trial.verdict)
 
     async def saw(self, agent: str, version: str, samples: Sequence[Sample]) -> None:
         """Take note of requests that were answered, or failed.

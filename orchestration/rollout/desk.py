@@ -55,6 +55,7 @@ class RolloutDesk:
         self._registry = registry
         self._store = store
         self._canary = canary
+        self.figures = canary.figures
         self._clock = clock
         self._plans = SqlPlans(database, clock)
 

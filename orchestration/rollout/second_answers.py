@@ -136,7 +136,7 @@ class SecondAnswers:
             async with self._registry.lease(served.agent, alias=role) as agent:
                 (other,) = await agent.invoke_batch([question.request], context)
                 situation, domain = agent.domain.read(question.request), agent.domain
-            found = compare(served, other, lambda one: domain.worth(situation, one, None))
+            found = compare(served, other, domain, situation)
         except Exception as error:  # noqa: BLE001  whatever is wrong with it, nobody waits for it
             logger.warning("second_answer_failed", agent=served.agent, role=role, error=str(error))
             self._metrics.second_answer(served.agent, role=role, outcome="failed")

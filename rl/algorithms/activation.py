@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Literal
 
-Activation = Literal["tanh", "relu"]
+Activation = Literal["tanh", "relu", "silu"]

@@ -17,7 +17,6 @@ from rl.algorithms.apg_config import APGConfig
 from rl.algorithms.heads import ActionSample
 from rl.algorithms.losses import require_finite
 from rl.algorithms.networks import (
-    OBSERVATION_CLIP,
     PolicyLayers,
     export_policy,
     multilayer_perceptron,
@@ -66,7 +65,8 @@ class APGAgent:
         self.config = config
         self.device = torch.device(device)
         generator = torch.Generator().manual_seed(seed)
-        self.normalizer = ObservationNormalizer(state_dim, clip=OBSERVATION_CLIP).to(self.device)
+        self.normalizer = ObservationNormalizer(state_dim, clip=config.observation_clip)
+        self.normalizer.to(self.device)
         self.policy = self._make_policy(state_dim, action_dim, generator)
         self.averaged = self._make_policy(state_dim, action_dim, generator)
         self.averaged.load_state_dict(self.policy.state_dict())

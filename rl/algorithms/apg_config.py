@@ -23,7 +23,10 @@ class APGConfig:
     averaging: float = 0.95
     """Weight of the past in the averaged policy, which is what acts deterministically."""
     normalizer_updates: int = 30
-    """The observation normaliser learns during so many first updates, then stays."""
+    """The observation normaliser learns during so many first updates, then stays; 0 takes
+    observations as they are."""
+    observation_clip: float = 10.0
+    """Largest magnitude that the normaliser lets through."""
     initial_action_mean: float = 0.5
     range_penalty: float = 1e-2
     """Cost of squared distance of an action from its range, where the simulation has no slope."""
@@ -36,5 +39,7 @@ class APGConfig:
         """
         if min(self.learning_rate, self.max_grad_norm) <= 0 or not 0 <= self.averaging < 1:
             raise ConfigError(f"rates and norms must be above 0, averaging in [0, 1): {self}")
-        if min(self.warmup_updates, self.normalizer_updates) < 1 or self.range_penalty < 0:
-            raise ConfigError(f"counts must be at least 1, the penalty not negative: {self}")
+        if self.warmup_updates < 1 or min(self.normalizer_updates, self.range_penalty) < 0:
+            raise ConfigError(f"warmup_updates >= 1, others not negative, are needed: {self}")
+        if not self.observation_clip > 0:
+            raise ConfigError(f"observation_clip must be above 0, not {self.observation_clip}")

@@ -17,7 +17,11 @@ from rl.algorithms.normalization import ObservationNormalizer
 
 OutputActivation = Literal["identity", "tanh"]
 
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
 HIDDEN_GAIN = math.sqrt(2.0)
 ACTOR_GAIN = 0.01
 CRITIC_GAIN = 1.0

@@ -77,6 +77,10 @@ def output_gradient(artifact: PolicyArtifact, observation: Array64) -> tuple[Arr
         if artifact.activation == "tanh":
             x = np.tanh(x)
             slopes.append(1.0 - x * x)
+        elif artifact.activation == "silu":
+            gate = 1.0 / (1.0 + np.exp(-x))
+            slopes.append(gate * (1.0 + x * (1.0 - gate)))
+            x = x * gate
         else:
             slopes.append((x > 0).astype(np.float64))
             x = np.maximum(x, 0.0)

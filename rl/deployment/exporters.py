@@ -38,7 +38,7 @@ class PolicyLayers(Protocol):
         ...
 
     @property
-    def activation(self) -> Literal["tanh", "relu"]:
+    def activation(self) -> Literal["tanh", "relu", "silu"]:
         """After every layer but the last."""
         ...
 

@@ -42,7 +42,7 @@ def export_onnx(artifact: PolicyArtifact) -> bytes:
         arguments = (f"{result}_weight", weight), (f"{result}_bias", bias)
         name = graph.add("Gemm", name, *arguments, result=result)
         if not is_last:
-            name = graph.add(ACTIVATIONS[artifact.activation], name, result=f"hidden_{index}")
+            name = _activate(graph, artifact.activation, name, index)
     _choose(graph, artifact, name)
     model = onnx.helper.make_model(
         graph.build(artifact.card.agent),
@@ -60,6 +60,14 @@ def export_onnx(artifact: PolicyArtifact) -> bytes:
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def _activate(graph: _Graph, activation: str, name: str, index: int) -> str:
+    result = f"hidden_{index}"
+    if activation == "silu":
+        gate = graph.add("Sigmoid", name, result=f"gate_{index}")
+        return graph.join("Mul", name, gate, result=result)
+    return graph.add(ACTIVATIONS[activation], name, result=result)
 
 
 class _Graph:
@@ -100,6 +108,11 @@ class _Graph:
         self._nodes.append(
             self._onnx.helper.make_node(operator, names, [result], **(settings or {}))
         )
+        return result
+
+    def join(self, operator: str, first: str, second: str, *, result: str) -> str:
+        """Add a node of two values; returns the name of its result."""
+        self._nodes.append(self._onnx.helper.make_node(operator, [first, second], [result]))
         return result
 
     def build(self, name: str) -> Any:

@@ -13,6 +13,22 @@ class ObservationError(QuartermasterError, ValueError):
     """An observation has the wrong length."""
 
 
+def _tanh(x: NDArray[np.float32]) -> None:
+    np.tanh(x, out=x)
+
+
+def _relu(x: NDArray[np.float32]) -> None:
+    np.maximum(x, 0.0, out=x)
+
+
+def _silu(x: NDArray[np.float32]) -> None:
+    x /= 1.0 + np.exp(-x)
+
+
+ACTIVATIONS = {"tanh": _tanh, "relu": _relu, "silu": _silu}
+"""Change an array in place."""
+
+
 class PolicyRuntime:
     """Turns observations into actions; holds no state between calls, so threads may share it."""
 
@@ -28,7 +44,7 @@ class PolicyRuntime:
         self._shift, self._scale, self._clip = mean, (1.0 / std).astype(np.float32), clip
         self._hidden = artifact.layers[:-1]
         self._last = artifact.layers[-1]
-        self._is_tanh = artifact.activation == "tanh"
+        self._activate = ACTIVATIONS[artifact.activation]
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.int64]:
         """Choose the likeliest action.
@@ -66,7 +82,7 @@ class PolicyRuntime:
             for weight, bias in self._hidden:
                 x = x @ weight
                 x += bias
-                x = np.tanh(x, out=x) if self._is_tanh else np.maximum(x, 0.0, out=x)
+                self._activate(x)
             x = x @ self._last.weight
             x += self._last.bias
         return x

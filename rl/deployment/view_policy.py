@@ -21,6 +21,17 @@ from utils.errors import ConfigError
 Floats = NDArray[np.float64]
 View = TypeVar("View")
 SMALLEST = np.finfo(np.float32).min
+TOLERANCE = 1e-9
+"""Amounts this close are the same, relative to their size and to 1."""
+
+
+def scores_choices(artifact: PolicyArtifact) -> bool:
+    """Tell whether a policy gives one number to one choice, asked for each by the same weights.
+
+    Args:
+        artifact: Of a world with a view.
+    """
+    return artifact.action.kind == "discrete" and artifact.action.size == 1
 
 
 class ViewPolicy:
@@ -54,7 +65,10 @@ class ViewPolicy:
             expert if expert in self.world.experts else next(iter(self.world.experts))
         )
         self._runtime = PolicyRuntime(artifact)
-        observed = self.domain.encode(self.in_training_precision(self.blank())).shape[-1]
+        self._scores_choices = scores_choices(artifact)
+        if self._scores_choices and self.world.describe is None:
+            raise ConfigError(f"choices of {artifact.domain} have no features to be scored by")
+        observed = self._observe(self.in_training_precision(self.blank())).shape[-1]
         if observed != artifact.observation_size:
             raise ConfigError("the artifact's network does not fit its own world; export it again")
 
@@ -92,12 +106,21 @@ class ViewPolicy:
         """
         with np.errstate(all="ignore"):
             seen = self.in_training_precision(view)
-            output = self._runtime.output(self.domain.encode(seen))
+            output = self._runtime.output(self._observe(seen))
+            allowed = self.world.allowed
+            if self._scores_choices:
+                output, allowed = output[..., 0], self.world.may_score
             sound = finite_rows(output)
             usable = np.asarray(sound.reshape(len(sound), -1).all(-1))
-            if self.world.allowed is not None:
-                output = np.where(self.world.allowed(self.domain, seen), output, SMALLEST)
+            if allowed is not None:
+                output = np.where(allowed(self.domain, seen), output, SMALLEST)
             return self._runtime.choose(output), usable
+
+    def _observe(self, seen: Any) -> Any:
+        """Return what the network takes: the whole view, or features of every choice."""
+        if self._scores_choices and self.world.describe is not None:
+            return self.world.describe(self.domain, seen)
+        return self.domain.encode(seen)
 
     def ask_expert(self, view: Any) -> NDArray[Any]:
         """Return what the expert wants; the lowest amount where it has no answer.
@@ -129,6 +152,29 @@ class ViewPolicy:
                 is_there = np.take_along_axis(choices, chosen[:, None], -1)[:, 0]
                 exact = np.where(is_there, chosen, choices.shape[-1] - 1)
             return np.asarray(self.world.project(self.domain, exact, view)) + 0.0
+
+    def undo(self, feasible: NDArray[Any], view: Any) -> NDArray[Any] | None:
+        """Return an action that `project` turns into something feasible; None if there is none.
+
+        Amounts are projected in proportion up to a limit (and to whole units), each by itself.
+
+        Args:
+            feasible: `[1, ...]`, as `project` returns it, finite.
+            view: As the request has it, NumPy, with a batch axis of one.
+        """
+        if self.world.allowed is not None:
+            choices = np.flatnonzero(self.world.allowed(self.domain, view)[0])
+            tries = [choices[[place]] for place in range(len(choices))]
+        else:
+            shape = self.ask_expert(view).shape
+            least, most = (self.project(make(shape), view) for make in (np.zeros, np.ones))
+            width = most - least
+            share = np.divide(feasible - least, width, out=np.zeros(width.shape), where=width != 0)
+            tries = [share.reshape(shape)]
+        for action in tries:
+            if np.allclose(self.project(action, view), feasible, rtol=TOLERANCE, atol=TOLERANCE):
+                return action
+        return None
 
 
 def join_views(views: Sequence[View]) -> View:

@@ -177,7 +177,7 @@ class ClusterSimulator:
         seen, self._seen[kind] = self._seen[kind], len(self._changed)
         if seen == len(self._changed):
             return
-        stale = np.unique(self._changed[seen:])
+        stale = np.fromiter(dict.fromkeys(self._changed[seen:]), np.int64)
         request, nodes = self._requests[kind], self._nodes(stale)
         task = Task(**{**vars(request), "accepted": request.accepted[stale]})
         fits = self._domain.fits(nodes, task)

@@ -23,6 +23,8 @@ GRAIN = 10
 """Rests of a GPU are valued in steps of so many thousandths."""
 ROUNDING = 1e-9
 """Keeps the last bits of a sum from deciding between two whole scores."""
+FEW = 40
+"""So many nodes are scored one by one; of more, equal ones are scored once."""
 FEATURES = ("relaxed_value", "unusable_idle")
 """What the learned layer weighs: earnings still possible, and idle GPU nobody could use."""
 
@@ -88,21 +90,13 @@ class ClusterPrices:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rests:
-    """Nodes as the value sees them, `[node]` first."""
-
-    cpu: NDArray[np.integer]
-    left: NDArray[np.integer]
-    """GPU milli."""
-    earned: Floats
-    """`[node, price]`: by the GPUs, without CPU."""
-    copies: Floats
-    """`[node, task]`: of one-GPU tasks that the GPUs alone have room for."""
-
-
 class ClusterValue:
-    """Scores nodes for a task by the value that is left; holds no state, threads may share it."""
+    """Scores nodes for a task by the value that is left; holds no state, threads may share it.
+
+    What the GPUs of a node can earn at each price and how many copies of each task they have room
+    for are sums over its GPUs, plus what several idle ones have beyond that: two tables are added
+    up. CPU joins where prices are compared and copies counted.
+    """
 
     def __init__(self, prices: ClusterPrices, weights: NDArray[np.floating]) -> None:
         """Fill the tables.
@@ -118,16 +112,26 @@ class ClusterValue:
             raise ConfigError(f"the value weighs {len(FEATURES)} features, not {weights.shape}")
         self._weights = weights.astype(np.float64)
         self._cpu_price = np.asarray(prices.cpu_price)
-        single = np.flatnonzero(np.asarray(prices.gpus) == 1)
-        self._cpu = np.asarray(prices.cpu)[single]
-        self._milli = np.asarray(prices.milli)[single]
-        share = np.asarray(prices.count, np.float64)[single]
-        self._share = share / max(share.sum(), 1.0)
+        gpus = np.asarray(prices.gpus)
+        single, several = np.flatnonzero(gpus == 1), np.flatnonzero(gpus > 1)
+        order = np.concatenate([single, several])
+        self._cpu = np.asarray(prices.cpu)[order]
+        size = (gpus * np.asarray(prices.milli))[order]
+        share = np.asarray(prices.count, np.float64)[order]
+        self._usable = size * share / max(share.sum(), 1.0)
+        """`[task]`: GPU milli that one copy makes use of, by how common the task is."""
         room = GRAIN * np.arange(GPU_MILLI // GRAIN + 1)
-        self._copies = (room[:, None] // self._milli).astype(np.float64)
-        tables = [_fill_tables(prices, model) for model in range(len(prices.models))]
-        self._part = np.stack([part for part, _ in tables])
-        self._whole = np.stack([whole for _, whole in tables])
+        copies = room[:, None] // np.asarray(prices.milli)[single]
+        sets = np.arange(MAX_DEVICES + 1)[:, None] // gpus[several]
+        parts, wholes = [], []
+        for model in range(len(prices.models)):
+            part, whole = _fill_tables(prices, model)
+            parts.append(np.hstack([part, copies, np.zeros((len(part), len(several)))]))
+            wholes.append(np.hstack([whole, np.zeros((len(whole), len(single))), sets]))
+        self._part = np.stack(parts)
+        """`[model, rest in grains, price and task]`"""
+        self._whole = np.stack(wholes)
+        """`[model, idle GPUs, price and task]`"""
 
     def score(self, nodes: Nodes, task: Task, model: Integers) -> tuple[Floats, Integers]:
         """Score nodes and choose the GPU of each that a fraction goes to.
@@ -141,61 +145,63 @@ class ClusterValue:
             Whole scores `[node]`, higher is better, and the GPU `[node]`, the first of equals; it
             means nothing where the task is not a fraction.
         """
-        gpus, milli = int(np.ravel(task.gpus)[0]), int(np.ravel(task.milli)[0])
-        cpu = int(np.ravel(task.cpu)[0])
-        devices = nodes.devices
-        idle = (devices >= GPU_MILLI).sum(-1)
-        grain = devices // GRAIN
-        now = _Rests(
-            cpu=nodes.cpu,
-            left=devices.sum(-1),
-            earned=self._part[model[:, None], grain].sum(1) + self._whole[model, idle],
-            copies=self._copies[grain].sum(1),
-        )
-        before = self._worth(now)
-        first = np.zeros(len(model), np.int64)
-        if gpus != 1 or milli == GPU_MILLI:
-            taken = self._part[model, -1] * gpus + self._whole[model, idle]
-            after = _Rests(
-                cpu=now.cpu - cpu,
-                left=now.left - gpus * GPU_MILLI,
-                earned=now.earned - taken + self._whole[model, idle - gpus],
-                copies=now.copies - gpus * self._copies[-1],
+        if len(model) > FEW:
+            first, same = _find_equals(nodes, model)
+            nodes = Nodes(
+                cpu=nodes.cpu[first], memory=nodes.memory[first], devices=nodes.devices[first]
             )
-            return self._floor(self._worth(after) - before), first
-        node, device = np.nonzero(_distinct(devices, milli))
-        rest = devices[node, device]
-        of, old, new = model[node], rest // GRAIN, (rest - milli) // GRAIN
-        still = idle[node] - (rest >= GPU_MILLI)
-        after = _Rests(
-            cpu=now.cpu[node] - cpu,
-            left=now.left[node] - milli,
-            earned=now.earned[node]
-            + (self._part[of, new] - self._part[of, old])
-            + (self._whole[of, still] - self._whole[of, idle[node]]),
-            copies=now.copies[node] - self._copies[old] + self._copies[new],
-        )
-        score = np.full(devices.shape, -np.inf)
-        score[node, device] = self._floor(self._worth(after) - before[node])
-        best = score.argmax(-1)
+            score, device = self._score(nodes, task, model[first])
+            return score[same], device[same]
+        return self._score(nodes, task, model)
+
+    def _score(self, nodes: Nodes, task: Task, model: Integers) -> tuple[Floats, Integers]:
+        gpus, milli, cpu = (int(np.ravel(one)[0]) for one in (task.gpus, task.milli, task.cpu))
+        devices, of = nodes.devices, model[:, None]
+        grain = devices // GRAIN
+        full = devices >= GPU_MILLI
+        idle = full.sum(1)[:, None]
+        each = self._part[of, grain]
+        alone = each.sum(1, keepdims=True)
+        before = alone + self._whole[of, idle]
+        left = np.stack([nodes.cpu, nodes.cpu - cpu], axis=1)
+        if gpus != 1 or milli == GPU_MILLI:
+            after = alone - gpus * self._part[of, -1] + self._whole[of, idle - gpus]
+            worth = self._worth(np.concatenate([before, after], axis=1), left)
+            gain = worth[:, 1] - worth[:, 0] + self._weights[1] * -gpus * GPU_MILLI
+            return _floor(gain), np.zeros(len(model), np.int64)
+        after = alone + (self._part[of, (devices - milli) // GRAIN] - each)
+        after += self._whole[of, idle - full]
+        worth = self._worth(np.concatenate([before, after], axis=1), left)
+        gain = worth[:, 1:] - worth[:, :1] - self._weights[1] * milli
+        score = np.where(devices >= milli, _floor(gain), -np.inf)
+        best = score.argmax(1)
         return score[np.arange(len(best)), best], best
 
-    def _worth(self, rests: _Rests) -> Floats:
-        """Weigh the features of nodes, in scores."""
-        relaxed = (rests.earned + rests.cpu[:, None] * self._cpu_price).min(-1)
-        copies = np.minimum(rests.copies, np.floor(rests.cpu[:, None] / self._cpu))
-        unusable = rests.left - (copies * self._milli) @ self._share
-        return np.asarray(self._weights[0] * relaxed + self._weights[1] * unusable)
+    def _worth(self, sums: Floats, cpu: NDArray[np.integer]) -> Floats:
+        """Weigh the features, in scores; all that is left counts as usable.
 
-    def _floor(self, gain: Floats) -> Floats:
-        return np.asarray(np.floor(gain + ROUNDING))
+        Args:
+            sums: `[node, state, price and task]`; the first state is that before the task.
+            cpu: `[node, 2]`: left before and after.
+        """
+        prices, states = len(self._cpu_price), (0, *[1] * (sums.shape[1] - 1))
+        paid = (cpu[..., None] * self._cpu_price)[:, states]
+        relaxed = (sums[..., :prices] + paid).min(-1)
+        room = np.floor(cpu[..., None] / self._cpu)[:, states]
+        usable = np.minimum(sums[..., prices:], room) @ self._usable
+        return np.asarray(self._weights[0] * relaxed - self._weights[1] * usable)
 
 
-def _distinct(devices: NDArray[np.integer], milli: int) -> NDArray[np.bool_]:
-    """Tell which GPUs have room, `[node, 8]`; of equals on a node only the first."""
-    equal = devices[:, :, None] == devices[:, None, :]
-    earlier = np.tril(np.ones((MAX_DEVICES, MAX_DEVICES), bool), -1)
-    return np.asarray((devices >= milli) & ~(equal & earlier).any(-1))
+def _find_equals(nodes: Nodes, model: Integers) -> tuple[Integers, Integers]:
+    """Return the first of each group of equal nodes, and the group of each node."""
+    table = np.column_stack([model, nodes.cpu, nodes.devices]).astype(np.int64)
+    rows = table.view(np.dtype((np.void, table.shape[1] * table.itemsize))).ravel()
+    _, first, same = np.unique(rows, return_index=True, return_inverse=True)
+    return first, same
+
+
+def _floor(gain: Floats) -> Floats:
+    return np.asarray(np.floor(gain + ROUNDING))
 
 
 def _fill_tables(prices: ClusterPrices, model: int) -> tuple[Floats, Floats]:

@@ -28,6 +28,7 @@ from rl.domains.constrained_allocation import (
     ConstrainedDomain,
     ConstrainedView,
 )
+from rl.domains.job_priority import describe_choices, may_choose
 from rl.domains.job_scheduling import JobSchedulingConfig, JobSchedulingDomain, JobView
 from rl.domains.market_making import MarketMakingConfig, MarketMakingDomain, MarketMakingView
 from rl.domains.nodes import NodeConfig, NodeDomain, NodeView
@@ -59,6 +60,11 @@ class ViewWorld:
     """The first stands in where the card names none of them."""
     allowed: Callable[[Any, Any], Any] | None = None
     """Which choices there are, from domain and view; None where actions are amounts."""
+    describe: Callable[[Any, Any], Any] | None = None
+    """Features of every choice, from domain and view, `[..., choice, feature]`: for policies that
+    score all choices by the same weights; None where there are none such."""
+    may_score: Callable[[Any, Any], Any] | None = None
+    """Which choices such policies choose among."""
     signed: frozenset[str] = field(default_factory=frozenset)
     """Fields of the view that may be negative."""
     flags: frozenset[str] = field(default_factory=frozenset)
@@ -138,6 +144,8 @@ VIEW_WORLDS: Mapping[str, ViewWorld] = {
         project=lambda _, action, __: action,
         experts=_without_chance(job_experts.EXPERTS, by="domain and chance"),
         allowed=lambda domain, view: domain.feasible(domain.earliest_start(view)),
+        describe=lambda domain, view: describe_choices(view, domain, np),
+        may_score=lambda domain, view: may_choose(view, domain, np),
     ),
     "workforce": ViewWorld(
         about="Says how many people of each skill are called to the coming shift.",

@@ -179,6 +179,11 @@ class DictEnvironment(ParallelEnv):  # type: ignore[misc]
         """The batched environment behind."""
         return self._copy.core
 
+    @property
+    def record(self) -> StepRecord:
+        """What the batched environment behind told last."""
+        return self._copy.last
+
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, AgentInfo]]:

@@ -18,12 +18,11 @@ from rl.environments.base_environment import BatchedEnvironment
 from rl.environments.catalog import (
     PRESETS,
     Actions,
-    World,
-    make_constrained_allocation,
     make_world,
     with_actions,
 )
 from rl.environments.discrete_faces import BinnedActions, UnitActions
+from rl.environments.world_builders import World, make_constrained_allocation
 from rl.evaluation.contest import Contest, ScenarioSet
 from rl.training.catalog_export import view_experts, view_exporter
 from rl.training.problem import Problem

@@ -107,6 +107,7 @@ class ExperimentManager:
             code_commit=provenance.code_commit,
             code_dirty=provenance.code_dirty,
             parents=parents,
+            tags=config.tags,
             versions=provenance.versions,
         )
         async with self._database.write() as connection:

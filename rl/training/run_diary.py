@@ -88,7 +88,7 @@ class DiaryRecorder(ForwardingRecorder):
         """All that is known by now."""
         used = self._cpu_seconds() - self._started_at
         return Diary(
-            stages=_in_order([*self._earlier.stages, *self._entered]),
+            stages=in_order([*self._earlier.stages, *self._entered]),
             cpu_seconds=self._earlier.cpu_seconds + used,
         )
 
@@ -139,8 +139,12 @@ class DiaryRecorder(ForwardingRecorder):
         write_atomically(self._path, content.encode())
 
 
-def _in_order(entries: list[StageEntry]) -> tuple[StageEntry, ...]:
-    """Sort by step, what was told first before what came later; a repeated stage goes on."""
+def in_order(entries: list[StageEntry]) -> tuple[StageEntry, ...]:
+    """Sort by step, what was told first before what came later; a repeated stage goes on.
+
+    Args:
+        entries: As several attempts told them.
+    """
     ordered = sorted(dict.fromkeys(entries), key=lambda one: one.env_steps)
     return tuple(
         one for place, one in enumerate(ordered) if not place or ordered[place - 1].name != one.name

@@ -13,6 +13,7 @@ from rl.deployment.execution_exporter import EXECUTION
 from rl.deployment.exporters import RESOURCE_ALLOCATION
 from rl.deployment.inventory_exporter import SERIAL_INVENTORY
 from rl.deployment.placement_exporter import CLUSTER_PLACEMENT
+from rl.deployment.planner_exporter import NETWORK_PLANNER
 from rl.deployment.portfolio_exporter import PORTFOLIO
 from rl.deployment.supply_exporter import SUPPLY_CHAIN
 from rl.deployment.trading_exporter import ORDER_DESKS
@@ -21,7 +22,8 @@ from rl.domains.view_worlds import VIEW_WORLDS
 
 def test_every_exporter_has_a_domain():
     exported = {EXECUTION, RESOURCE_ALLOCATION, SERIAL_INVENTORY, CLUSTER_PLACEMENT, PORTFOLIO}
-    assert set(DOMAINS) == exported | {SUPPLY_CHAIN, ORDER_DESKS} | set(VIEW_WORLDS)
+    planners = {SUPPLY_CHAIN, NETWORK_PLANNER, ORDER_DESKS}
+    assert set(DOMAINS) == exported | planners | set(VIEW_WORLDS)
     assert len(DOMAINS) == len(list(DOMAINS))
 
 

@@ -55,7 +55,7 @@ def test_both_worlds_have_this_agent():
 
 def test_workloads_go_where_the_world_puts_them():
     _, environment, agent = make_world(NAME)
-    domain, record, placed, refused = make_domain(), environment.reset(), 0, 0
+    domain, record, placed, refused = make_domain(), environment.reset(seed=0), 0, 0
     for step in range(400):
         usage = view_to_numpy(environment.view).usage.astype(float)
         acted = agent.act(record.observation, record.action_mask, deterministic=True).action
@@ -71,10 +71,10 @@ def test_workloads_go_where_the_world_puts_them():
             situation = domain.read(request_of(capacity, usage[one], needs.astype(float)))
             plan = domain.plan([situation]).actions[0]
             np.testing.assert_allclose(plan, acted[one].numpy().clip(0, 1), atol=1e-6)
-            stingy = np.float32(0.3) * plan
+            stingy = np.float32(0.5) * plan
             decision = domain.decide(situation, stingy, header=make_header(), expert=None)
             found.append([placement.node for placement in decision.placements])
-        record = environment.step(0.3 * acted.clamp(0, 1))
+        record = environment.step(0.5 * acted.clamp(0, 1))
         completed = [sum(node is not None for node in nodes) for nodes in found]
         assert record.metrics["completed_workloads"].tolist() == completed
         rises = (view_to_numpy(environment.view).usage.astype(float) - usage).sum(-1) > 1e-3
@@ -83,7 +83,7 @@ def test_workloads_go_where_the_world_puts_them():
             placed += completed[one]
             refused += len(nodes) - completed[one]
     assert placed > 5
-    assert refused > 0
+    assert refused > 5
 
 
 async def test_a_decision_in_words():

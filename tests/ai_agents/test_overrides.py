@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ai_agents.base_agent import Header, RequestError
 from ai_agents.domains import DOMAINS
+from ai_agents.node_domain import NodeDecisions
 from ai_agents.portfolio_domain import PortfolioDecisions
+from ai_agents.view_domain import ViewDecisions
+from ai_agents.workforce_domain import WorkforceDecisions
 from rl.artifacts import PolicyArtifact
+from rl.domains.view_worlds import VIEW_WORLDS
 from tests.business_policies import investor_policy
+from tests.views import make_artifact
 
 SHIPPED = Path(__file__).parents[2] / "shipped"
 HEADER = Header(
@@ -103,3 +109,73 @@ def test_a_person_splits_wealth():
     short = {"weights": {symbols[0]: -domain.config.max_short - 0.1}}
     assert refused(domain, request, short) == "max_short"
     assert refused(domain, request, {"weights": {"other": 0.1}}) == "weights.other"
+
+
+def test_a_person_puts_workloads_on_nodes():
+    domain = NodeDecisions(make_artifact("distributed_nodes"))
+    request = domain.example_request()
+    free = request.nodes[0].name
+    wish = {"placements": [{"workload": "report", "node": free}]}
+    decision = override(domain, request, wish)
+    assert [(one.workload, one.node) for one in decision.placements] == [
+        ("import", None),
+        ("report", free),
+    ]
+    assert decision.guardrails == []
+    assert {one.reason for one in decision.placements} == {"Decided by token:ann."}
+    both = [{"workload": name, "node": free} for name in ("import", "report")]
+    assert override(domain, request, {"placements": both}).placements[1].node == free
+    half = request.nodes[4].name  # 40 of its 100 units are in use
+    assert refused(domain, request, {"placements": [{"workload": "report", "node": half}]}) == (
+        "placements.report"
+    )
+    larger = request.workloads[0].model_copy(
+        update={"need": {name: units + 3.0 for name, units in request.workloads[0].need.items()}}
+    )
+    together = request.model_copy(update={"workloads": [larger, request.workloads[1]]})
+    assert refused(domain, together, {"placements": both}) == "placements.report"
+    elsewhere = {"placements": [{"workload": "report", "node": "elsewhere"}]}
+    assert refused(domain, request, elsewhere) == "placements.report"
+    assert refused(domain, request, {"placements": both * 2}) == "placements"
+    assert refused(domain, request, {"placements": [{"workload": "x", "node": free}]}) == (
+        "placements"
+    )
+
+
+def test_a_person_calls_people():
+    domain = WorkforceDecisions(make_artifact("workforce"))
+    request = domain.example_request()
+    can_come = next(one for one in request.employees if not one.worked_last_shift)
+    rests = next(one for one in request.employees if one.worked_last_shift)
+    skill = can_come.skills[0]
+    decision = override(domain, request, call(skill, can_come.name))
+    assert [one.called for one in decision.staffing if one.skill == skill] == [[can_come.name]]
+    assert sum(len(one.called) for one in decision.staffing) == 1
+    hours = domain.config.shift_hours + domain.config.overtime_premium * decision.overtime_hours
+    assert decision.wages == pytest.approx(domain.config.wage * hours)
+    other = next(name for name in request.skills if name not in can_come.skills)
+    for name, of in ((rests.name, rests.skills[0]), ("nobody", skill), (can_come.name, other)):
+        assert refused(domain, request, call(of, name)) == f"staffing.{of}.{name}"
+    twice = call(skill, can_come.name, can_come.name)
+    assert refused(domain, request, twice) == f"staffing.{skill}.{can_come.name}"
+    assert refused(domain, request, call("pilot", can_come.name)) == "staffing"
+
+
+def call(skill, *names):
+    return {"staffing": [{"skill": skill, "called": list(names)}]}
+
+
+@pytest.mark.parametrize("world", sorted(VIEW_WORLDS))
+def test_a_person_decides_in_any_world_that_is_asked_by_its_view(world):
+    domain = ViewDecisions(make_artifact(world))
+    request = domain.example_request()
+    (row,) = domain.ask_expert([domain.read(request)])
+    usual = domain.decide(domain.read(request), row, header=HEADER, expert=None)
+    decision = override(domain, request, {"action": usual.action})
+    assert np.allclose(decision.action, usual.action)
+    assert decision.reason == "Decided by token:ann."
+    assert refused(domain, request, {"action": [[1.0] * 3] * 77}) == "action"
+    beyond = np.full(np.shape(usual.action), 1e8).tolist()
+    assert refused(domain, request, {"action": beyond}) == "action"
+    assert refused(domain, request, {"action": np.full_like(usual.action, np.nan).tolist()})
+    assert refused(domain, request, {}).startswith("action")

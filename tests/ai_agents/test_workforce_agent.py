@@ -61,7 +61,7 @@ def request_of(environment, copy_number):
 
 def test_people_are_called_whom_the_world_calls():
     _, environment, agent = make_world("workforce")
-    domain, record, worked = make_domain(), environment.reset(), 0
+    domain, record, worked = make_domain(), environment.reset(seed=0), 0
     for _ in range(30):
         acted = agent.act(record.observation, record.action_mask, deterministic=True).action
         situations = [domain.read(request_of(environment, number)) for number in range(2)]

@@ -55,7 +55,7 @@ def columns(observation, reference):
     return blend_columns(observation, reference, [[j] for j in range(SIZE)])
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "silu"])
 def test_the_gradient_is_that_of_finite_differences(activation):
     policy, points = make_policy(activation=activation), make_points()
     output, gradient = output_gradient(policy, points)
@@ -80,7 +80,7 @@ def test_where_the_normaliser_clips_nothing_depends_on_the_input():
     assert (np.abs(gradient).max(1)[~is_clipped] > 0).all()
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "silu"])
 @pytest.mark.parametrize("clip", [10.0, 1.0])
 def test_contributions_add_up_to_the_difference_of_outputs(activation, clip):
     policy = make_policy(activation=activation, clip=clip)

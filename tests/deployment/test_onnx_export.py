@@ -38,7 +38,7 @@ def policies(draw) -> PolicyArtifact:
             Layer((normal(i, o) / np.sqrt(i)).astype(np.float32), normal(o))
             for i, o in itertools.pairwise(sizes)
         ),
-        activation=draw(st.sampled_from(["tanh", "relu"])),
+        activation=draw(st.sampled_from(["tanh", "relu", "silu"])),
         normalizer=Normalizer(
             normal(sizes[0]),
             np.exp(normal(sizes[0])),

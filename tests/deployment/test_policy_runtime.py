@@ -27,7 +27,9 @@ def as_artifact(layers, activation, normalizer, action) -> PolicyArtifact:
     )
 
 
-@pytest.mark.parametrize(("activation", "module"), [("tanh", nn.Tanh), ("relu", nn.ReLU)])
+@pytest.mark.parametrize(
+    ("activation", "module"), [("tanh", nn.Tanh), ("relu", nn.ReLU), ("silu", nn.SiLU)]
+)
 def test_equals_a_torch_network(activation, module):
     torch.manual_seed(0)
     network = nn.Sequential(

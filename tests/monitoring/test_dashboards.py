@@ -27,7 +27,7 @@ def exposed() -> set[str]:
 
 
 def families(text: str) -> set[str]:
-    names = re.findall(r"(?<![:\w])(?:rl|agent|job)_\w+", text)
+    names = re.findall(r"(?<![:\w])(?:rl|agent|job|quartermaster)_\w+", text)
     return {re.sub(r"_(bucket|count|sum)$", "", name) for name in names}
 
 

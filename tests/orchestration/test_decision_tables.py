@@ -35,6 +35,7 @@ EXPECTED = {
     "resource_allocation": ("storefront", "the expert grants", "nobody"),
     "supply_chain": ("A-100", "depot_1", "the expert", "cover, days"),
     "serial_inventory": ("stage_2", "source", "the expert"),
+    "network_planner": ("2->1", "the expert", "awaits"),
     "order_desks": ("sells now", "almgren_chriss", "risk charge, bp", "times an even slice"),
     "execution": ("sells now", "almgren_chriss", "to go."),
     "cluster_placement": ("node-a", "fgd", "takes it", "GPUs"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.endpoints.metrics import JobMetrics
+from orchestration.endpoints.store_metrics import StoreMetrics
 from rl.monitoring.rollout_metrics import RolloutMetrics
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import TrainingMetrics
@@ -16,7 +17,7 @@ from utils.observability import make_registry
 from utils.persistence.engine import open_database
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
-OURS = ("rl_", "agent_", "job_")
+OURS = ("rl_", "agent_", "job_", "quartermaster_")
 
 
 @pytest.mark.anyio
@@ -26,6 +27,7 @@ async def test_the_page_lists_the_families_with_their_types(tmp_path):
     TrainingMetrics(registry)
     ServingMetrics(registry)
     RolloutMetrics(registry)
+    StoreMetrics(registry, database)
     metrics = JobMetrics(registry, database, SystemClock())
     await metrics.refresh()
     await database.aclose()

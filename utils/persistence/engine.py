@@ -21,11 +21,12 @@ import anyio.to_thread
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from utils.persistence.errors import DatabaseError
 from utils.persistence.sqlite_driver import connect
 from utils.persistence.tables import metadata
+from utils.persistence.traffic import PoolUse, Traffic
 from utils.persistence.upgrade import SERVER_DRIVER, upgrade, upgrade_server
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Database:
         self.is_server = engine.dialect.name == "postgresql"
         """Whether it is PostgreSQL, which several machines can share."""
         self.url = engine.url
+        self.traffic = Traffic()
         shares_one = isinstance(engine.pool, StaticPool)
         self._writers = None if self.is_server else anyio.Lock()
         self._readers = self._writers if shares_one else None
@@ -80,11 +82,13 @@ class Database:
         """
         engine = self._durable_engine if durable else self._engine
         queue = self._writers or contextlib.nullcontext()
-        async with queue, self._transacting(), engine.connect() as connection:
-            if not self.is_server:
-                await connection.execution_options(begin="BEGIN IMMEDIATE")
-            async with connection.begin():
-                yield connection
+        with self.traffic.ask("write") as asked:
+            async with queue, self._transacting(), engine.connect() as connection:
+                if not self.is_server:
+                    await connection.execution_options(begin="BEGIN IMMEDIATE")
+                async with connection.begin():
+                    asked.begun()
+                    yield connection
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -94,8 +98,10 @@ class Database:
             DatabaseError: The file is locked or damaged, or the server is away.
         """
         queue = self._readers or contextlib.nullcontext()
-        async with queue, self._transacting(), self._engine.begin() as connection:
-            yield connection
+        with self.traffic.ask("read") as asked:
+            async with queue, self._transacting(), self._engine.begin() as connection:
+                asked.begun()
+                yield connection
 
     @contextlib.asynccontextmanager
     async def _transacting(self) -> AsyncIterator[None]:
@@ -117,6 +123,18 @@ class Database:
         except OSError:
             return None
         return stat.st_size, stat.st_mtime_ns
+
+    def pools(self) -> dict[str, PoolUse]:
+        """Return how many connections are in use, by what they are for; none in memory."""
+        engines = {"usual": self._engine}
+        if self._durable_engine is not self._engine:
+            engines["durable"] = self._durable_engine
+        pools = {name: engine.pool for name, engine in engines.items()}
+        return {
+            name: PoolUse(in_use=pool.checkedout(), size=pool.size())
+            for name, pool in pools.items()
+            if isinstance(pool, QueuePool)
+        }
 
     async def aclose(self) -> None:
         """Close every connection; needed before the event loop ends."""

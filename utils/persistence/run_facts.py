@@ -99,6 +99,22 @@ class RunFacts:
     parents: tuple[RunParent, ...] = ()
 
 
+def check_tags(tags: Collection[str]) -> None:
+    """Refuse tags that nobody could type.
+
+    Args:
+        tags: Of a run.
+
+    Raises:
+        ConfigError: One is malformed.
+    """
+    for name in tags:
+        if not TAG.fullmatch(name):
+            raise ConfigError(
+                f"tag {name!r}: use up to 100 letters, digits and _ . : / -, first no sign"
+            )
+
+
 async def change_tags(
     connection: AsyncConnection,
     run_id: str,
@@ -117,11 +133,7 @@ async def change_tags(
     Raises:
         ConfigError: A tag is malformed, or is added and removed at once.
     """
-    for name in add:
-        if not TAG.fullmatch(name):
-            raise ConfigError(
-                f"tag {name!r}: use up to 100 letters, digits and _ . : / -, first no sign"
-            )
+    check_tags(add)
     both = sorted(set(add) & set(remove))
     if both:
         raise ConfigError(f"tag {both[0]!r} is added and removed at once: choose")

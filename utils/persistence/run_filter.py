@@ -44,6 +44,10 @@ class Threshold:
         if self.comparison not in COMPARISONS or not math.isfinite(self.value):
             raise ConfigError(f"{self.metric}{self.comparison}{self.value}: {HOW_TO_WRITE}")
 
+    def __str__(self) -> str:
+        """Write it as `parse` reads it."""
+        return f"{self.metric}{self.comparison}{self.value!r}"
+
     @classmethod
     def parse(cls, text: str) -> Threshold:
         """Read a threshold as people write it.

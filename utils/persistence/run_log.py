@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from utils.clock import Clock, new_id
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
-from utils.persistence.run_facts import RunParent, add_parents
+from utils.persistence.run_facts import RunParent, add_parents, change_tags
 
 VALIDATION = "validation"
 SCORE = "kpi"
@@ -64,6 +64,7 @@ class NewRun:
     """Whether the code differed from that commit; None if nobody knows."""
     parents: tuple[RunParent, ...] = ()
     """Where it begins."""
+    tags: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages that its numbers depend on."""
 
@@ -114,6 +115,9 @@ async def create_run(connection: AsyncConnection, run: NewRun, *, clock: Clock) 
 
     Returns:
         Whether it is new.
+
+    Raises:
+        ConfigError: A tag is malformed.
     """
     config = json_safe(run.config)
     row = {
@@ -137,6 +141,7 @@ async def create_run(connection: AsyncConnection, run: NewRun, *, clock: Clock) 
     if params:
         await connection.execute(insert(tables.param).on_conflict_do_nothing(), params)
     await add_parents(connection, run.id, run.parents)
+    await change_tags(connection, run.id, add=run.tags)
     return True
 
 

@@ -1,0 +1,20 @@
+"""Links from any page to a run's."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+
+def link_to_run(run_id: str, label: str) -> None:
+    """Draw a link to the page of a run.
+
+    Args:
+        run_id: Which run.
+        label: What the link says.
+    """
+    page = st.Page(_draw_nothing, title="Runs", url_path="runs", default=True)  # its address only
+    st.page_link(page, label=label, query_params={"run": run_id}, icon=":material/show_chart:")
+
+
+def _draw_nothing() -> None:
+    """Stand for the page, which `app.py` has."""
