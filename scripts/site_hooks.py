@@ -1,4 +1,7 @@
-"""What the documentation site takes from outside docs/: pages, and files that pages link to."""
+"""What the documentation site takes from outside docs/: pages, files that are linked to, modules.
+
+In the reference, `::: package.*` stands for all modules of a package that no page names.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ PAGES = {
 }
 """Pages that live elsewhere in the repository, and what they are called on the site."""
 
+REFERENCE = ROOT / "docs" / "reference"
+REST = re.compile(r"^::: (\S+)\.\*$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -44,6 +49,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         config: The site's configuration.
         files: All files of the site; those linked to are added.
     """
+    markdown = REST.sub(lambda found: "\n\n".join(rest_of(found[1])), markdown)
     origins = {name: source for source, name in PAGES.items()}
     origin = origins.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
@@ -61,3 +67,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"[{words}]({relative}{anchor or ''})"
 
     return LINK.sub(follow, markdown)
+
+
+def rest_of(package: str) -> list[str]:
+    """Return a line for each module of a package that no page of the reference names.
+
+    Args:
+        package: Dotted.
+    """
+    pages = "\n".join(page.read_text() for page in REFERENCE.glob("*.md")).splitlines()
+    modules = sorted(ROOT.joinpath(*package.split(".")).glob("*.py"))
+    lines = (f"::: {package}.{module.stem}" for module in modules if module.stem != "__init__")
+    return [line for line in lines if line not in pages]
