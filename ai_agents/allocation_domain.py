@@ -27,7 +27,7 @@ from ai_agents.allocation_translation import (
 from ai_agents.base_agent import Header
 from ai_agents.decision_domain import DecisionDomain, Plan
 from ai_agents.explanation import Trace
-from rl.artifacts import Baseline, PolicyArtifact
+from rl.artifacts import Baseline, PolicyArtifact, ValidRange
 from rl.deployment.exporters import (
     RESOURCE_ALLOCATION,
     AllocationAction,
@@ -93,16 +93,7 @@ class AllocationDecisions(
 
     def example_request(self) -> AllocationRequest:
         """Return a request that fits this agent: the usual example for services of known kinds."""
-        middle = {one.field: (one.low + one.high) / 2 for one in self._valid}
-        known = {service["name"]: service for service in EXAMPLE_REQUEST["services"]}
-        services = []
-        for service in self.config.services:
-            kind = service.name.rstrip("0123456789").rstrip("_")
-            usual = middle.get(f"services.{service.name}.recent_demand", 1.0)
-            sample = known.get(kind, {"recent_demand": [usual] * 3})
-            services.append(ServiceState(**{**sample, "name": service.name}))
-        capacity = dict(zip(self.config.resources, self.config.capacity, strict=True))
-        return AllocationRequest(services=services, capacity=capacity, time_of_day=0.5)
+        return _make_example(self.config, self._valid)
 
     def read(self, request: AllocationRequest) -> AllocationSituation:
         """Match names and sizes, fill in what may be left out.
@@ -128,8 +119,9 @@ class AllocationDecisions(
 
     def _to_shares(self, output: Action, view: AllocationView) -> Action:
         chosen = self._runtime.choose(output)
-        wanted = self._domain.cover(chosen, view) if self._is_coverage else chosen
-        return np.asarray(wanted, np.float32)
+        return np.asarray(
+            self._domain.cover(chosen, view) if self._is_coverage else chosen, np.float32
+        )
 
     def ask_expert(self, situations: Sequence[AllocationSituation]) -> Action:
         """Return the shares that the tuned expert wants.
@@ -289,13 +281,27 @@ class AllocationDecisions(
             decision: Of policy, expert or person.
             came: Work that arrived; what was expected if absent.
         """
-        grants = [(one.name, one.allocation) for one in decision.services]
-        allocation = to_array(self.config, grants)
+        allocation = to_array(
+            self.config, [(one.name, one.allocation) for one in decision.services]
+        )
         return self.translator.outlook(allocation, situation, arriving=came).value
 
     def _outlook(self, action: Action, situation: AllocationSituation) -> Outlook:
         allocation = project_safely(self._domain, action, situation.view.capacity)
         return self.translator.outlook(allocation, situation)
+
+
+def _make_example(config: AllocationConfig, valid: Sequence[ValidRange]) -> AllocationRequest:
+    middle = {one.field: (one.low + one.high) / 2 for one in valid}
+    known = {service["name"]: service for service in EXAMPLE_REQUEST["services"]}
+    services = []
+    for service in config.services:
+        kind = service.name.rstrip("0123456789").rstrip("_")
+        usual = middle.get(f"services.{service.name}.recent_demand", 1.0)
+        sample = known.get(kind, {"recent_demand": [usual] * 3})
+        services.append(ServiceState(**{**sample, "name": service.name}))
+    capacity = dict(zip(config.resources, config.capacity, strict=True))
+    return AllocationRequest(services=services, capacity=capacity, time_of_day=0.5)
 
 
 def _check_network(artifact: PolicyArtifact, domain: AllocationDomain) -> None:

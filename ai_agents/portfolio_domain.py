@@ -202,8 +202,7 @@ class PortfolioDecisions(DecisionDomain[PortfolioRequest, PortfolioDecision, Por
             decision: Of policy, expert or person.
         """
         plan = decision.portfolio
-        weights: dict[Hashable, float] = {one.symbol: one.target_weight for one in plan.positions}
-        return {**weights, None: plan.cash_weight}
+        return {None: plan.cash_weight, **{one.symbol: one.target_weight for one in plan.positions}}
 
     def realised(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 
 from console.runs_words import newest_score, number
+from console.showing import Drawing
 from orchestration.client.runs import StageEntry
 from utils.persistence.run_queries import Evaluation, MetricPoint
 
@@ -29,7 +30,7 @@ STEPS = "environment steps"
 class Picture:
     """A chart with what is told beside it."""
 
-    chart: alt.Chart | alt.LayerChart
+    chart: Drawing
     rows: Sequence[Row]
     summary: str
 
@@ -168,7 +169,7 @@ def _scores(rows: Sequence[Row]) -> list[alt.Chart]:
 def _levels(levels: Sequence[Row]) -> alt.Chart:
     names = [str(one["name"]) for one in levels]
     colors = alt.Scale(domain=names, range=[LEVEL_COLORS[name] for name in names])
-    return (
+    chart: alt.Chart = (
         alt.Chart(_data(levels))
         .mark_rule(strokeDash=[6, 4], strokeWidth=2)
         .encode(
@@ -177,6 +178,7 @@ def _levels(levels: Sequence[Row]) -> alt.Chart:
             tooltip=[alt.Tooltip("name:N"), alt.Tooltip("score:Q", format=",.4~g")],
         )
     )
+    return chart
 
 
 def _steps() -> alt.X:
@@ -202,8 +204,8 @@ def _tips(*names: str) -> list[alt.Tooltip]:
     return [*words, alt.Tooltip(f"{STEPS}:Q", format=","), *numbers]
 
 
-def _data(rows: Sequence[Row]) -> alt.Data:
-    return alt.Data(values=list(rows))
+def _data(rows: Sequence[Row]) -> alt.InlineData:
+    return alt.InlineData(values=[dict(row) for row in rows])
 
 
 def _tell(name: str, points: Sequence[MetricPoint]) -> str:

@@ -86,7 +86,7 @@ def _tell_nothing(*, is_filtered: bool) -> None:
         return
     st.info(
         "No runs yet. Fill in the page Submit, or type "
-        "`python -m orchestration submit train preset=quick --watch`."
+        "`python -m orchestration submit train total_episodes=640 --watch`."
     )
 
 

@@ -128,7 +128,8 @@ def _solve(mix: _Mix, makes: _Makes) -> Floats:
                 patterns.add(make, tasks, 1)
         if len(patterns.make) == known:
             asked = float(mix.share @ (mix.gpus * mix.milli))
-            return np.asarray(worth * asked / float(mix.share @ worth))
+            # Duals are not negative; the solver's may be by a rounding error.
+            return np.maximum(worth * asked / float(mix.share @ worth), 0.0)
     raise BoundError(f"patterns still improve the programme after {MAX_ROUNDS} rounds")
 
 

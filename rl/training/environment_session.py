@@ -87,10 +87,13 @@ class PlayedEpisode:
         }
 
     def look(self) -> dict[str, Any]:
-        """Return what is known now, array by array; large ones are left out."""
+        """Return what is known now, array by array; large ones are left out.
+
+        After the end it is the last observation, for the world has begun its next episode.
+        """
         core: Any = self._world.core
-        state = {"observation": self._world.record.observation[0].numpy()}
-        if hasattr(core, "view"):
+        state = {"observation": self._world.record.final_observation[0].numpy()}
+        if hasattr(core, "view") and not self._has_ended:
             state = _flatten(view_as_arrays(core.view))
         return {
             "step": len(self._lines),
