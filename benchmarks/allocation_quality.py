@@ -13,7 +13,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,15 +59,19 @@ class PrintingRecorder(NullRecorder):
         )
 
 
-def main() -> None:
-    """Train every seed, compare, write."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train every seed, compare, write.
+
+    Args:
+        arguments: Of the command line.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=TrainingConfig().total_episodes)
     parser.add_argument("--algorithm", default="apg", choices=["apg", "ppo"])
     parser.add_argument("--var", type=Path, default=Path("var/benchmarks/allocation_quality"))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     base = TrainingConfig(total_episodes=options.episodes, algorithm=options.algorithm)
     problem = make_problem(base)
     players, seconds = [], []
@@ -100,6 +104,7 @@ def main() -> None:
     name = "allocation_quality" + ("" if options.algorithm == "apg" else f"_{options.algorithm}")
     (options.results / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     (options.results / f"{name}.md").write_text(text + "\n")
+    return 0
 
 
 def short_table(table: EvaluationTable) -> str:
@@ -141,4 +146,4 @@ def _train(config: TrainingConfig, folder: Path) -> Callable[[], Player]:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -11,6 +11,8 @@ from console.lab_rows import Row
 
 ROW_HEIGHT, HEIGHT = 34, 340
 NUMBER = ",.4g"
+HIDDEN = 30.0
+"""Where the largest number is so many times a usual small one, the axis becomes logarithmic."""
 
 
 def draw_intervals(
@@ -26,7 +28,10 @@ def draw_intervals(
     """
     chart = alt.Chart(_data(rows))
     y = alt.Y(f"{who}:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
-    axis = alt.X("low:Q", title=title, scale=alt.Scale(zero=with_zero))
+    values = [row[name] for row in rows for name in ("value", "low", "high")]
+    scale = choose_scale(values, with_zero=with_zero)
+    is_log = scale.type == "symlog"
+    axis = alt.X("low:Q", title=f"{title} (log scale)" if is_log else title, scale=scale)
     tooltip = [
         f"{who}:N",
         *(alt.Tooltip(f"{n}:Q", format=NUMBER) for n in ("value", "low", "high")),
@@ -53,7 +58,9 @@ def draw_distribution(rows: Sequence[Row]) -> alt.LayerChart:
     """
     chart = alt.Chart(_data(rows))
     y = alt.Y("decider:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
-    x = alt.X("return:Q", title="return of an episode", scale=alt.Scale(zero=False))
+    scale = choose_scale([row["return"] for row in rows], with_zero=False)
+    title = "return of an episode (log scale)" if scale.type == "symlog" else "return of an episode"
+    x = alt.X("return:Q", title=title, scale=scale)
     color = alt.Color("decider:N", sort=None, legend=None)
     boxes = chart.mark_boxplot(size=16, opacity=0.5, outliers=False).encode(x=x, y=y, color=color)
     ticks = chart.mark_tick(thickness=1, size=22, opacity=0.6).encode(
@@ -75,8 +82,10 @@ def draw_curves(rows: Sequence[Row]) -> alt.LayerChart:
     chart = alt.Chart(_data(rows))
     x = alt.X("step:Q", title="step", axis=alt.Axis(format="d", tickMinStep=1))
     color = alt.Color("decider:N", title=None, sort=None, legend=_legend())
+    scale = choose_scale([row[name] for row in rows for name in ("low", "high")], with_zero=False)
+    title = "return so far (log scale)" if scale.type == "symlog" else "return so far"
     band = chart.mark_area(opacity=0.2).encode(
-        x=x, y=alt.Y("low:Q", title="return so far"), y2="high:Q", color=color
+        x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=color
     )
     line = chart.mark_line().encode(
         x=x,
@@ -146,8 +155,21 @@ def draw_evaluations(rows: Sequence[Row]) -> alt.LayerChart:
     return alt.layer(band, line, rule).properties(height=HEIGHT)
 
 
+def choose_scale(values: Sequence[float], *, with_zero: bool) -> alt.Scale:
+    """Choose a scale on which one decider far off does not hide what the others do.
+
+    Args:
+        values: All that is drawn.
+        with_zero: Whether zero is to be seen.
+    """
+    reach = sorted(abs(value) for value in values if value)
+    if reach and reach[-1] > HIDDEN * reach[len(reach) // 4]:
+        return alt.Scale(type="symlog", constant=reach[len(reach) // 4])
+    return alt.Scale(type="linear", zero=with_zero)
+
+
 def _legend() -> alt.Legend:
-    return alt.Legend(orient="top", labelLimit=260)
+    return alt.Legend(orient="top", labelLimit=260, columns=2)
 
 
 def _data(rows: Sequence[Row]) -> Any:

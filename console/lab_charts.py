@@ -36,7 +36,9 @@ def draw_terms(rows: Sequence[Row]) -> alt.Chart:
         .encode(
             x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
             y=alt.Y("reward:Q", title="reward", stack="zero"),
-            color=alt.Color("term:N", title=None, legend=alt.Legend(orient="top")),
+            color=alt.Color(
+                "term:N", title=None, legend=alt.Legend(orient="top", columns=2, labelLimit=260)
+            ),
             tooltip=["step:Q", "term:N", alt.Tooltip("reward:Q", format=",.4g")],
         )
         .properties(height=HEIGHT)
@@ -89,7 +91,12 @@ def _lines(rows: Sequence[Row], *, value: str, kind: str, title: str, height: in
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(format="d", tickMinStep=1)),
             y=alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=False)),
-            color=alt.Color(f"{kind}:N", title=None, sort=None, legend=alt.Legend(orient="top")),
+            color=alt.Color(
+                f"{kind}:N",
+                title=None,
+                sort=None,
+                legend=alt.Legend(orient="top", columns=2, labelLimit=260),
+            ),
             strokeDash=alt.StrokeDash(f"{kind}:N", sort=None, legend=None),
             tooltip=["step:Q", f"{kind}:N", alt.Tooltip(f"{value}:Q", format=",.4g")],
         )
