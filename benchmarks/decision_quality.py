@@ -179,8 +179,7 @@ def quality_table(name: str, report: Report | None) -> str:
     if report is None:
         return f"{head}: not measured yet; this command does."
     lines = [
-        "| what | ours | best expert, same episodes | ours less expert [95 %] | published | bound "
-        "| |",
+        "| what | ours | best expert | ours less expert [95 %] | published | bound | |",
         "|---|---|---|---|---|---|---|",
         *[format_row(row) for row in one.read(report)],
     ]
