@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 
-import anyio
 from anyio.from_thread import start_blocking_portal
 from streamlit.testing.v1 import AppTest
 
