@@ -244,7 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     agents += [learn(0, value, size) for value in others]
     for agent in agents:
         print(
-            f"lambda {agent.risk_aversion:.0e}, seed {agent.seed}: cost plus penalty {agent.first_disutility:,.0f} -> "
+            f"lambda {agent.risk_aversion:.0e}, seed {agent.seed}: cost plus penalty "
+            f"{agent.first_disutility:,.0f} -> "
             f"{agent.disutility:,.0f}, best {agent.best_disutility:,.0f} ({agent.excess:+.3%}), "
             f"{agent.env_steps:,} steps, {agent.cpu_seconds} s"
         )

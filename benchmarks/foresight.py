@@ -179,7 +179,7 @@ def choose_windows(held_out: ScenarioSet, each: int) -> ScenarioSet:
 
 
 def play_all(
-    problem: Problem, episodes: ScenarioSet, known_steps: Sequence[int]
+    problem: Problem, episodes: ScenarioSet, known_steps: Sequence[int], *, tuned: bool
 ) -> dict[str, Floats]:
     """Play the experts and the planners; return KPIs, `[window]`.
 
@@ -187,12 +187,14 @@ def play_all(
         problem: The world.
         episodes: The windows.
         known_steps: Of the planners.
+        tuned: Whether experts are tuned first, which takes most of the time.
     """
     config = build_world(TrainingConfig().num_agents).preset.allocation
     scenarios: Any = episodes.scenarios
     kpis: dict[str, Floats] = {}
     for name, rule in problem.experts.items():
-        kpis[name] = np.asarray(problem.contest.play(rule.player(rule.tune()), episodes).kpi)
+        player = rule.player(rule.tune() if tuned else ())
+        kpis[name] = np.asarray(problem.contest.play(player, episodes).kpi)
         print(f"  {name}: {kpis[name].mean():,.0f}", flush=True)
     steps = scenarios.demand.shape[1]
     for known in (*known_steps, steps):
@@ -245,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     problem = make_problem(TrainingConfig())
     episodes = choose_windows(problem.held_out, 1 if options.smoke else WINDOWS_OF_A_DAY)
-    kpis = play_all(problem, episodes, KNOWN_STEPS[:2] if options.smoke else KNOWN_STEPS)
+    known = KNOWN_STEPS[:2] if options.smoke else KNOWN_STEPS
+    kpis = play_all(problem, episodes, known, tuned=not options.smoke)
     rows = describe(kpis, episodes.blocks, list(problem.experts))
     for row in rows:
         share = "" if row.gap_closed is None else f"{row.gap_closed.mean:.0%} of the gap"
