@@ -52,8 +52,8 @@ def _arm(arm: ArmFigures) -> dict[str, Any]:
     }
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1e3, 3)
+def _milliseconds(seconds: float | None) -> str:
+    return "not asked" if seconds is None else f"{seconds * 1e3:.3g}"
 
 
 def trial_words(plan: CanaryPlan, trial: TrialFigures) -> str:

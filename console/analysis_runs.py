@@ -37,13 +37,17 @@ def show_runs() -> None:
         key="analysis-runs",
     )
     st.query_params["run"] = chosen
-    details = [ask(lambda client, one=one: client.runs.get(one)) for one in chosen]
+    details = [_load(one) for one in chosen]
     _show_evaluations(details)
     _show_tables(details)
 
 
+def _load(run_id: str) -> RunDetails:
+    return ask(lambda client: client.runs.get(run_id))
+
+
 async def _list_runs(client: Client) -> list[RunSummary]:
-    found = []
+    found: list[RunSummary] = []
     async for run in client.runs.list():
         found.append(run)
         if len(found) >= MOST_RUNS:
