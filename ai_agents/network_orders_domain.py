@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ai_agents.base_agent import FieldProblem, Header, RequestError, RequestModel
-from ai_agents.decision_domain import DecisionDomain, Plan, Situation
+from ai_agents.base_agent import Header, RequestModel
+from ai_agents.decision_domain import DecisionDomain, Plan
+from ai_agents.network_orders_reading import NetworkReader, NetworkSituation
 from ai_agents.network_orders_schema import (
     ExpertNetworkOrders,
     LinkOrder,
     NetworkOrdersDecision,
     NetworkOrdersRequest,
 )
-from ai_agents.policy_checks import problem_of, range_warning
 from ai_agents.wishes import Units, Word, read_wish, refuse
 from rl.artifacts import PolicyArtifact
-from rl.deployment.guardrails import find_out_of_range
 from rl.deployment.planner_exporter import PlannerPolicy
 from rl.domains.network_planner import PlannerView
 from rl.domains.planner_experts import EXPERT, PlannerExpert
@@ -36,16 +34,6 @@ class LinksWish(RequestModel):
     orders: dict[Word, Units] = Field(
         max_length=1000, description="Units by link; none on those not named."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSituation(Situation):
-    """A network in arrays."""
-
-    view: PlannerView
-    """Single precision, with a batch axis of one."""
-    stock: tuple[float, ...]
-    """Units of each shelf as they were given."""
 
 
 class _Cut(NamedTuple):
@@ -79,12 +67,9 @@ class NetworkOrdersDecisions(
         self._policy = PlannerPolicy(artifact)
         self.config = config = self._policy.config
         self._expert = PlannerExpert(config)
-        self._valid = artifact.card.validated_for
+        self._reader = NetworkReader(self._policy.planner, artifact.card.validated_for)
         network, index = config.network, self._policy.planner.index
-        links = network.links
-        self.links = tuple(f"{one.supplier}->{one.buyer}" for one in links)
-        self.places = tuple(one.node for one in network.shelves)
-        self._leads = tuple(one.lead_time for one in links)
+        self.links, self.places = self._reader.links, self._reader.places
         self._capacity = {one.name: one.capacity for one in network.nodes}
         self._shelf_of = [flow.takes[0][0] if flow.takes else -1 for flow in index.flows]
 
@@ -98,8 +83,7 @@ class NetworkOrdersDecisions(
 
     def example_request(self) -> NetworkOrdersRequest:
         """Return a request in the middle of a plan that the policy answers."""
-        config = self.config
-        ways = zip(self.links, self._leads, strict=True)
+        config, ways = self.config, self._reader.leads.items()
         demand = [20.0, 22.0, 17.0, 24.0, 19.0, 21.0, 25.0, 18.0, 20.0, 23.0]
         left = max(config.max_steps - len(demand), 1)
         return NetworkOrdersRequest(
@@ -121,7 +105,7 @@ class NetworkOrdersDecisions(
         left = int(generator.integers(1, config.max_steps + 1))
 
         def draw(most: float, count: int) -> list[float]:
-            return generator.uniform(0.0, most, count).round(1).tolist()
+            return [float(one) for one in generator.uniform(0.0, most, count).round(1)]
 
         return example.model_copy(
             update={
@@ -147,32 +131,7 @@ class NetworkOrdersDecisions(
         Raises:
             RequestError: Names or sizes do not fit; each problem names its field.
         """
-        problems = list(self._problems(request))
-        if problems:
-            raise RequestError(problems)
-        values = {
-            "expected_demand": list(request.expected_demand),
-            "recent_demand": list(request.recent_demand),
-            "sentiment": [request.sentiment],
-            "stock": list(request.stock.values()),
-            "on_the_way": [units for coming in request.on_the_way.values() for units in coming],
-            "undelivered": [request.undelivered],
-        }
-        outside = find_out_of_range(values, self._valid)
-        taken = self.config.max_steps - self._left(request)
-        gap = []
-        if not self.config.horizon and len(request.recent_demand) < taken:
-            known = len(request.recent_demand)
-            gap.append(
-                f"recent_demand: {known} of {taken} past periods given; the earlier ones are "
-                "taken as without demand"
-            )
-        return NetworkSituation(
-            outside=outside,
-            warnings=(*map(range_warning, outside), *gap),
-            view=self._view(request),
-            stock=tuple(request.stock[place] for place in self.places),
-        )
+        return self._reader.read(request)
 
     def plan(self, situations: Sequence[NetworkSituation]) -> Plan:
         """Ask the policy.
@@ -292,68 +251,6 @@ class NetworkOrdersDecisions(
                 )
             )
         return lines
-
-    def _left(self, request: NetworkOrdersRequest) -> int:
-        return request.periods_left or self.config.max_steps
-
-    def _view(self, request: NetworkOrdersRequest) -> PlannerView:
-        config = self.config
-        known = np.zeros((1, config.horizon), np.float32)
-        ahead = request.expected_demand[: min(config.horizon, self._left(request))]
-        known[0, : len(ahead)] = ahead
-        history = np.zeros((1, config.max_steps), np.float32)
-        recent = request.recent_demand
-        history[0, config.max_steps - len(recent) :] = recent
-        coming = [
-            request.on_the_way.get(self.links[number], [])[step : step + 1] or [0.0]
-            for number, step in self._policy.planner.slots
-        ]
-
-        def one(value: float) -> NDArray[np.float32]:
-            return np.asarray([value], np.float32)
-
-        return PlannerView(
-            stock=np.asarray([[request.stock[place] for place in self.places]], np.float32),
-            in_transit=np.asarray(coming, np.float32).reshape(1, -1),
-            unmet=one(request.undelivered),
-            sentiment=one(request.sentiment),
-            waits=one(request.customers_wait),
-            remembers=one(request.customers_remember),
-            steps_taken=one(config.max_steps - self._left(request)),
-            known_mean=known,
-            history=history,
-        )
-
-    def _problems(self, request: NetworkOrdersRequest) -> Iterator[FieldProblem]:
-        for place in request.stock.keys() - set(self.places):
-            yield problem_of(f"stock.{place}", f"unknown place; known: {', '.join(self.places)}")
-        for place in self.places:
-            if place not in request.stock:
-                yield problem_of(f"stock.{place}", "missing")
-        leads = dict(zip(self.links, self._leads, strict=True))
-        for link, coming in request.on_the_way.items():
-            if link not in leads:
-                yield problem_of(f"on_the_way.{link}", f"unknown link; known: {', '.join(leads)}")
-            elif len(coming) > leads[link]:
-                text = f"{len(coming)} periods; goods take at most {leads[link]}"
-                yield problem_of(f"on_the_way.{link}", text)
-        yield from self._time_problems(request)
-
-    def _time_problems(self, request: NetworkOrdersRequest) -> Iterator[FieldProblem]:
-        config, left = self.config, self._left(request)
-        if left > config.max_steps:
-            text = f"at most {config.max_steps}: longer plans are not known"
-            yield problem_of("periods_left", text)
-            return
-        if len(request.recent_demand) > config.max_steps - left:
-            text = f"{len(request.recent_demand)} periods; {config.max_steps - left} are over"
-            yield problem_of("recent_demand", text)
-        wanted = min(config.horizon, left)
-        if len(request.expected_demand) < wanted:
-            text = f"{len(request.expected_demand)} periods; give {wanted}"
-            yield problem_of("expected_demand", text)
-        if not config.horizon and request.expected_demand:
-            yield problem_of("expected_demand", "this agent sees past demand only; leave it out")
 
 
 _MOST = {"stock": "has", "capacity": "can ship"}

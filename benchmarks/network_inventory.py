@@ -50,8 +50,8 @@ RECIPES = (
     Recipe(topology="serial", informed=True, updates=400, wide_share=0.3),
     Recipe(topology="base", informed=False, updates=400),
     Recipe(topology="serial", informed=False, updates=320),
-    Recipe(topology="base", informed=True, updates=160, num_envs=256, algorithm="ppo"),
-    Recipe(topology="serial", informed=True, updates=120, num_envs=256, algorithm="ppo"),
+    Recipe(topology="base", informed=True, updates=900, num_envs=64, algorithm="ppo"),
+    Recipe(topology="serial", informed=True, updates=500, num_envs=64, algorithm="ppo"),
 )
 Seeds = Sequence[int]
 PLAYERS = {"informed": "informed", "blind": "blind", "informed, PPO": "informed_ppo"}
@@ -235,7 +235,7 @@ def export(folder: Path, to: Path, report: Mapping[str, Any]) -> None:
                 for one in (name, f"base stock, {name}")
             )
             card = complete_card(artifact.card, rows, rule, report["published"])
-            whole = artifact.with_card(card)
+            whole = artifact.with_card(replace(card, checkpoint_sha256=artifact.sha256))
             (to / f"network_{topology}_{name}.safetensors").write_bytes(whole.to_bytes())
 
 

@@ -54,11 +54,13 @@ APG = APGConfig(
 )
 PPO = PPOConfig(
     hidden_dims=(128, 128),
-    learning_rate=1e-3,
+    activation="silu",
+    learning_rate=2e-3,
     decay_learning_rate=True,
     gamma=1.0,
     gae_lambda=0.97,
     num_minibatches=4,
+    scale_rewards=True,
     initial_log_std=-0.5,
     initial_action_mean=-0.5,
 )

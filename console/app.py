@@ -11,18 +11,18 @@ from console import (
     analysis_page,
     engine_page,
     lab_page,
+    lab_session,
     monitoring_page,
     runs_page,
     submit_page,
 )
 from console.header import show_header
+from console.style import style_for
 
 LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched from elsewhere
-# Streamlit fades captions, and faded text is too faint to read for many.
-STYLE = '<style>div[data-testid="stCaptionContainer"] { opacity: 1; }</style>'
 
 st.set_page_config(page_title="Quartermaster", page_icon=LOGO, layout="wide")
-st.html(STYLE)
+st.html(style_for(st.context.theme.type))
 st.logo(LOGO, size="large")
 page = st.navigation(
     {
@@ -39,5 +39,7 @@ page = st.navigation(
         ],
     }
 )
+if page.url_path != "lab":
+    lab_session.leave()
 show_header()
 page.run()

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.care.engine_view import LiveJob, WorkerView
-from orchestration.client.webhooks import WebhookView
 from orchestration.endpoints.engine_routes import EngineDetails
 from orchestration.endpoints.event_routes import EventView
 from orchestration.endpoints.job_views import JobView
 from orchestration.endpoints.schedule_shapes import PipelineView, ScheduleView
+from orchestration.endpoints.webhook_routes import WebhookView
 from orchestration.jobs import LIVE, WAITING, Desired, JobState, Resources
 
 SHORT_ID = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -144,12 +145,18 @@ async def launch(plan: Plan, say: Say) -> int:
 
 
 async def _start(plan: Plan, *, console: Child, server: Child, say: Say) -> None:
+    if importlib.util.find_spec("streamlit") is None:
+        raise LaunchError(
+            "Streamlit is not installed: `make console` does that, or "
+            "`pip install -r requirements-console.txt`"
+        )
     _check_free(plan.port, "--port")
     url = await _find_or_start_server(plan, server, say)
     streamlit = ["-m", "streamlit", "run", "console/app.py", f"--server.port={plan.port}"]
     streamlit += [f"--server.address={HOST}", "--server.headless=true"]
     await console.start(streamlit, {URL_VARIABLE: url, "PYTHONPATH": str(ROOT)})
     address = f"http://{HOST}:{plan.port}"
+    await _until_answered(server, f"{url}/health/live")
     await _until_answered(console, f"{address}/_stcore/health")
     say(f"Server   {url}")
     say(f"Console  {address}")
@@ -175,7 +182,6 @@ async def _find_or_start_server(plan: Plan, server: Child, say: Say) -> str:
     say(f"Starting a server on {plan.var} and the console ...")
     options = ["--var", str(plan.var.absolute()), "serve", f"--port={plan.server_port}"]
     await server.start(["-m", "orchestration", *options], {})
-    await _until_answered(server, f"{url}/health/live")
     return url
 
 

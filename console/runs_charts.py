@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 
 from console.runs_words import newest_score, number
+from console.showing import Drawing
 from orchestration.client.runs import StageEntry
 from utils.persistence.run_queries import Evaluation, MetricPoint
 
@@ -29,7 +30,7 @@ STEPS = "environment steps"
 class Picture:
     """A chart with what is told beside it."""
 
-    chart: alt.Chart | alt.LayerChart
+    chart: Drawing
     rows: Sequence[Row]
     summary: str
 
@@ -124,7 +125,8 @@ def overlay_evaluations(runs: Mapping[str, Sequence[Evaluation]]) -> Picture:
         runs: Evaluations by name of the run; at least one run has some.
     """
     rows = [row for name, one in runs.items() for row in evaluation_rows(one, name)]
-    layers = [layer.encode(color=_color(runs)) for layer in _scores(rows)]
+    band, line = (layer.encode(color=_color(runs)) for layer in _scores(rows))
+    layers = (band, line.encode(strokeDash=_dash(runs)))
     chart = alt.layer(*layers).properties(height=HEIGHT)
     words = " ".join(f"{name}: {newest_score(found)}" for name, found in runs.items())
     return Picture(chart=chart, rows=rows, summary=words)
@@ -168,7 +170,7 @@ def _scores(rows: Sequence[Row]) -> list[alt.Chart]:
 def _levels(levels: Sequence[Row]) -> alt.Chart:
     names = [str(one["name"]) for one in levels]
     colors = alt.Scale(domain=names, range=[LEVEL_COLORS[name] for name in names])
-    return (
+    chart: alt.Chart = (
         alt.Chart(_data(levels))
         .mark_rule(strokeDash=[6, 4], strokeWidth=2)
         .encode(
@@ -177,6 +179,7 @@ def _levels(levels: Sequence[Row]) -> alt.Chart:
             tooltip=[alt.Tooltip("name:N"), alt.Tooltip("score:Q", format=",.4~g")],
         )
     )
+    return chart
 
 
 def _steps() -> alt.X:
@@ -202,8 +205,8 @@ def _tips(*names: str) -> list[alt.Tooltip]:
     return [*words, alt.Tooltip(f"{STEPS}:Q", format=","), *numbers]
 
 
-def _data(rows: Sequence[Row]) -> alt.Data:
-    return alt.Data(values=list(rows))
+def _data(rows: Sequence[Row]) -> alt.InlineData:
+    return alt.InlineData(values=[dict(row) for row in rows])
 
 
 def _tell(name: str, points: Sequence[MetricPoint]) -> str:

@@ -40,7 +40,7 @@ def _draw_file(one: FileRow) -> None:
         if not st.session_state.get(f"{key}:wanted"):
             if st.button("Fetch and check", key=key, icon=":material/verified:"):
                 st.session_state[f"{key}:wanted"] = True
-                st.rerun(scope="fragment")
+                st.rerun()
             return
         try:
             content = ask(lambda client: client.runs.artifact(one.sha256))

@@ -13,7 +13,7 @@ from orchestration.client.connection import ClientConfig, Connection
 
 Answer = TypeVar("Answer")
 URL_VARIABLE, TOKEN_VARIABLE = "QUARTERMASTER_URL", "QUARTERMASTER_TOKEN"
-CONFIG = ClientConfig(timeout_seconds=15, max_tries=2)
+USUAL_SECONDS = 15.0
 
 
 def server_url() -> str:
@@ -21,20 +21,24 @@ def server_url() -> str:
     return os.environ.get(URL_VARIABLE, "http://127.0.0.1:8321")
 
 
-def ask(question: Callable[[Client], Awaitable[Answer]]) -> Answer:
+def ask(
+    question: Callable[[Client], Awaitable[Answer]], *, seconds: float = USUAL_SECONDS
+) -> Answer:
     """Ask the server something.
 
     Args:
         question: What to do with a client, such as `lambda client: client.runs.get(run_id)`.
+        seconds: How long an answer may take.
 
     Raises:
         ApiError: The server refuses; its class says why.
         UnreachableError: No answer came.
     """
+    config = ClientConfig(timeout_seconds=seconds, max_tries=2)
 
     async def answer() -> Answer:
         async with Connection(
-            server_url(), token=os.environ.get(TOKEN_VARIABLE), config=CONFIG
+            server_url(), token=os.environ.get(TOKEN_VARIABLE), config=config
         ) as connection:
             return await question(Client(connection))
 

@@ -81,14 +81,14 @@ class DemandSpread:
         """
         shape, steps = (num_episodes, 1), np.arange(num_steps)
         kind = generator.choice(len(KINDS), size=shape, p=KINDS)
-        drawn = {
-            f.name: generator.uniform(*getattr(self, f.name), size=shape) for f in fields(self)
-        }
+        spans: dict[str, Span] = {field.name: getattr(self, field.name) for field in fields(self)}
+        drawn = {name: generator.uniform(*span, shape) for name, span in spans.items()}
         wave = np.sin(2 * np.pi / drawn["period"] * steps)
         moving = (1 + drawn["trend"] * steps) * (1 + drawn["season"] * wave)
         mean = drawn["base"] * np.where(kind >= 1, moving, 1.0)
         is_shocked = (kind == 2) & (steps >= np.floor(drawn["shock_step"]))
-        return np.maximum(LEAST_MEAN, mean * np.where(is_shocked, drawn["shock"], 1.0))
+        mean = mean * np.where(is_shocked, drawn["shock"], 1.0)
+        return np.asarray(np.maximum(LEAST_MEAN, mean), np.float64)
 
 
 FAMILY = DemandSpread(

@@ -32,6 +32,7 @@ from orchestration.cli import (
     tables,
     training,
     versions,
+    watching,
     webhooks,
     working,
 )
@@ -39,14 +40,14 @@ from orchestration.cli.parts import DATABASE, AsJson, Run
 from orchestration.cli.parts import print_json as _print_json
 from orchestration.cli.parts import print_parts as _print
 from orchestration.cli.parts import run_opened as _run
-from orchestration.jobs import Job, JobState, Resources
+from orchestration.jobs import Job, Resources
 from orchestration.orchestrator import Orchestrator, Standing
 from utils.clock import SystemClock
 from utils.errors import ConfigError, QuartermasterError
 from utils.logs import configure_logs
 from utils.persistence.run_queries import RunDetails
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 
 
 class _Group(TyperGroup):
@@ -178,13 +179,13 @@ def submit(  # noqa: PLR0913  each is an option of the command line
         job = _run(context, queue)
     if job is None:
         console.print("Saved. The same command goes on from there.")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(training.INTERRUPTED)
     if as_json:
         views = importlib.import_module("orchestration.endpoints.job_views")  # with FastAPI
         _print_json(views.view(job).model_dump(mode="json"))
     elif watch:
-        _tell_end(console, job)
-    raise typer.Exit(1 if job.state in {JobState.FAILED, JobState.DEAD} else 0)
+        training.tell_end(console, job)
+    raise typer.Exit(training.exit_code(job))
 
 
 @cli.command()
@@ -287,6 +288,7 @@ def invoke(
 
 
 cli.command()(reports.report)
+cli.command()(watching.watch)
 
 
 def main() -> None:
@@ -310,18 +312,6 @@ def _change(
         _print(f"{name} is {job.state.value} and has been told: {job.desired.value}.")
     else:
         _print(f"{name} is {job.state.value} now.")
-
-
-def _tell_end(console: Console, job: Job) -> None:
-    if job.state is JobState.SUCCEEDED and job.result is not None:
-        console.print(tables.scores_table(job.result["table"], width=console.width))
-        console.print(tables.verdict(job.result["table"]), soft_wrap=True)
-        console.print(f"Report: {job.result['report']}", soft_wrap=True)
-        agent = job.result["agent"]
-        console.print(f"Next: python -m orchestration promote {agent} latest", soft_wrap=True)
-        return
-    reason = f": {job.error}" if job.error else "."
-    console.print(f"The job is {job.state.value}{reason}", markup=False, soft_wrap=True)
 
 
 def _read_request(place: str) -> bytes:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestration.cli.progress import score_line
+from orchestration.cli.run_view import score_line
 
 if TYPE_CHECKING:
     from orchestration.orchestrator import AgentSummary

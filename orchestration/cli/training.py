@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestration.app import Application, run_with
+from orchestration.cli import tables
 from orchestration.cli.progress import make_display, watch
-from orchestration.jobs import Desired, Job
+from orchestration.jobs import Desired, Job, JobState
 from orchestration.orchestrator import Standing
 from rl.training.training_config import TrainingConfig
 from utils.clock import SystemClock
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 WATCHED = Standing(priority=10)
 """Of jobs that somebody sits and watches: they go before what was queued for later."""
 SHORTEST_END = 4
+FAILED, INTERRUPTED = 1, 130
+"""What a command exits with if the training failed, or Ctrl-C came first."""
 
 
 def read_settings(words: Sequence[str]) -> TrainingConfig:
@@ -149,6 +152,33 @@ async def find_job(orchestrator: Orchestrator, reference: str) -> str:
     if run.job_id is None:
         raise RunNotFoundError(f"run {run.id} belongs to a program of its own, not to a job")
     return run.job_id
+
+
+def tell_end(console: Console, job: Job) -> None:
+    """Say what a training came to.
+
+    Args:
+        console: Where to say it.
+        job: As it ended.
+    """
+    if job.state is JobState.SUCCEEDED and job.result is not None and "table" in job.result:
+        console.print(tables.scores_table(job.result["table"], width=console.width))
+        console.print(tables.verdict(job.result["table"]), soft_wrap=True)
+        console.print(f"Report: {job.result['report']}", soft_wrap=True)
+        agent = job.result["agent"]
+        console.print(f"Next: python -m orchestration promote {agent} latest", soft_wrap=True)
+        return
+    reason = f": {job.error}" if job.error else "."
+    console.print(f"The job is {job.state.value}{reason}", markup=False, soft_wrap=True)
+
+
+def exit_code(job: Job) -> int:
+    """Return what a command exits with that saw a job end.
+
+    Args:
+        job: As it ended.
+    """
+    return FAILED if job.state in {JobState.FAILED, JobState.DEAD} else 0
 
 
 async def _train(

@@ -7,7 +7,9 @@ from typing import Any
 
 from orchestration.client.connection import Connection
 from orchestration.endpoints.form_routes import CheckView
-from rl.training.settings_form import TrainingForm
+from rl.training.settings_form import FormField, TrainingForm
+
+__all__ = ["CheckView", "FormField", "TrainingCalls", "TrainingForm"]
 
 
 class TrainingCalls:

@@ -193,7 +193,7 @@ def _list_earlier(index: NetworkIndex) -> NDArray[np.float32]:
     supplier = np.array([flow.supplier for flow in index.flows])
     is_source = np.array([not flow.takes for flow in index.flows])
     before = (supplier[:, None] == supplier) & (number[:, None] < number) & ~is_source
-    return (before | np.eye(len(number), dtype=bool)).astype(np.float32)
+    return np.asarray(before | np.eye(len(number), dtype=bool), np.float32)
 
 
 def _list_below(index: NetworkIndex) -> NDArray[np.bool_]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from utils.errors import ConfigError
+from utils.observability import WrittenFamily, WrittenSeries
 
 REPORTED_VALUES: dict[str, tuple[str, str]] = {
     "return": (
@@ -96,7 +98,7 @@ class _Progress:
     """Of its world, that have series."""
 
 
-class TrainingMetrics:
+class TrainingMetrics(Collector):
     """Keeps the series of the runs that report; the longest silent one leaves when full."""
 
     def __init__(self, registry: CollectorRegistry, *, max_runs: int = 64) -> None:
@@ -113,50 +115,34 @@ class TrainingMetrics:
             raise ConfigError(f"max_runs={max_runs}: allow at least one run")
         self._max_runs = max_runs
         self._progress: dict[RunLabels, _Progress] = {}
-        self._values = _gauges(registry, REPORTED_VALUES)
-        self._scores = _gauges(registry, EVALUATION_SCORES)
-        self._env_steps = Counter(
+        self._values = {name: _gauge(*family) for name, family in REPORTED_VALUES.items()}
+        self._scores = {name: _gauge(*family) for name, family in EVALUATION_SCORES.items()}
+        self._env_steps = _counter(
             "rl_env_steps_total",
             "Environment steps trained on, without those repeated after a resume",
-            _LABELS,
-            registry=registry,
         )
-        self._episodes = Counter(
-            "rl_episodes_total", "Episodes that ended in training", _LABELS, registry=registry
+        self._episodes = _counter("rl_episodes_total", "Episodes that ended in training")
+        self._not_finite = _counter(
+            "rl_not_finite_total", "Figures of updates that were not finite, and were left out"
         )
-        self._not_finite = Counter(
-            "rl_not_finite_total",
-            "Figures of updates that were not finite, and were left out",
-            _LABELS,
-            registry=registry,
-        )
-        self._world = Gauge(
+        self._world = _gauge(
             "rl_environment_figure",
             "A figure of the world itself, mean of the last update's steps, in the world's units",
             (*_LABELS, "figure"),
-            registry=registry,
         )
-        self._speed = Gauge(
+        self._speed = _gauge(
             "rl_env_steps_per_second",
             "Environment steps per second of wall time between reports, learning included",
-            _LABELS,
-            registry=registry,
         )
-        self._heartbeat = Gauge(
-            "rl_heartbeat_timestamp_seconds",
-            "When the run last reported, in Unix time",
-            _LABELS,
-            registry=registry,
+        self._heartbeat = _gauge(
+            "rl_heartbeat_timestamp_seconds", "When the run last reported, in Unix time"
         )
-        self._checkpoint_time = Gauge(
+        self._checkpoint_time = _gauge(
             "rl_checkpoint_timestamp_seconds",
             "When the newest checkpoint was recorded, in Unix time",
-            _LABELS,
-            registry=registry,
         )
-        self._checkpoint_size = Gauge(
-            "rl_checkpoint_size_bytes", "Size of the newest checkpoint", _LABELS, registry=registry
-        )
+        self._checkpoint_size = _gauge("rl_checkpoint_size_bytes", "Size of the newest checkpoint")
+        registry.register(self)
 
     def observe(
         self, run: RunLabels, values: Mapping[str, float], *, env_steps: int, now: float
@@ -176,11 +162,11 @@ class TrainingMetrics:
         for name, value in {"rollbacks": 0.0, **values}.items():  # zero: the first one is a rise
             gauge = self._values.get(SAME_AS.get(name, name))
             if gauge is not None:
-                gauge.labels(*identity).set(-value if name in _NEGATED else value)
+                gauge.set(identity, -value if name in _NEGATED else value)
             elif name.startswith(WORLD):
                 self._show_world(run, name.removeprefix(WORLD), value)
-        self._not_finite.labels(*identity).inc(values.get("not_finite", 0))
-        self._episodes.labels(*identity).inc(values.get("episodes", 0))
+        self._not_finite.add(identity, values.get("not_finite", 0))
+        self._episodes.add(identity, values.get("episodes", 0))
         self._advance(run, env_steps, now)
 
     def evaluated(self, run: RunLabels, scores: Mapping[str, float], *, now: float) -> None:
@@ -194,7 +180,7 @@ class TrainingMetrics:
         self._beat(run, now)
         for name, gauge in self._scores.items():
             if name in scores:
-                gauge.labels(*_identity(run)).set(scores[name])
+                gauge.set(_identity(run), scores[name])
 
     def checkpoint_written(self, run: RunLabels, *, size_bytes: int, now: float) -> None:
         """Take note of a durable checkpoint.
@@ -205,8 +191,8 @@ class TrainingMetrics:
             now: Unix time in seconds.
         """
         self._beat(run, now)
-        self._checkpoint_time.labels(*_identity(run)).set(now)
-        self._checkpoint_size.labels(*_identity(run)).set(size_bytes)
+        self._checkpoint_time.set(_identity(run), now)
+        self._checkpoint_size.set(_identity(run), size_bytes)
 
     def retire(self, run: RunLabels) -> None:
         """Remove the series of a run that has ended; unknown runs are ignored.
@@ -218,46 +204,50 @@ class TrainingMetrics:
         if progress is None:
             return
         for family in self._families():
-            family.remove(*_identity(run))
+            family.remove(_identity(run))
         for figure in progress.figures:
-            self._world.remove(*_identity(run), figure)
+            self._world.remove((*_identity(run), figure))
+
+    def collect(self) -> Iterator[WrittenFamily]:
+        """Yield the families; called by the registry, in any thread."""
+        for family in (*self._families(), self._world):
+            yield WrittenFamily(family)
 
     def _show_world(self, run: RunLabels, figure: str, value: float) -> None:
         known = self._progress[run].figures
         if figure in known or len(known) < MOST_FIGURES:
             known.add(figure)
-            self._world.labels(*_identity(run), figure).set(value)
+            self._world.set((*_identity(run), figure), value)
 
     def _advance(self, run: RunLabels, env_steps: int, now: float) -> None:
         last = self._progress[run]
         new_steps = max(0, env_steps - last.env_steps)
-        self._env_steps.labels(*_identity(run)).inc(new_steps)
+        self._env_steps.add(_identity(run), new_steps)
         if last.time is not None and now > last.time:
-            self._speed.labels(*_identity(run)).set(new_steps / (now - last.time))
+            self._speed.set(_identity(run), new_steps / (now - last.time))
         last.env_steps += new_steps
         last.time = now
 
     def _beat(self, run: RunLabels, now: float) -> None:
         # Taken out and put back, so that the mapping is ordered by the last report.
         self._progress[run] = self._progress.pop(run, _Progress())
-        self._heartbeat.labels(*_identity(run)).set(now)
+        self._heartbeat.set(_identity(run), now)
         if len(self._progress) > self._max_runs:
             self.retire(next(iter(self._progress)))
 
-    def _families(self) -> Iterator[Gauge | Counter]:
+    def _families(self) -> Iterator[WrittenSeries]:
         yield from self._values.values()
         yield from self._scores.values()
         yield from (self._env_steps, self._episodes, self._not_finite, self._speed, self._heartbeat)
         yield from (self._checkpoint_time, self._checkpoint_size)
 
 
-def _gauges(
-    registry: CollectorRegistry, families: Mapping[str, tuple[str, str]]
-) -> dict[str, Gauge]:
-    return {
-        name: Gauge(family, text, _LABELS, registry=registry)
-        for name, (family, text) in families.items()
-    }
+def _gauge(name: str, text: str, labels: tuple[str, ...] = _LABELS) -> WrittenSeries:
+    return WrittenSeries(name, text, labels, kind="gauge")
+
+
+def _counter(name: str, text: str) -> WrittenSeries:
+    return WrittenSeries(name, text, _LABELS, kind="counter")
 
 
 def _identity(run: RunLabels) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
+import anyio
 from anyio.from_thread import start_blocking_portal
 from streamlit.testing.v1 import AppTest
 
@@ -12,7 +13,7 @@ from console import server
 from tests.orchestration.served import serve
 
 PATIENCE_SECONDS = 120
-PAGES = ("engine",)
+PAGES = ("agents", "analysis", "engine", "lab", "monitoring", "runs", "submit")
 
 
 @contextlib.contextmanager
@@ -49,3 +50,13 @@ def texts(page):
     """All that a page says in boxes, titles and paragraphs."""
     kinds = (page.title, page.error, page.warning, page.info, page.success, page.markdown)
     return "\n".join(element.value for kind in kinds for element in kind)
+
+
+@contextlib.contextmanager
+def playing_server(var, **settings):
+    """A running server that also opens worlds."""
+    with running_server(var, **settings) as (doors, portal):
+        keeping = portal.start_task_soon(doors.application.sessions.run)
+        portal.call(anyio.wait_all_tasks_blocked)
+        yield doors, portal
+        keeping.cancel()

@@ -24,7 +24,7 @@ from rl.environments.network_planner_environment import (
 
 NETWORKS = {"network": multi_echelon, "serial": serial}
 FAMILY = "trend+seasonal+shock"
-EPISODES, STEPS = 6, 30
+EPISODES, STEPS = 4, 30
 
 
 def make_config(name, horizon=0):

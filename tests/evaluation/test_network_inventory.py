@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from benchmarks.measuring import RESULTS
 from benchmarks.network_evaluation import compare, make_table, read_published, summarise
 from benchmarks.network_inventory import RECIPES, main
 from benchmarks.network_package import FRESH_SEEDS, list_scenarios
@@ -97,3 +99,9 @@ def test_the_published_rows_are_those_of_the_reference():
         "| MSSP-I (published; stochastic program, knows the demand law) | 1,369.3 |"
         in make_table(report)
     )
+
+
+def test_the_page_shows_the_stored_table():
+    stored = (RESULTS / "network_inventory.md").read_text().strip()
+    page = (Path(__file__).parents[2] / "docs" / "results" / "inventory.md").read_text()
+    assert stored in page

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.parser import text_string_to_metric_families
 
 from rl.monitoring.serving_metrics import ServingMetrics
 from rl.monitoring.training_metrics import (
@@ -75,3 +77,37 @@ def test_promtool_finds_nothing_to_say(registry):
 def test_promtool_would_object(registry):
     Gauge("rl_latency_ms", "", registry=registry)
     assert check_with_promtool(exposition(registry)).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "value", [0, -0.0, 1, 2.5, 1e300, 5e-324, 123456789012345.0, math.inf, -math.inf, math.nan]
+)
+@pytest.mark.parametrize("word", ["plain", 'a "quote"', "back\\slash", "two\nlines", "déjà vu", ""])
+def test_written_series_read_as_the_library_writes_them(word, value):
+    registry = CollectorRegistry()
+    text, labels = "Size of the newest checkpoint", ("environment", "algorithm", "run")
+    gauge = Gauge("rl_checkpoint_size_bytes", text, labels, registry=registry)
+    gauge.labels(word, "ppo", "r").set(value)
+    (expected,) = text_string_to_metric_families(exposition(registry).decode())
+    registry = CollectorRegistry()
+    run = RunLabels(environment=word, algorithm="ppo", run="r")
+    TrainingMetrics(registry).checkpoint_written(run, size_bytes=value, now=1.0)
+    found = text_string_to_metric_families(exposition(registry).decode())
+    (read,) = (one for one in found if one.name == "rl_checkpoint_size_bytes")
+    assert (read.type, read.documentation) == (expected.type, expected.documentation)
+    (ours,), (theirs,) = read.samples, expected.samples
+    assert (ours.name, ours.labels) == (theirs.name, theirs.labels)
+    assert repr(ours.value) == repr(theirs.value)  # so that NaN equals NaN
+
+
+def test_what_is_written_and_what_is_collected_are_the_same(registry):
+    parsed = text_string_to_metric_families(exposition(registry).decode())
+    written = {(s.name, *sorted(s.labels.items()), s.value) for f in parsed for s in f.samples}
+    collected = {
+        (s.name, *sorted(s.labels.items()), float(s.value))
+        for f in registry.collect()
+        for s in f.samples
+        if not s.name.startswith("process_")  # they change from one look to the next
+    }
+    assert collected <= written
+    assert len(collected) > 50

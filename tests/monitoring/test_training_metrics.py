@@ -16,6 +16,7 @@ from rl.monitoring.training_metrics import (
     TrainingMetrics,
 )
 from utils.errors import ConfigError
+from utils.observability import exposition
 
 RUN = RunLabels(environment="resource_allocation", algorithm="ppo", run="r1")
 OTHER = RunLabels(environment="resource_allocation", algorithm="ppo", run="r2")
@@ -156,10 +157,12 @@ def test_a_world_has_so_many_figures_and_no_more(registry):
 
 def test_two_hundred_runs_leave_nothing_behind(registry):
     metrics = TrainingMetrics(registry)
-    bare = sum(len(family.samples) for family in registry.collect())
+    bare = exposition(registry)
     for number in range(200):
         run = RunLabels(environment="trading", algorithm="ppo", run=f"r{number}")
         report_everything(metrics, run)
         assert series_of(registry, run)
+        assert f'run="r{number}"'.encode() in exposition(registry)
         metrics.retire(run)
-    assert sum(len(family.samples) for family in registry.collect()) == bare
+    assert exposition(registry) == bare
+    assert not any(family.samples for family in registry.collect())

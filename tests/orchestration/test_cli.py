@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from orchestration.cli import commands, progress, training
+from orchestration.cli import commands, progress, run_view, training
 from orchestration.cli.tables import age, verdict
 from orchestration.jobs import JobState
 from rl.training.training_config import TrainingConfig
@@ -256,10 +256,10 @@ def test_the_verdict_is_plain(difference, words):
 
 
 def test_sparks_average_neighbours():
-    assert progress.spark([0, 1]) == "▁█"
-    assert progress.spark([0, 0, 2, 2, 1, 1], width=3) == "▁█▅"
-    assert progress.spark([3.0]) == "▁"
-    assert progress.spark([]) == ""
+    assert run_view.spark([0, 1]) == "▁█"
+    assert run_view.spark([0, 0, 2, 2, 1, 1], width=3) == "▁█▅"
+    assert run_view.spark([3.0]) == "▁"
+    assert run_view.spark([]) == ""
 
 
 def test_speed_is_over_the_last_seconds_and_no_leap_counts():
@@ -320,7 +320,7 @@ def test_watching_follows_a_job_to_its_end(shell):
     assert shell.work(act).state is JobState.SUCCEEDED
     middle = next(view for view in shown.views if view.env_steps)
     assert (middle.fraction, middle.stage) == (0.5, "starting")
-    line = progress.describe(middle)
+    line = run_view.describe(middle)
     assert "50%" in line
     assert "evaluation 90  expert 80  bound 120  gap closed 25%" in line
     assert shown.views[-1].stage.startswith("succeeded after")
