@@ -12,7 +12,7 @@ import anyio.to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ai_agents.registry import CHAMPION
+from ai_agents.registry import CHAMPION, UnknownAgentError
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.security import Trainer, Unaudited
 from orchestration.endpoints.session_routes import MOST_STEPS, Numbers, SessionId
@@ -206,7 +206,10 @@ async def compare_deciders(
 async def _find(request: DeciderRequest, parts: ApiParts) -> dict[str, Any]:
     if request.kind != "agent":
         return {"kind": request.kind, "name": request.name}
-    agent = await parts.orchestrator.agent(request.name)
+    try:
+        agent = await parts.orchestrator.agent(request.name)
+    except UnknownAgentError as error:  # a wrong value of the body: the session itself is there
+        raise ConfigError(f"name={request.name!r}: {error}") from error
     version = request.version or agent.aliases.get(CHAMPION) or agent.versions[-1].version
     found = [one.sha256 for one in agent.versions if one.version == version]
     if not found:

@@ -78,6 +78,8 @@ async def test_an_agent_plays_where_its_domain_fits_and_is_refused_in_words_else
     unknown = MINE.model_copy(update={"version": 9})
     with pytest.raises(InvalidRequestError, match="versions 1, 2"):
         await client.sessions.play(opened.id, unknown, steps=1)
+    with pytest.raises(InvalidRequestError, match="no agent 'nobody'; registered: resource"):
+        await client.sessions.play(opened.id, MINE.model_copy(update={"name": "nobody"}), steps=1)
     smaller = await client.sessions.open("shared_services", sizes={"num_services": 3})
     with pytest.raises(InvalidRequestError, match="open it with the sizes"):
         await client.sessions.play(smaller.id, MINE, steps=1)
