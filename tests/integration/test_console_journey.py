@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 PAGES = ("Runs", "Submit", "Environment lab", "Analysis", "Agents", "Engine", "Monitoring")
+PICTURED = {("Environment lab", "light"), ("Engine", "dark")}
 PICTURES = ROOT / "docs" / "console" / "pictures"
 AGENT = "resource_allocator"
 EPISODES = "960"
@@ -264,7 +265,8 @@ def test_every_page_is_sound_in_light_and_dark(visit, scheme):
     wrong = {}
     for name in PAGES:
         visitor.open(name)
-        visitor.picture(name.lower().replace(" ", "_"))
+        if (name, scheme) in PICTURED:
+            visitor.picture(name.lower().replace(" ", "_"))
         if found := visitor.violations():
             wrong[name] = found
     assert wrong == {}, wrong
