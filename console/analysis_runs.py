@@ -89,7 +89,8 @@ def _show_tables(details: list[RunDetails]) -> None:
         st.info("These runs kept no table: they ended before they were judged.")
         return
     rows = rows_of.run_rows(tables)
-    drawn = [{**row, "decider": f"{row['entrant']} · {row['run']}"} for row in rows]
+    of_run = "{entrant} · {run}" if len(tables) > 1 else "{entrant}"
+    drawn = [{**row, "decider": of_run.format_map(row)} for row in rows]
     parts = [
         f"{row['entrant']} {write(row['value'])} in {row['run']}"
         for row in rows
