@@ -13,7 +13,9 @@ import argparse
 import itertools
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -195,30 +197,39 @@ def compare(
     return {"peers": peers, "runs": runs, "apg_minus_ppo": asdict(paired)}
 
 
-def main() -> None:
-    """Train, score and write."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, score and write.
+
+    Args:
+        arguments: Of the command line.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="CPU time of one training run")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=1000, help="unseen, the same for all")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--smoke", action="store_true", help="see that it runs; figures mean little"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS / "apg_against_ppo.json")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.seconds, options.seeds, options.episodes = 0.2, 2, 60
     torch.set_num_threads(1)
-    scenarios = inv_management_demand().draw(arguments.episodes, np.random.default_rng([77, 0]))
-    reports = {
-        world: compare(world, scenarios, arguments.seconds, arguments.seeds) for world in WORLDS
-    }
+    scenarios = inv_management_demand().draw(options.episodes, np.random.default_rng([77, 0]))
+    reports = {world: compare(world, scenarios, options.seconds, options.seeds) for world in WORLDS}
     write_report(
-        RESULTS / "apg_against_ppo.json",
+        options.output,
         {
             "command": "python -m benchmarks.apg_against_ppo",
-            "seconds": arguments.seconds,
-            "seeds": arguments.seeds,
-            "episodes": arguments.episodes,
+            "seconds": options.seconds,
+            "seeds": options.seeds,
+            "episodes": options.episodes,
             "settings": {name: asdict(contender) for name, contender in CONTENDERS.items()},
             "worlds": reports,
         },
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -191,7 +191,9 @@ def make_artifact(weights: Values, rows: list[Row], seed: int) -> PolicyArtifact
         seed: Of training.
     """
     middle = next(row for row in rows if row.load == 1.1)
-    learned, half = middle.slowdown["learned"], middle.difference
+    again = draw([middle.load], middle.sequences, [seed, FRESH, round(100 * middle.load)])
+    slowdown, _ = play(again, by_weights(weights))
+    kpi = block_bootstrap_interval(-slowdown[None], np.arange(len(slowdown)))
     env = make_environment(JobSchedulingConfig(), draw([1.1], 64, [seed, HOLDING, 1]), 64)
     env.reset(0)
     config, _ = describe_world(env)
@@ -205,9 +207,9 @@ def make_artifact(weights: Values, rows: list[Row], seed: int) -> PolicyArtifact
         evaluation=Evaluation(
             scenarios=f"Minus the mean slowdown at 110 % load: {middle.sequences} unseen sequences",
             num_episodes=middle.sequences,
-            kpi=-learned,
-            kpi_low=-learned - (half.high - half.mean),
-            kpi_high=-learned + (half.mean - half.low),
+            kpi=kpi.mean,
+            kpi_low=kpi.low,
+            kpi_high=kpi.high,
         ),
         baseline=Baseline(
             expert=middle.best_rule, parameters=(), kpi=-middle.slowdown[middle.best_rule]
@@ -216,7 +218,7 @@ def make_artifact(weights: Values, rows: list[Row], seed: int) -> PolicyArtifact
         limits=(
             "It holds long jobs back while others run: not for long jobs with a deadline.",
             "Jobs of 1 to 3 and of 10 to 15 steps were seen, two resources of ten units each.",
-            "Sequences with arrivals in up to 200 steps were trained on.",
+            "Where work arrives for long at 90 % load and more, Tetris is better: it is measured.",
         ),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -224,7 +226,7 @@ def make_artifact(weights: Values, rows: list[Row], seed: int) -> PolicyArtifact
 
 
 def time_decisions(artifact: PolicyArtifact, seed: int) -> dict[str, float]:
-    """Time single decisions of the served policy, NumPy only; microseconds.
+    """Time single decisions of the served policy, NumPy only; microseconds of CPU.
 
     Args:
         artifact: The policy.
@@ -236,9 +238,9 @@ def time_decisions(artifact: PolicyArtifact, seed: int) -> dict[str, float]:
     spent = []
     for _ in range(200):
         view = view_to_numpy(env.view)
-        begun = time.perf_counter()
+        begun = time.process_time_ns()
         choice, _ = policy.act(view)
-        spent.append(1e6 * (time.perf_counter() - begun))
+        spent.append(1e-3 * (time.process_time_ns() - begun))
         env.step(torch.as_tensor(choice)[:, None])
     return {"p50": round(float(np.median(spent)), 1), "p99": round(float(np.quantile(spent, 0.99)))}
 

@@ -50,8 +50,8 @@ RECIPES = (
     Recipe(topology="serial", informed=True, updates=400, wide_share=0.3),
     Recipe(topology="base", informed=False, updates=400),
     Recipe(topology="serial", informed=False, updates=320),
-    Recipe(topology="base", informed=True, updates=160, num_envs=256, algorithm="ppo"),
-    Recipe(topology="serial", informed=True, updates=120, num_envs=256, algorithm="ppo"),
+    Recipe(topology="base", informed=True, updates=900, num_envs=64, algorithm="ppo"),
+    Recipe(topology="serial", informed=True, updates=500, num_envs=64, algorithm="ppo"),
 )
 Seeds = Sequence[int]
 PLAYERS = {"informed": "informed", "blind": "blind", "informed, PPO": "informed_ppo"}

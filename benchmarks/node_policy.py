@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -235,34 +235,44 @@ def meets_targets(row: dict[str, float]) -> bool:
     )
 
 
-def main() -> None:
-    """Train, play and write."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, play and write.
+
+    Args:
+        arguments: Of the command line.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--env-steps", type=int, default=600_000, help="joint, per seed")
     parser.add_argument("--episodes", type=int, default=400, help="unseen, per rate")
     parser.add_argument("--output", type=Path, default=RESULTS / "node_policy.json")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--smoke", action="store_true", help="see that it runs; figures mean little"
+    )
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.seeds, options.env_steps, options.episodes = 1, NUM_ENVS * ROLLOUT_STEPS, 4
     torch.set_num_threads(1)
     agents, seconds = [], []
-    for seed in range(arguments.seeds):
+    for seed in range(options.seeds):
         print(f"seed {seed}", flush=True)
-        agent, spent = train(seed, arguments.env_steps)
+        agent, spent = train(seed, options.env_steps)
         agents.append(agent)
         seconds.append(round(spent, 1))
     write_report(
-        arguments.output,
+        options.output,
         {
-            "command": f"python -m benchmarks.node_policy --seeds {arguments.seeds} "
-            f"--env-steps {arguments.env_steps} --episodes {arguments.episodes}",
+            "command": f"python -m benchmarks.node_policy --seeds {options.seeds} "
+            f"--env-steps {options.env_steps} --episodes {options.episodes}",
             "ppo": asdict(PPO),
             "cpu_seconds": seconds,
-            "rates": [compare(rate, agents, arguments.episodes) for rate in RATES],
+            "rates": [compare(rate, agents, options.episodes) for rate in RATES],
             "targets": TARGETS,
-            "limits": scan_limits(),
+            "limits": [] if options.smoke else scan_limits(),
         },
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

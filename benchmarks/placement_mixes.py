@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import RESULTS, write_report
-from benchmarks.placement_value import play, weights
+from benchmarks.placement_value import DEMANDS, play, share_placed, sort_classes, weights
 from data.cluster_tasks import ClusterScenarios, InflatedList
 from data.cluster_trace import ClusterTrace, TaskTypes, load_cluster_trace, make_cluster_trace
 from data.traces import locate_traces
-from rl.domains.cluster_simulator import LOST, Placements
+from rl.domains.cluster_simulator import Placements
 from rl.domains.cluster_value import ClusterValue
 from rl.evaluation.bounds import BoundError
 from rl.evaluation.cluster_bounds import compute_cluster_bound
@@ -38,7 +38,6 @@ from utils.seeding import make_generator
 
 LIST_SEED, TRIED_SEED = 0, 1000
 SEEDS = (42, 43, 44, 45, 46)
-DEMANDS = (1.0, 1.1, 1.3)
 TAKEN_SHARES = (0.9, 0.7, 0.5)
 """The bound is that of rules that decline nothing before so much has been asked for; the first that
 can be taken at all."""
@@ -46,7 +45,6 @@ SPREAD, WIDE_SPREAD = 0.3, 1.0
 """Standard deviations of the logarithm by which frequencies of types are changed."""
 BOUND_TYPES, MODELS_ALLOWED = 0.4, 2
 MOST_TASKS = 40_000
-CLASSES = ("no GPU", "part of a GPU", "one GPU", "several GPUs")
 
 Floats = NDArray[np.float64]
 Reweigh = Callable[[Floats, TaskTypes], Floats]
@@ -74,18 +72,6 @@ class Row:
     bound_from: float
     """Demand, as a share of the cluster, before which the bound's rules decline nothing."""
     cpu_seconds: dict[str, float]
-
-
-def sort_classes(types: TaskTypes) -> dict[str, NDArray[np.bool_]]:
-    """Tell which types belong to which class.
-
-    Args:
-        types: The requests.
-    """
-    one = types.num_gpus == 1
-    part = one & (types.gpu_milli < types.gpu_milli.max())
-    masks = (types.num_gpus == 0, part, one & ~part, types.num_gpus > 1)
-    return dict(zip(CLASSES, masks, strict=True))
 
 
 def _scale(weight: Floats, some: NDArray[np.bool_], share: float, per_task: Floats) -> Floats:
@@ -249,9 +235,7 @@ def measure(name: str, trace: ClusterTrace, seeds: tuple[int, ...]) -> Row:
             at: _interval(values * (chosen == "value")) for at, values in gain.items()
         },
         accepted={
-            rule: {
-                label: _share_placed(placements, arrivals, mask) for label, mask in masks.items()
-            }
+            rule: {label: share_placed(placements, arrivals, mask) for label, mask in masks.items()}
             for rule, placements in placed.items()
         },
         bound=round(100 * bound, 3),
@@ -262,14 +246,6 @@ def measure(name: str, trace: ClusterTrace, seeds: tuple[int, ...]) -> Row:
 
 def _interval(values: Floats) -> Estimate:
     return clustered_t_interval(values[None], np.arange(len(values)))
-
-
-def _share_placed(
-    placed: list[Placements], arrivals: list[NDArray[np.int32]], mask: NDArray[np.bool_]
-) -> float:
-    asked = [mask[tasks] for tasks in arrivals]
-    got = [(one.node != LOST)[some].sum() for one, some in zip(placed, asked, strict=True)]
-    return round(float(sum(got)) / max(1, sum(int(some.sum()) for some in asked)), 4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

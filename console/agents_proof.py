@@ -59,7 +59,9 @@ def draw_proof(rows: list[dict[str, Any]]) -> Drawing:
     Args:
         rows: See `proof_rows`.
     """
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("who:N", title=None, sort=None))
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        y=alt.Y("who:N", title=None, sort=None, axis=alt.Axis(labelLimit=300))
+    )
     scale = alt.Scale(zero=False, nice=True, padding=12)
     point = base.mark_point(filled=True, size=110).encode(
         x=alt.X("value:Q", title="Score on held-out scenarios", scale=scale),

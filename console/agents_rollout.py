@@ -97,23 +97,8 @@ def _show_start(agent: AgentSummary) -> None:
         numbers = [one.version for one in reversed(agent.versions) if one.version != agent.champion]
         version = st.selectbox("Challenger", numbers, key="agents_canary_version")
         share = st.slider("Share of the request keys, %", 0, 100, 10, key="agents_share")
-        columns = st.columns(4)
-        window = columns[0].number_input(
-            "Requests judged", 1, 10_000, USUAL.window, key="agents_window"
-        )
-        fewest = columns[1].number_input(
-            "Fewest for a verdict", 1, 10_000, USUAL.fewest, key="agents_fewest"
-        )
-        errors = columns[2].number_input(
-            "Errors above, %", 0.0, 99.0, USUAL.most_errors * 100, key="agents_most_errors"
-        )
-        regret = columns[3].number_input(
-            "Regret above, %", 0.0, 200.0, USUAL.most_regret * 100, key="agents_most_regret"
-        )
         reason = st.text_input("Why, for the history", key="agents_canary_reason")
-        limits = Limits(
-            window=window, fewest=fewest, most_errors=errors / 100, most_regret=regret / 100
-        )
+        limits = _ask_limits()
         if not st.form_submit_button("Begin", key="agents_begin", disabled=not numbers):
             return
     act(
@@ -121,6 +106,41 @@ def _show_start(agent: AgentSummary) -> None:
             agent.name, share=share / 100, version=version, limits=limits, reason=reason
         ),
         lambda plan: f"Version {plan.version} gets {plan.share:.0%} of the request keys.",
+    )
+
+
+def _ask_limits() -> Limits:
+    st.markdown("The trial ends by itself where the challenger exceeds one of these beyond doubt:")
+    columns = [*st.columns(4), *st.columns(3)]
+    window = columns[0].number_input(
+        "Requests judged", 1, 10_000, USUAL.window, key="agents_window"
+    )
+    fewest = columns[1].number_input(
+        "Fewest for a verdict", 1, 10_000, USUAL.fewest, key="agents_fewest"
+    )
+    errors = columns[2].number_input(
+        "Errors above the champion's, %", 0.0, 99.0, USUAL.most_errors * 100, key="agents_errors"
+    )
+    fallbacks = columns[3].number_input(
+        "Fallbacks above, %", 0.0, 99.0, USUAL.most_fallbacks * 100, key="agents_fallbacks"
+    )
+    slowdown = columns[4].number_input(
+        "Slower than the champion, times", 1.0, 1e6, USUAL.most_slowdown, key="agents_slowdown"
+    )
+    slack = columns[5].number_input(
+        "And by milliseconds", 0.0, 1e6, USUAL.slack_seconds * 1e3, key="agents_slack"
+    )
+    regret = columns[6].number_input(
+        "Regret above, %", 0.0, 200.0, USUAL.most_regret * 100, key="agents_most_regret"
+    )
+    return Limits(
+        window=window,
+        fewest=fewest,
+        most_errors=errors / 100,
+        most_fallbacks=fallbacks / 100,
+        most_slowdown=slowdown,
+        slack_seconds=slack / 1e3,
+        most_regret=regret / 100,
     )
 
 

@@ -14,6 +14,7 @@ from console.server import ask
 from console.showing import told
 from orchestration.client.client import Client
 from orchestration.endpoints.standing_routes import AgentStanding
+from orchestration.endpoints.upload_routes import LARGEST_POLICY_BYTES
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.engine_queries import AliasMove
 
@@ -54,7 +55,7 @@ def move_rows(moves: Sequence[AliasMove]) -> list[dict[str, Any]]:
         {
             "at": one.changed_at,
             "alias": one.alias,
-            "from": one.previous_version,
+            "from": "none" if one.previous_version is None else str(one.previous_version),
             "to": one.version,
             "why": one.reason,
         }
@@ -129,7 +130,10 @@ def show_upload(agent: str | None) -> None:
     with st.form("agents_upload"):
         whose = f"the next version of {agent}" if agent else "a version of the agent on its card"
         file = st.file_uploader(
-            f"Policy file, to become {whose}", type=["safetensors"], key="agents_file"
+            f"Policy file, to become {whose}",
+            type=["safetensors"],
+            key="agents_file",
+            max_upload_size=LARGEST_POLICY_BYTES >> 20,
         )
         sent = st.form_submit_button("Register", key="agents_register")
     if sent and file is None:

@@ -8,14 +8,17 @@ from typing import Any
 import altair as alt
 
 from console.lab_rows import Row
+from console.showing import Drawing
 
 ROW_HEIGHT, HEIGHT = 34, 340
 NUMBER = ",.4g"
+HIDDEN = 30.0
+"""Where the largest number is so many times a usual small one, the axis becomes logarithmic."""
 
 
 def draw_intervals(
     rows: Sequence[Row], *, title: str, who: str = "decider", with_zero: bool = False
-) -> alt.LayerChart:
+) -> Drawing:
     """Draw figures as points with their intervals.
 
     Args:
@@ -26,7 +29,10 @@ def draw_intervals(
     """
     chart = alt.Chart(_data(rows))
     y = alt.Y(f"{who}:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
-    axis = alt.X("low:Q", title=title, scale=alt.Scale(zero=with_zero))
+    values = [row[name] for row in rows for name in ("value", "low", "high")]
+    scale = choose_scale(values, with_zero=with_zero)
+    is_log = scale.type == "symlog"
+    axis = alt.X("low:Q", title=f"{title} (log scale)" if is_log else title, scale=scale)
     tooltip = [
         f"{who}:N",
         *(alt.Tooltip(f"{n}:Q", format=NUMBER) for n in ("value", "low", "high")),
@@ -45,7 +51,7 @@ def draw_intervals(
     return alt.layer(*layers).properties(height=60 + ROW_HEIGHT * len({row[who] for row in rows}))
 
 
-def draw_distribution(rows: Sequence[Row]) -> alt.LayerChart:
+def draw_distribution(rows: Sequence[Row]) -> Drawing:
     """Draw the return of every episode as a mark, and a box over quartiles.
 
     Args:
@@ -53,7 +59,9 @@ def draw_distribution(rows: Sequence[Row]) -> alt.LayerChart:
     """
     chart = alt.Chart(_data(rows))
     y = alt.Y("decider:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
-    x = alt.X("return:Q", title="return of an episode", scale=alt.Scale(zero=False))
+    scale = choose_scale([row["return"] for row in rows], with_zero=False)
+    title = "return of an episode (log scale)" if scale.type == "symlog" else "return of an episode"
+    x = alt.X("return:Q", title=title, scale=scale)
     color = alt.Color("decider:N", sort=None, legend=None)
     boxes = chart.mark_boxplot(size=16, opacity=0.5, outliers=False).encode(x=x, y=y, color=color)
     ticks = chart.mark_tick(thickness=1, size=22, opacity=0.6).encode(
@@ -66,7 +74,7 @@ def draw_distribution(rows: Sequence[Row]) -> alt.LayerChart:
     return alt.layer(boxes, ticks).properties(height=60 + ROW_HEIGHT * count)
 
 
-def draw_curves(rows: Sequence[Row]) -> alt.LayerChart:
+def draw_curves(rows: Sequence[Row]) -> Drawing:
     """Draw the mean return so far, and the band in which eight of ten episodes lie.
 
     Args:
@@ -75,8 +83,10 @@ def draw_curves(rows: Sequence[Row]) -> alt.LayerChart:
     chart = alt.Chart(_data(rows))
     x = alt.X("step:Q", title="step", axis=alt.Axis(format="d", tickMinStep=1))
     color = alt.Color("decider:N", title=None, sort=None, legend=_legend())
+    scale = choose_scale([row[name] for row in rows for name in ("low", "high")], with_zero=False)
+    title = "return so far (log scale)" if scale.type == "symlog" else "return so far"
     band = chart.mark_area(opacity=0.2).encode(
-        x=x, y=alt.Y("low:Q", title="return so far"), y2="high:Q", color=color
+        x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=color
     )
     line = chart.mark_line().encode(
         x=x,
@@ -94,7 +104,7 @@ def draw_paths(rows: Sequence[Row]) -> alt.Chart:
     Args:
         rows: With `episode`, `step` and `return`.
     """
-    return (
+    drawn: alt.Chart = (
         alt.Chart(_data(rows))
         .mark_line()
         .encode(
@@ -105,6 +115,7 @@ def draw_paths(rows: Sequence[Row]) -> alt.Chart:
         )
         .properties(height=HEIGHT)
     )
+    return drawn
 
 
 def draw_violations(rows: Sequence[Row]) -> alt.Chart:
@@ -114,7 +125,7 @@ def draw_violations(rows: Sequence[Row]) -> alt.Chart:
         rows: With `decider`, `actions` and `violation a step`.
     """
     count = len(rows)
-    return (
+    drawn: alt.Chart = (
         alt.Chart(_data(rows))
         .mark_bar()
         .encode(
@@ -126,9 +137,10 @@ def draw_violations(rows: Sequence[Row]) -> alt.Chart:
         )
         .properties(height=60 + 24 * count)
     )
+    return drawn
 
 
-def draw_evaluations(rows: Sequence[Row]) -> alt.LayerChart:
+def draw_evaluations(rows: Sequence[Row]) -> Drawing:
     """Draw evaluations of runs over what they had learnt from, with the expert's as a dashed line.
 
     Args:
@@ -146,9 +158,22 @@ def draw_evaluations(rows: Sequence[Row]) -> alt.LayerChart:
     return alt.layer(band, line, rule).properties(height=HEIGHT)
 
 
+def choose_scale(values: Sequence[float], *, with_zero: bool) -> alt.Scale:
+    """Choose a scale on which one decider far off does not hide what the others do.
+
+    Args:
+        values: All that is drawn.
+        with_zero: Whether zero is to be seen.
+    """
+    reach = sorted(abs(value) for value in values if value)
+    if reach and reach[-1] > HIDDEN * reach[len(reach) // 4]:
+        return alt.Scale(type="symlog", constant=reach[len(reach) // 4])
+    return alt.Scale(type="linear", zero=with_zero)
+
+
 def _legend() -> alt.Legend:
-    return alt.Legend(orient="top", labelLimit=260)
+    return alt.Legend(orient="top", labelLimit=260, columns=2)
 
 
 def _data(rows: Sequence[Row]) -> Any:
-    return alt.Data(values=list(rows))
+    return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]

@@ -22,6 +22,15 @@ def name_of(player: PlayerView) -> str:
     return names.get(player.kind, player.name) + projected
 
 
+def as_decided(report: ComparisonReport) -> list[PlayerView]:
+    """Return the deciders as they decide, without those whose actions were projected.
+
+    Args:
+        report: Of the server.
+    """
+    return [player for player in report.players if not player.is_projected]
+
+
 def table_rows(report: ComparisonReport) -> list[Row]:
     """Return a line per decider, the best mean first.
 
@@ -36,19 +45,28 @@ def _table_row(player: PlayerView) -> Row:
     low, _, middle, _, high = player.quantiles
     return {
         "decider": name_of(player),
-        "mean": player.mean.value,
+        "mean": shorten(player.mean.value),
         "mean, 95 %": tell_interval(player.mean),
         "to the baseline": "baseline"
         if player.difference is None
-        else f"{player.difference.value:+,.4g} {tell_interval(player.difference)}",
-        "better in": None if player.wins is None else f"{player.wins.value:.0%}",
-        "IQM": player.iqm.value,
-        "CVaR 5 %": player.worst.value,
-        "5 %": low,
-        "median": middle,
-        "95 %": high,
+        else f"{write(player.difference.value)} {tell_interval(player.difference)}",
+        "better in": "" if player.wins is None else f"{player.wins.value:.0%}",
+        "IQM": shorten(player.iqm.value),
+        "CVaR 5 %": shorten(player.worst.value),
+        "5 %": shorten(low),
+        "median": shorten(middle),
+        "95 %": shorten(high),
         "violations a step": None if player.violation is None else player.violation.per_step.value,
     }
+
+
+def shorten(value: float | None) -> float | None:
+    """Return a number as a table shows it.
+
+    Args:
+        value: None where there is none.
+    """
+    return None if value is None else float(f"{value:.5g}")
 
 
 def tell_interval(interval: IntervalView) -> str:
@@ -97,7 +115,7 @@ def mean_rows(report: ComparisonReport) -> list[Row]:
     Args:
         report: Of the server.
     """
-    return [_interval_row(player, player.mean) for player in report.players]
+    return [_interval_row(player, player.mean) for player in as_decided(report)]
 
 
 def difference_rows(report: ComparisonReport) -> list[Row]:
@@ -108,7 +126,7 @@ def difference_rows(report: ComparisonReport) -> list[Row]:
     """
     return [
         _interval_row(player, player.difference)
-        for player in report.players
+        for player in as_decided(report)
         if player.difference is not None
     ]
 
@@ -121,7 +139,7 @@ def tell_differences(report: ComparisonReport) -> str:
     """
     base = name_of(report.players[report.baseline])
     parts = []
-    for player in report.players:
+    for player in as_decided(report):
         gap = player.difference
         if gap is None or gap.low is None or gap.high is None:
             continue
@@ -138,7 +156,7 @@ def return_rows(report: ComparisonReport) -> list[Row]:
     """
     return [
         {"decider": name_of(player), "episode": number, "return": value}
-        for player in report.players
+        for player in as_decided(report)
         for number, value in enumerate(player.returns, 1)
     ]
 
@@ -151,7 +169,7 @@ def tell_returns(report: ComparisonReport) -> str:
     """
     parts = [
         f"{name_of(player)} from {write(player.quantiles[0])} to {write(player.quantiles[-1])}"
-        for player in report.players
+        for player in as_decided(report)
     ]
     return f"Nine of ten episodes lie: {'; '.join(parts)}. One mark is one episode."
 
@@ -164,7 +182,7 @@ def curve_rows(report: ComparisonReport) -> list[Row]:
     """
     return [
         {"decider": name_of(player), "step": step, "mean": mean, "low": low, "high": high}
-        for player in report.players
+        for player in as_decided(report)
         for step, mean, low, high in zip(
             player.curve.steps,
             player.curve.mean,

@@ -171,7 +171,7 @@ def choose_actions(session: SessionView, info: Mapping[str, Any], *, key: str) -
             with columns[place % COLUMNS]:
                 values.append(
                     st.slider(
-                        f"{name} {number}",
+                        label_of(name, agent, number, len(amounts)),
                         float(agent.action.low),
                         float(agent.action.high),
                         float(max(agent.action.low, 0.0)),
@@ -186,19 +186,43 @@ def choose_actions(session: SessionView, info: Mapping[str, Any], *, key: str) -
 def _choose_one(name: str, agent: AgentView, info: Any, *, key: str) -> int:
     mask = None if info is None else info.action_mask
     allowed = [n for n in range(agent.action.size) if mask is None or mask[n]]
-    return int(st.selectbox(f"Choice of {name}", allowed or [0], key=f"{key}-choice-{name}"))
+    return int(
+        st.selectbox(
+            f"Choice of {name}",
+            allowed or [0],
+            format_func=lambda number: agent.labels[number] if agent.labels else str(number),
+            key=f"{key}-choice-{name}",
+        )
+    )
+
+
+def label_of(name: str, agent: AgentView, number: int, count: int) -> str:
+    """Return what one number of an action is called.
+
+    Args:
+        name: Of the agent.
+        agent: It.
+        number: Which of its numbers.
+        count: Agents that set amounts; a single one need not be named.
+    """
+    label = agent.labels[number] if agent.labels else f"number {number + 1}"
+    return label if count == 1 and agent.labels else f"{name} · {label}"
 
 
 def _type_amounts(agents: Mapping[str, AgentView], *, key: str) -> dict[str, Any]:
     low = min(one.action.low for one in agents.values())
     high = max(one.action.high for one in agents.values())
     st.caption(f"Amounts from {low:g} to {high:g}, one line per number.")
-    rows = [
-        {"agent": name, "number": number, "amount": max(agent.action.low, 0.0)}
+    rows: list[dict[str, Any]] = [
+        {
+            "agent": name,
+            "number": agent.labels[number] if agent.labels else str(number + 1),
+            "amount": max(agent.action.low, 0.0),
+        }
         for name, agent in agents.items()
         for number in range(agent.action.size)
     ]
-    typed = st.data_editor(
+    typed: list[dict[str, Any]] = st.data_editor(
         rows,
         hide_index=True,
         disabled=["agent", "number"],

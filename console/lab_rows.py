@@ -64,7 +64,7 @@ def return_rows(
     ]
     others = itertools.accumulate(value or 0.0 for value in reference[: len(steps)])
     rows += [
-        {"step": number, "who": f"expert: {expert}", "return": value}
+        {"step": number, "who": f"expert: {expert.replace('_', ' ')}", "return": value}
         for number, value in enumerate(others, 1)
     ]
     return rows
@@ -85,9 +85,10 @@ def tell_returns(
     if not expert or len(reference) < len(steps):
         return f"{words}."
     theirs = sum(value or 0.0 for value in reference[: len(steps)])
+    rule = expert.replace("_", " ")
     ahead = "ahead of" if mine > theirs else "behind" if mine < theirs else "level with"
     return (
-        f"{words}, {ahead} the expert's rule {expert} with {write(theirs)} on the same seed "
+        f"{words}, {ahead} the expert's rule {rule} with {write(theirs)} on the same seed "
         f"(difference {write(mine - theirs)})."
     )
 

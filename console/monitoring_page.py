@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 import httpx
@@ -48,7 +49,7 @@ REFRESH: Mapping[str, int | None] = {
 }
 ALL = "all"
 STATS_A_LINE = 4
-RUNBOOKS = "docs/runbooks/"
+RUNBOOKS = Path(__file__).parents[1] / "docs" / "runbooks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,13 +162,13 @@ def alert_rows(alerts: Sequence[Alert]) -> list[dict[str, str]]:
     hidden = {"alertname", "severity", "instance", "job"}
     return [
         {
-            "alert": one.name,
             "state": one.state,
+            "alert": one.name,
             "severity": one.labels.get("severity", ""),
             "of": ", ".join(f"{k} {v}" for k, v in sorted(one.labels.items()) if k not in hidden),
             "what": one.annotations.get("summary", ""),
             "since": one.active_at[:19],
-            "runbook": one.annotations.get("runbook_url", f"{RUNBOOKS}{one.name}.md"),
+            "runbook": one.annotations.get("runbook_url", ""),
         }
         for one in alerts
     ]
@@ -181,6 +182,11 @@ def _show_alerts(alerts: Sequence[Alert]) -> None:
     words = f"{firing} firing, {len(alerts) - firing} pending."
     (st.error if firing else st.warning)(f"Alerts: {words}")
     st.dataframe(alert_rows(alerts), hide_index=True, key="monitoring_alerts")
+    for name in dict.fromkeys(one.name for one in alerts):
+        path = RUNBOOKS / f"{name}.md"
+        if path.name in {one.name for one in RUNBOOKS.glob("*.md")}:
+            with st.expander(f"Runbook: {name}"):
+                st.markdown(path.read_text())
 
 
 def _show_row(board: Board, found: Sequence[Found]) -> None:
@@ -225,7 +231,7 @@ def _show_without(why: str) -> None:
         f"No Prometheus answers at {prometheus_url()} ({why}). Start one in the folder of the "
         f"program, or name yours by `{PROMETHEUS_VARIABLE}`:"
     )
-    st.code(START, language="bash")
+    st.code(START, language="bash", wrap_lines=True)
     st.subheader("What the server says of itself")
     with told():
         rows = headlines(ask(lambda client: client.metrics()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,9 @@ from console.monitoring_units import axis_of, say
 from console.showing import Drawing
 
 BODY_HEIGHT, LEGEND_HEIGHT = 210, 18
+LONG_LEGEND = 26
+STALE_SECONDS = 900.0
+"""Points are further apart where much time is shown."""
 COLORS = {"orange": "#d97706", "red": "#dc2626"}
 
 
@@ -27,6 +29,8 @@ class Found:
     panel: Panel
     series: tuple[tuple[str, Series], ...] = ()
     """By legend."""
+    end: float = 0.0
+    """Of the time that was asked for, in Unix seconds."""
     trouble: str = ""
     """Why there is nothing, if it refused."""
 
@@ -53,19 +57,26 @@ async def find_panel(
             found += [(legend_of(legend, one.labels), one) for one in series if one.points]
     except PrometheusError as error:
         return Found(panel=panel, trouble=str(error))
-    return Found(panel=panel, series=told_apart(found))
+    return Found(panel=panel, series=told_apart(found), end=span.end)
 
 
 def told_apart(found: Sequence[tuple[str, Series]]) -> tuple[tuple[str, Series], ...]:
-    """Return series by legends that no two share: where they do, their labels are added.
+    """Return series by legends that no two share: where they do, what tells them apart is added.
 
     Args:
         found: By legend.
     """
-    often = Counter(legend for legend, _ in found)
-    return tuple(
-        (legend if often[legend] == 1 else f"{legend} {' '.join(one.labels.values())}", one)
-        for legend, one in found
+    alike: dict[str, list[Series]] = {}
+    for legend, one in found:
+        alike.setdefault(legend, []).append(one)
+    return tuple((f"{legend} {_own(one, alike[legend])}".strip(), one) for legend, one in found)
+
+
+def _own(one: Series, alike: Sequence[Series]) -> str:
+    return " ".join(
+        value
+        for name, value in one.labels.items()
+        if any(other.labels.get(name) != value for other in alike)
     )
 
 
@@ -94,11 +105,25 @@ def words_of(found: Found) -> str:
         found: What Prometheus said, something.
     """
     unit = found.panel.unit
-    last = {legend: series.points[-1][1] for legend, series in found.series}
+    newest = max(series.points[-1][0] for _, series in found.series)
+    last = {
+        legend: series.points[-1][1]
+        for legend, series in found.series
+        if series.points[-1][0] == newest
+    }
+    when = "Now" if newest >= found.end - STALE_SECONDS else f"Until {_clock_time(newest)} UTC"
     said = ", ".join(f"{legend}: {say(value, unit)}" for legend, value in list(last.items())[:4])
-    more = f" and {len(last) - 4} more" if len(last) > 4 else ""
-    left = f"; {len(found.series) - MOST_SERIES} not drawn" * (len(found.series) > MOST_SERIES)
-    return f"{found.panel.about} Now {said}{more}{left}.{_reached(found.panel, last.values())}"
+    rest = [
+        (len(last) - 4, "more"),
+        (len(found.series) - len(last), "that ended before"),
+        (len(found.series) - MOST_SERIES, "that are not drawn"),
+    ]
+    more = "".join(f" and {count} {what}" for count, what in rest if count > 0)
+    return f"{found.panel.about} {when} {said}{more}.{_reached(found.panel, last.values())}"
+
+
+def _clock_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
 
 
 def _reached(panel: Panel, values: Any) -> str:
@@ -129,8 +154,10 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
         rows: Its points.
     """
     title, factor = axis_of(found.panel.unit)
+    legends = [legend for legend, _ in found.series[:MOST_SERIES]]
+    columns = 1 if any(len(one) > LONG_LEGEND for one in legends) else 2
     lines = (
-        alt.Chart(alt.Data(values=list(rows)))
+        alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
         .mark_line(interpolate="monotone", point=len(rows) < 2)
         .encode(
             x=alt.X("at:T", title=None, axis=alt.Axis(labelOverlap=True)),
@@ -138,7 +165,7 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
             color=alt.Color(
                 "series:N",
                 title=None,
-                legend=alt.Legend(orient="bottom", labelLimit=360, columns=2),
+                legend=alt.Legend(orient="bottom", labelLimit=420, columns=columns),
             ),
             tooltip=["at:T", "series:N", alt.Tooltip("value:Q", format=".4~g")],
         )
@@ -150,19 +177,19 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
         if one.value * factor <= max(top * 2, 1e-9)
     ]
     rules = (
-        alt.Chart(alt.Data(values=marks))
+        alt.Chart(alt.InlineData(values=marks))
         .mark_rule(strokeDash=[6, 4], strokeWidth=1.5)
         .encode(y="value:Q", color=alt.Color("color:N", scale=None))
     )
     layers = alt.layer(lines, rules) if marks else alt.layer(lines)
-    return layers.resolve_scale(color="independent").properties(
-        height=BODY_HEIGHT + LEGEND_HEIGHT * math.ceil(len(found.series[:MOST_SERIES]) / 2)
-    )
+    height = BODY_HEIGHT + LEGEND_HEIGHT * math.ceil(len(legends) / columns)
+    drawn: Drawing = layers.resolve_scale(color="independent").properties(height=height)
+    return drawn
 
 
 def _scale(rows: Sequence[Mapping[str, Any]]) -> alt.Scale:
-    """Begin at zero where nothing is below it, and give a line at zero some air."""
-    values = [float(row["value"]) for row in rows]
-    if min(values) < 0:
-        return alt.Scale(zero=False)
-    return alt.Scale(domain=[0, 1]) if max(values) == 0 else alt.Scale(domainMin=0)
+    """Begin at zero unless all is far from it, and give a line at zero some air."""
+    low, high = (pick(float(row["value"]) for row in rows) for pick in (min, max))
+    if low == high == 0:
+        return alt.Scale(domain=[0, 1])
+    return alt.Scale(domainMin=0) if 0 <= low < high / 2 else alt.Scale(zero=False)

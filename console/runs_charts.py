@@ -125,7 +125,8 @@ def overlay_evaluations(runs: Mapping[str, Sequence[Evaluation]]) -> Picture:
         runs: Evaluations by name of the run; at least one run has some.
     """
     rows = [row for name, one in runs.items() for row in evaluation_rows(one, name)]
-    layers = [layer.encode(color=_color(runs)) for layer in _scores(rows)]
+    band, line = (layer.encode(color=_color(runs)) for layer in _scores(rows))
+    layers = (band, line.encode(strokeDash=_dash(runs)))
     chart = alt.layer(*layers).properties(height=HEIGHT)
     words = " ".join(f"{name}: {newest_score(found)}" for name, found in runs.items())
     return Picture(chart=chart, rows=rows, summary=words)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from console.runs_address import METRIC, note, open_list
 from console.runs_charts import Picture, draw_curves, overlay_evaluations
 from console.runs_curves import POINTS
 from console.runs_link import link_to_run
@@ -27,8 +28,7 @@ def compare_runs(run_ids: Sequence[str]) -> None:
         run_ids: Two to five.
     """
     if st.button("All runs", key="compare:back", icon=":material/arrow_back:", type="tertiary"):
-        st.query_params.clear()
-        st.rerun()
+        open_list()
     st.title("Runs compared")
     if not 2 <= len(set(run_ids)) <= MOST:
         st.info(f"Choose 2 to {MOST} different runs in the list of runs, not {len(set(run_ids))}.")
@@ -65,8 +65,10 @@ def _draw_metric(runs: Sequence[RunDetails], names: dict[str, str]) -> None:
     if not known:
         st.info("None of them has measured anything yet.")
         return
-    usual = known.index(RETURN) if RETURN in known else 0
-    metric = st.selectbox("Metric", known, index=usual, key="metric", bind="query-params")
+    told = st.query_params.get(METRIC)
+    usual = next((name for name in (told, RETURN) if name in known), known[0])
+    metric = st.selectbox("Metric", known, index=known.index(usual), key=METRIC)
+    note(METRIC, metric)
 
     async def fetch(client: Client) -> dict[str, Sequence[MetricPoint]]:
         return {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
+from console.runs_address import METRIC, note
 from console.runs_charts import Picture, draw_curves, draw_evaluations, draw_stages, group_metrics
 from console.server import ask
 from console.showing import figure
@@ -26,9 +27,10 @@ def show_curves(run: RunDetails) -> None:
         st.info("Nothing measured yet: the first figures come after the first update.")
         return
     groups = group_metrics(run.latest)
-    chosen = st.selectbox(
-        "Any other metric", list(run.latest), key="metric", index=None, bind="query-params"
-    )
+    known, asked = list(run.latest), st.query_params.get(METRIC)
+    index = known.index(asked) if asked in known else None
+    chosen = st.selectbox("Any other metric", known, index=index, key=METRIC)
+    note(METRIC, chosen)
     names = {name for group in groups.values() for name in group} | ({chosen} if chosen else set())
     curves = fetch_curves(run.summary.id, sorted(names))
     if chosen and chosen in curves:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from console.runs_address import VIEW, note, open_list, open_run
 from console.runs_curves import show_curves, show_stages
 from console.runs_files import show_files
+from console.runs_link import link_to_form
 from console.runs_logs import show_logs
 from console.runs_words import (
     COLORS,
@@ -51,8 +53,7 @@ def show_run(run_id: str) -> None:
         run_id: Which.
     """
     if st.button("All runs", key="run:back", icon=":material/arrow_back:", type="tertiary"):
-        st.query_params.clear()
-        st.rerun()
+        open_list()
     run = None
     with told():
         run = ask(lambda client: client.runs.get(run_id))
@@ -62,9 +63,10 @@ def show_run(run_id: str) -> None:
     st.title(title_of(run.config, run.summary.seed))
     every = LOOK_SECONDS if run.summary.state in MOVING else None
     st.fragment(_show_standing, run_every=every)(run_id, run.summary.state)
-    view = st.segmented_control(
-        "View", list(VIEWS), key="view", bind="query-params", default=FIRST_VIEW, required=True
-    )
+    asked = st.query_params.get(VIEW)
+    usual = asked if asked in VIEWS else FIRST_VIEW
+    view = st.segmented_control("View", list(VIEWS), key=VIEW, default=usual, required=True)
+    note(VIEW, view)
     st.fragment(_show_view, run_every=every)(run_id, view or FIRST_VIEW)
 
 
@@ -77,7 +79,7 @@ def _show_standing(run_id: str, began_as: RunState) -> None:
         job = None if job_id is None else ask(lambda client: client.jobs.get(job_id))
         _draw_standing(run, job)
         if job is not None:
-            _offer_buttons(job)
+            _offer_buttons(job, run_id)
 
 
 def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
@@ -107,8 +109,8 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
         st.info(f"Asked to {job.desired.value}; the job is {job.state.value}.")
 
 
-def _offer_buttons(job: JobDetails) -> None:
-    with st.container(horizontal=True):
+def _offer_buttons(job: JobDetails, run_id: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
         for action in buttons_of(job.state, job.desired):
             label, icon, about = LABELS[action]
             if action == "cancel":
@@ -118,6 +120,7 @@ def _offer_buttons(job: JobDetails) -> None:
                         _act(job.id, action)
             elif st.button(label, key=f"run:{action}", icon=icon, help=about):
                 _act(job.id, action)
+        link_to_form(run_id)
     if done := st.session_state.pop(DONE, None):
         st.success(done)
 
@@ -137,8 +140,7 @@ def _act(job_id: str, action: Button) -> None:
     run_id = ask(change)
     st.session_state[DONE] = f"{LABELS[action][0]}: the server has taken it."
     if run_id is not None:
-        st.query_params.clear()
-        st.query_params["run"] = run_id
+        open_run(run_id)
     st.rerun()
 
 

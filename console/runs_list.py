@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from console.runs_address import EXPERIMENT, WORDS, note, open_comparison, open_run
 from console.runs_words import (
     COLORS,
     against_expert,
@@ -24,7 +25,7 @@ from utils.persistence.run_log import RunState
 
 PAGE = 15
 MOST_COMPARED = 5
-LOOK_SECONDS = 5
+LOOK_SECONDS = 10
 WIDTHS = (0.4, 3.6, 1.4, 1.8, 2.6, 2.6, 1.3)
 HEADINGS = ("", "run", "state", "experiment", "best score", "progress", "age")
 CURSORS = "runs:cursors"
@@ -41,21 +42,23 @@ def show_runs() -> None:
 def _ask_filter() -> RunFilter:
     left, middle, right = st.columns((2, 3, 3), vertical_alignment="bottom")
     experiment = left.text_input(
-        "Experiment", key="experiment", bind="query-params", on_change=_first_page
+        "Experiment", _told(EXPERIMENT), key=EXPERIMENT, on_change=_first_page
     )
     words = middle.text_input(
         "Words",
-        key="words",
-        bind="query-params",
+        _told(WORDS),
+        key=WORDS,
         on_change=_first_page,
         help="In the id, the experiment, a tag, an error or a setting's value, such as `trading`.",
     )
     states = right.multiselect(
         "States", [state.value for state in RunState], key="states", on_change=_first_page
     )
+    note(EXPERIMENT, experiment)
+    note(WORDS, words)
     return RunFilter(
-        experiment=(experiment or "").strip() or None,
-        text=words or "",
+        experiment=experiment.strip() or None,
+        text=words,
         states=tuple(map(RunState, states)),
     )
 
@@ -106,9 +109,7 @@ def _draw_row(run: RunLine, how_old: str) -> None:
         f"Compare {name}, {short(run.id)}", key=CHOSEN + run.id, label_visibility="collapsed"
     )
     if cells[1].button(name, key=f"runs:open:{run.id}", type="tertiary", help=run.id, wrap=True):
-        st.query_params.clear()
-        st.query_params["run"] = run.id
-        st.rerun()
+        open_run(run.id)
     cells[2].badge(run.state.value, color=COLORS[run.state])
     tags = "".join(f" `{tag}`" for tag in run.tags)
     cells[3].markdown(f"{_plain(run.experiment)}{tags}")
@@ -126,9 +127,11 @@ def _offer_comparison() -> None:
     is_possible = 2 <= len(chosen) <= MOST_COMPARED
     label = f"Compare {len(chosen)} runs" if is_possible else f"Choose 2 to {MOST_COMPARED} runs"
     if st.button(label, key="runs:compare", disabled=not is_possible, icon=":material/compare:"):
-        st.query_params.clear()
-        st.query_params["compare"] = ",".join(chosen)
-        st.rerun()
+        open_comparison(chosen)
+
+
+def _told(name: str) -> str:
+    return str(st.query_params.get(name, ""))
 
 
 def _first_page() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from console.runs_address import COMPARED, RUN
 from console.runs_compare import compare_runs
 from console.runs_detail import show_run
 from console.runs_list import show_runs
-
-RUN, COMPARED = "run", "compare"
-"""What the address may name: one run, or several with commas between."""
 
 
 def show() -> None:

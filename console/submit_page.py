@@ -155,7 +155,7 @@ def _offer(form: TrainingForm, filled: Filled, view: CheckView | None) -> None:
     )
     body = make_body(filled.config, priority)
     as_json, as_command, as_curl = st.tabs(["JSON", "Command line", "curl"])
-    as_json.code(json.dumps(body, indent=2), language="json")
+    as_json.code(json.dumps(body, indent=2), language=None)
     as_command.code(make_command(form, filled.config, priority), language="bash", wrap_lines=True)
     curl = make_curl(server_url(), body, has_token=bool(os.environ.get(TOKEN_VARIABLE)))
     as_curl.code(curl, language="bash", wrap_lines=True)

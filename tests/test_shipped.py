@@ -13,6 +13,10 @@ from rl.artifacts import PolicyArtifact
 
 FILES = sorted((Path(__file__).parents[1] / "shipped").glob("*.safetensors"))
 
+NETWORKS = [
+    f"network_{one}_{sight}" for one in ("base", "serial") for sight in ("blind", "informed")
+]
+
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_policy_is_whole_small_and_says_where_it_comes_from(path):
@@ -24,9 +28,9 @@ def test_a_policy_is_whole_small_and_says_where_it_comes_from(path):
     assert card.limits
 
 
-def test_there_is_one_for_each_demo_and_one_that_places():
-    names = ["cluster_placement", "resource_allocator", "supply_chain", "trading"]
-    assert [path.stem for path in FILES] == names
+def test_there_is_one_for_each_demo_two_that_schedule_and_four_that_order_for_networks():
+    names = ["cluster_placement", "job_scheduling", "resource_allocator", "supply_chain", "trading"]
+    assert {path.stem for path in FILES} == {*names, *NETWORKS}
 
 
 def test_adopting_makes_champions_and_a_second_time_changes_nothing(tmp_path):
@@ -42,7 +46,8 @@ def test_adopting_makes_champions_and_a_second_time_changes_nothing(tmp_path):
 def test_each_answers_its_own_example_by_its_policy(tmp_path):
     call = CliRunner().invoke
     call(commands.cli, ["--var", str(tmp_path), "adopt"])
-    for name in ("resource_allocator", "supply_chain_planner", "trading"):
+    demos = ("resource_allocator", "supply_chain_planner", "trading")
+    for name in (*demos, "job_scheduling", *NETWORKS):
         done = call(commands.cli, ["--var", str(tmp_path), "invoke", name, "--example"])
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["decided_by"] == "policy"

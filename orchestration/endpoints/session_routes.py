@@ -111,6 +111,7 @@ class AgentView(BaseModel):
 
     observation_size: int
     action: ActionView
+    labels: list[str] = Field(description="Of its numbers or choices; empty where none are known.")
 
 
 class AgentInfo(BaseModel):

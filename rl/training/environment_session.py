@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rl.domains.action_labels import action_labels
 from rl.domains.world_rules import rules_of
 from rl.domains.world_sizes import WorldSizes
 from rl.environments.base_environment import AgentGroup, BatchedEnvironment, EpisodeEndedError
@@ -75,9 +76,13 @@ class PlayedEpisode:
     def describe(self) -> dict[str, Any]:
         """Return who acts, what they see and may do, and their first observations."""
         names = self._world.possible_agents
-        agents = {names[i]: _describe(group) for group in self._groups for i in group.members}
         core: Any = self._world.core
         plays_own = hasattr(core, "view")
+        agents: dict[str, dict[str, Any]] = {}
+        for group in self._groups:
+            size = group.action.size
+            labels = action_labels(self._name, core.config, size) if plays_own else []
+            agents |= {names[i]: {**_describe(group), "labels": labels} for i in group.members}
         return {
             "agents": agents,
             "charts": [to_json(chart) for chart in getattr(core, "charts", ())],

@@ -34,6 +34,8 @@ BAND = (0.1, 0.9)
 POINTS, PATHS = 100, 5
 """Steps of a curve that are told, and single episodes."""
 TAIL = 0.05
+ROUNDING = 1e-9
+"""A violation up to this is none: worlds count in float32."""
 Numbers = NDArray[np.float64]
 
 
@@ -191,7 +193,7 @@ class Comparison:
     def _violation(self, play: _Play, blocks: NDArray[np.intp]) -> dict[str, Any] | None:
         if not self._counts_costs:
             return None
-        costs = play.costs
+        costs = np.where(play.costs > ROUNDING, play.costs, 0.0)
         free = share_of((costs.sum(0) <= 0)[None])
         return {
             "per_step": asdict(estimate_mean(costs.mean(0)[None], blocks)),

@@ -182,8 +182,10 @@ def _within_availability(player: Player) -> Player:
         shape = (len(asked), config.num_tasks, config.num_resources)
         by_resource = asked.reshape(shape).swapaxes(-1, -2)
         cut = to_budget(by_resource, np.ones(config.num_tasks), view.availability)
-        shares = cut.swapaxes(-1, -2).reshape(len(asked), 1, -1) / most
-        return torch.from_numpy(np.nextafter(shares.astype(np.float32), np.float32(0.0)))
+        shares = (cut.swapaxes(-1, -2).reshape(len(asked), 1, -1) / most).astype(np.float32)
+        below = np.nextafter(shares, np.float32(0.0))
+        is_kept = (cut == by_resource).swapaxes(-1, -2).reshape(shares.shape)
+        return torch.from_numpy(np.where(is_kept, shares, below))
 
     return act
 

@@ -12,7 +12,7 @@ from console import server
 from tests.orchestration.served import serve
 
 PATIENCE_SECONDS = 120
-PAGES = ("engine",)
+PAGES = ("agents", "analysis", "engine", "lab", "monitoring", "runs", "submit")
 
 
 @contextlib.contextmanager
@@ -46,6 +46,7 @@ def open_page(name):
 
 
 def texts(page):
-    """All that a page says in boxes, titles and paragraphs."""
+    """All that a page says in boxes, titles, paragraphs and on buttons."""
     kinds = (page.title, page.error, page.warning, page.info, page.success, page.markdown)
-    return "\n".join(element.value for kind in kinds for element in kind)
+    said = [element.value for kind in (*kinds, page.caption) for element in kind]
+    return "\n".join([*said, *(button.label for button in page.button)])

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from console.server import ask
 from orchestration.cli.adoption import SHIPPED
 from orchestration.endpoints.decision_routes import SettingsChange
-from tests.console.agents_served import point_at, served
+from tests.console.running import running_server, speak_with
 from tests.serving import make_artifact
 
 ROOT = Path(__file__).parents[2]
@@ -23,13 +23,13 @@ AGENTS = ("cluster_placement", "resource_allocator", "supply_chain_planner", "tr
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("var")) as found:
+    with running_server(tmp_path_factory.mktemp("var"), versions="all") as found:
         yield found
 
 
 @pytest.fixture
 def doors(shared, monkeypatch):
-    point_at(monkeypatch, shared[0].url)
+    speak_with(monkeypatch, shared[0].url)
     return shared[0]
 
 
@@ -154,6 +154,7 @@ def test_a_canary_is_begun_watched_and_stopped(doors):
     at = open_page("Rollout")
     at.selectbox(key="agents_canary_version").set_value(version)
     at.slider(key="agents_share").set_value(50)
+    at.number_input(key="agents_slowdown").set_value(1000.0)  # a busy machine is no verdict
     press(at, "agents_begin")
     assert "gets 50% of the request keys" in texts(at)
     example = ask(lambda client: client.agents.card(NAME))["examples"][0]
@@ -233,15 +234,15 @@ def test_settings_are_saved_and_outcomes_told(doors):
 
 
 def test_without_agents_without_server_and_with_a_refused_token(tmp_path, monkeypatch):
-    with served(tmp_path, versions=0) as (doors, call):
-        point_at(monkeypatch, doors.url)
+    with running_server(tmp_path, versions=0) as (doors, portal):
+        speak_with(monkeypatch, doors.url)
         at = open_page()
         assert "There is no agent yet" in texts(at)
-        call(doors.make_token, "boss", "admin")
-        token = call(doors.make_token, "asker", "invoke")
-        point_at(monkeypatch, doors.url, "wrong")
+        portal.call(doors.make_token, "boss", "admin")
+        token = portal.call(doors.make_token, "asker", "invoke")
+        speak_with(monkeypatch, doors.url, "wrong")
         assert open_page().error
-        point_at(monkeypatch, doors.url, token)
+        speak_with(monkeypatch, doors.url, token)
         at = open_page()
         at.file_uploader(key="agents_file").upload("p.safetensors", b"junk", "x/y")
         assert "scope" in press(at, "agents_register").error[0].value

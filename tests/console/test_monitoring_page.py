@@ -11,11 +11,11 @@ from streamlit.testing.v1 import AppTest
 
 from console import monitoring_boards, monitoring_headlines, monitoring_panels, monitoring_units
 from console.monitoring_page import PROMETHEUS_VARIABLE, START
-from console.monitoring_prometheus import AT_ONCE, Span
+from console.monitoring_prometheus import AT_ONCE, Series, Span
 from console.server import ask
 from deploy.grafana.write import BOARDS
-from tests.console.agents_served import point_at, served
 from tests.console.monitoring_prometheus_server import ROOT, scripted, value_of, watching
+from tests.console.running import running_server, speak_with
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -118,6 +118,7 @@ def test_every_board_is_drawn_by_its_own_queries_only(monkeypatch):
             assert sorted(queries) == sorted(wanted)
             assert "1 firing" in at.error[0].value
             (alerts,) = [one.value for one in at.dataframe if "runbook" in one.value.columns]
+            assert next(one.label for one in at.expander) == "Runbook: TrainingStalled"
             assert alerts["runbook"][0] == "docs/runbooks/TrainingStalled.md"
             lines = [one for one in panels if not one.is_stat]
             assert sum("2.5" in caption.value for caption in at.caption) >= len(lines) // 2
@@ -195,8 +196,8 @@ def test_without_a_prometheus_it_says_how_to_start_one_and_what_the_server_says(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv(PROMETHEUS_VARIABLE, NOWHERE)
-    with served(tmp_path) as (doors, call):
-        point_at(monkeypatch, doors.url)
+    with running_server(tmp_path, versions="all") as (doors, portal):
+        speak_with(monkeypatch, doors.url)
         card = ask(lambda client: client.agents.card("trading"))
         ask(lambda client: client.agents.ask("trading", card["examples"][0]))
         at = open_page()
@@ -204,8 +205,8 @@ def test_without_a_prometheus_it_says_how_to_start_one_and_what_the_server_says(
         figures = {one.label: one.value for one in at.metric}
         assert (figures["Requests"], figures["Errors"]) == ("1", "0.0%")
         assert re.fullmatch(r"[\d.e+]+ ms", figures["Mean decision time"])
-        call(doors.make_token, "boss", "admin")
-        point_at(monkeypatch, doors.url, "wrong")
+        portal.call(doors.make_token, "boss", "admin")
+        speak_with(monkeypatch, doors.url, "wrong")
         assert open_page().error
     assert "Start a server" in open_page().error[0].value
 
@@ -224,21 +225,37 @@ def test_a_server_that_did_nothing_yet_has_headlines():
 
 
 def test_more_series_than_can_be_told_apart_are_counted():
-    from console.monitoring_prometheus import Series
-
     panel = monitoring_boards.load_boards()[1].rows[0][1][0]
     series = tuple((f"run {n}", Series(labels={}, points=((1.0, 1.0),))) for n in range(33))
     found = monitoring_panels.Found(panel=panel, series=series)
-    assert "3 not drawn" in monitoring_panels.words_of(found)
+    assert "29 more and 3 that are not drawn" in monitoring_panels.words_of(found)
     assert len(monitoring_panels.rows_of(found)) == 30
     assert Span(start=0, end=604_800).step * 240 >= 604_800
+
+
+def test_series_of_one_legend_are_told_apart_by_what_differs():
+    alike = [
+        Series(labels={"job": "q", "run": run}, points=((at, 2.0),))
+        for run, at in (("r1", 50.0), ("r2", 100.0))
+    ]
+    series = monitoring_panels.told_apart([("policy", alike[0]), ("policy", alike[1])])
+    assert [legend for legend, _ in series] == ["policy r1", "policy r2"]
+    assert monitoring_panels.told_apart([("x", alike[0])])[0][0] == "x"
+    panel = monitoring_boards.load_boards()[1].rows[0][1][0]
+    found = monitoring_panels.Found(panel=panel, series=series, end=100.0)
+    assert "Now policy r2: 2 and 1 that ended before." in monitoring_panels.words_of(found)
+    late = monitoring_panels.Found(panel=panel, series=series, end=5000.0)
+    assert "Until 00:01:40 UTC policy r2" in monitoring_panels.words_of(late)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 def test_a_real_prometheus_fills_the_panels(tmp_path, monkeypatch):
-    with served(tmp_path / "var") as (doors, _), watching(doors.url, tmp_path) as url:
-        point_at(monkeypatch, doors.url)
+    with (
+        running_server(tmp_path / "var", versions="all") as (doors, _),
+        watching(doors.url, tmp_path) as url,
+    ):
+        speak_with(monkeypatch, doors.url)
         monkeypatch.setenv(PROMETHEUS_VARIABLE, url)
         card = ask(lambda client: client.agents.card("trading"))
         deadline = time.monotonic() + 60

@@ -84,19 +84,21 @@ def test_no_runs_say_what_to_do_next(tmp_path, monkeypatch):
         assert "no run a" in words_of(compared)
         missing = ask_page(page, run="nobody")
         assert "no run nobody" in words_of(missing)
-        token = empty.call(empty.doors.make_token, "ci", "train")
-        assert "token" in words_of(ask_page(page))
-        monkeypatch.setenv("QUARTERMASTER_TOKEN", token)
-        assert "No runs yet" in words_of(ask_page(page))
 
 
-def test_a_server_that_is_away_is_told_on_every_view(monkeypatch):
+def test_a_server_that_is_away_or_refuses_is_told_on_every_view(house, monkeypatch):
     monkeypatch.setenv("QUARTERMASTER_URL", "http://127.0.0.1:9")
     for query in ({}, {"run": "a"}, {"compare": "a,b"}):
         app = ask_page(page, **query)
         assert "No answer from http://127.0.0.1:9" in words_of(app)
         assert not app.exception
         assert app.title
+    monkeypatch.setenv("QUARTERMASTER_URL", house.doors.url)
+    monkeypatch.setenv("QUARTERMASTER_TOKEN", "qm_wrong")
+    for query in ({}, {"run": "a"}, {"compare": "a,b"}):
+        app = ask_page(page, **query)
+        assert "token" in app.error[0].value
+        assert not app.exception
 
 
 def test_runs_are_listed_found_turned_over_and_opened(house):
@@ -129,6 +131,7 @@ def test_a_running_run_shows_curves_stages_settings_and_logs(house):
     job, claimed = house.train(algorithm="ppo", experiment_name="look")
     app = ask_page(page, run=job.run_id)
     words = words_of(app)
+    assert app.query_params["view"] == "Curves"
     assert not app.exception
     assert "At 18,432 steps the policy scores 91 (interval 90 to 92), the expert 80" in words
     titles = [one.value for one in app.subheader]
@@ -138,6 +141,10 @@ def test_a_running_run_shows_curves_stages_settings_and_logs(house):
     assert "return: 1.5 at first, 2.5 at 18,432 steps, between 1.5 and 2.5." in words
     app.selectbox(key="metric").set_value("return").run()
     assert app.subheader[0].value == "return"
+    assert app.query_params["metric"] == "return"
+    app.button(key="run:back").click().run()
+    assert dict(app.query_params) == {}
+    assert app.title[0].value == "Runs"
     look = ask_page(page, run=job.run_id, view="Stages")
     assert "stage 0 from 9,216 to 18,432, stage 1 from 18,432 to" in words_of(look)
     settings = ask_page(page, run=job.run_id, view="Configuration").dataframe[0]
@@ -154,6 +161,7 @@ def test_a_running_run_shows_curves_stages_settings_and_logs(house):
 def test_pause_resume_cancel_with_confirmation_and_retry(house):
     job = house.submit(experiment_name="buttons")
     app = ask_page(page, run=job.run_id)
+    assert [one.proto.query_string for one in app.get("page_link")] == [f"from={job.run_id}"]
     app.button(key="run:pause").click().run()
     assert "the server has taken it" in words_of(app)
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.PAUSED

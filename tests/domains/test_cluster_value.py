@@ -56,10 +56,13 @@ def most_earned(rests, model, price):
 def worth(cpu, rests, model):
     relaxed = min(most_earned(rests, model, price) + price * cpu for price in PRICES.cpu_price)
     unusable = 0.0
-    for task, share in zip((0, 1, 2), (0.3, 0.5, 0.2), strict=True):
-        milli = PRICES.milli[task]
+    for task, count in zip((0, 1, 2, 3), (3, 5, 2, 1), strict=True):
+        milli, gpus = PRICES.milli[task], PRICES.gpus[task]
         room = sum(rest // 10 * 10 // milli for rest in rests)
-        unusable += share * (sum(rests) - milli * min(room, cpu // PRICES.cpu[task]))
+        if gpus > 1:
+            room = sum(rest == 1000 for rest in rests) // gpus
+        used = milli * gpus * min(room, cpu // PRICES.cpu[task])
+        unusable += count / 11 * (sum(rests) - used)
     weights = WEIGHTS.astype(float)
     return weights[0] * relaxed + weights[1] * unusable
 
@@ -247,3 +250,23 @@ def test_the_value_never_places_where_a_task_does_not_fit():
             taken = placed.node != LOST
             np.add.at(used, placed.node[taken], rows[f"type_{what}"][kinds[taken]])
             assert (used <= rows[f"node_{what}"]).all()
+
+
+@pytest.mark.parametrize("task", [(500, 0, 0), (3000, 1, 470), (9000, 2, 1000)])
+def test_many_nodes_are_scored_as_they_are_one_by_one(task):
+    generator = np.random.default_rng(3)
+    kinds = generator.integers(0, 7, 90)
+    devices = np.full((7, 8), 1000)
+    devices[:, 2:] = 10 * generator.integers(0, 101, (7, 6))
+    nodes = Nodes(
+        cpu=(9000 + 700 * kinds).astype(np.int64), memory=np.zeros(90), devices=devices[kinds]
+    )
+    need, gpus, milli = (np.asarray([one]) for one in task)
+    request = Task(cpu=need, memory=np.asarray([0]), gpus=gpus, milli=milli, accepted=True)
+    models, value = kinds % 2, ClusterValue(PRICES, WEIGHTS)
+    together = value.score(nodes, request, models)
+    for node in range(90):
+        one = slice(node, node + 1)
+        alone = Nodes(cpu=nodes.cpu[one], memory=nodes.memory[one], devices=nodes.devices[one])
+        found = value.score(alone, request, models[one])
+        assert [part[0] for part in found] == [part[node] for part in together]

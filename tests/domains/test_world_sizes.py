@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from rl.domains.action_labels import LABELS, action_labels
 from rl.domains.world_rules import poisson_quantile, rules_of
 from rl.domains.world_sizes import SIZES, WORLDS, WorldSizes, check_sizes
 from rl.environments.catalog import make_world
@@ -47,6 +48,17 @@ def test_defaults_are_those_of_the_preset_and_chosen_sizes_reach_the_world(name)
         read = RESOURCES.get(name) if size.name == "num_resources" else SHOWN.get(size.name)
         if read is not None and name != "five_product":
             assert (read(usual), read(chosen)) == (size.default, small(size)), size.name
+
+
+def test_numbers_and_choices_have_names():
+    named = {"constrained_allocation": "task 5 · resource 3", "traffic_shares": "leave all"}
+    named |= {"job_scheduling": "let a step pass", "workforce": "skill 3", "newsvendor": "stage 1"}
+    for name in set(LABELS) - SLOW:
+        world = make_world(name, num_envs=1)
+        labels = action_labels(name, world.config, world.groups[0].action.size)
+        assert labels, name
+        assert labels[-1].startswith(named.get(name, ""))
+    assert action_labels("newsvendor", make_world("newsvendor", num_envs=1).config, 2) == []
 
 
 def test_every_size_is_a_field_and_every_world_is_there():
