@@ -53,7 +53,7 @@ Alerts on these are played both ways by tests/monitoring/test_alerts.py.
 """
 WORLDS = {
     "supply_chain": ("Fill rate", "Bullwhip"),
-    "trading": ("Drawdown", "Turnover", "Costs"),
+    "portfolio": ("Drawdown", "Turnover", "Costs"),
     "workforce": ("Fairness", "SLA violations"),
     "constrained_allocation": ("Constraint violations", "Utilisation", "Costs"),
 }
