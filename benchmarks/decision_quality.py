@@ -226,7 +226,8 @@ def draw(name: str, rows: list[QualityRow], path: Path) -> None:
         known = [(x, y) for x, y in points if x is not None]
         if known:
             size = 170 if marker == "|" else 42
-            axes.scatter(*zip(*known, strict=True), s=size, marker=marker, color=color, label=label)
+            across, down = zip(*known, strict=True)
+            axes.scatter(across, down, s=size, marker=marker, color=color, label=label)
     for at, row in enumerate(rows):
         if row.expert is not None:
             axes.plot([row.expert, row.ours], [-at, -at], color="#BBBBBB", lw=1.2, zorder=0)
