@@ -30,6 +30,9 @@ from utils.persistence.files import write_atomically
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 REQUEST_FILE = "request.json"
+PROMETHEUS_OPTIONS = (
+    "--config.file=deploy/prometheus/prometheus.yml --storage.tsdb.path=var/prometheus"
+)
 
 
 def main() -> int:
@@ -102,7 +105,10 @@ async def run_demo(arguments: argparse.Namespace, console: Console) -> int:
         tell_result(console, job.result)
         agent = job.result["agent"]
         can_ask = await put_to_work(application, agent, console)
-    tell_what_next(console, arguments.var, job.result["report"], agent if can_ask else None)
+        run = await application.orchestrator.run_of(job.id)
+    tell_what_next(console, arguments.var, job.result["report"], agent=agent if can_ask else None)
+    if run is not None:
+        tell_where_to_look(console, arguments.var, run.summary.id)
     return 0
 
 
@@ -205,7 +211,7 @@ def tell_failure(console: Console, job: Job) -> int:
     return FAILED
 
 
-def tell_what_next(console: Console, var: Path, report: str, agent: str | None) -> None:
+def tell_what_next(console: Console, var: Path, report: str, *, agent: str | None) -> None:
     """Say where things lie and what to type.
 
     Args:
@@ -214,9 +220,7 @@ def tell_what_next(console: Console, var: Path, report: str, agent: str | None) 
         report: Folder of the report.
         agent: Name of the agent, if it can be asked.
     """
-    option = "" if var == Path("var") else f" --var {var}"
-    request = var / REQUEST_FILE
-    command = f"python -m orchestration{option}"
+    request, command = var / REQUEST_FILE, f"python -m orchestration{var_option(var)}"
     lines = [
         "",
         f"Report, plots    {report}/report.md",
@@ -228,10 +232,50 @@ def tell_what_next(console: Console, var: Path, report: str, agent: str | None) 
             f"Ask it again     {command} invoke {agent} {request}",
             f"Serve it         {command} serve",
             f"  and ask        curl -s localhost:8321/v1/agents/{agent}:invoke -d @{request}",
-            "  metrics        curl -s localhost:8321/metrics",
         ]
-    for line in [*lines, f"Log              {var / 'demo.log'}"]:
+    print_lines(console, [*lines, f"Log              {var / 'demo.log'}"])
+
+
+def tell_where_to_look(console: Console, var: Path, run_id: str) -> None:
+    """Say where the run that was made can be seen.
+
+    Args:
+        console: Where to say it.
+        var: Folder of generated state.
+        run_id: The run.
+    """
+    option = var_option(var)
+    words = f" ARGS='{option.strip()}'" if option else ""
+    lines = [
+        "",
+        "Where to look at this run:",
+        f"  terminal       python -m orchestration{option} watch {run_id}",
+        f"  browser        make console{words}   then http://localhost:8501/?run={run_id}",
+        f"  over HTTP      curl -s localhost:8321/v1/runs/{run_id}   (once `serve` runs)",
+        "  metrics        curl -s localhost:8321/metrics   (a run's own while it trains)",
+        f"  Prometheus     prometheus {PROMETHEUS_OPTIONS}   then http://localhost:9090",
+    ]
+    print_lines(console, lines)
+
+
+def print_lines(console: Console, lines: list[str]) -> None:
+    """Print lines as they are.
+
+    Args:
+        console: Where.
+        lines: One below the other.
+    """
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def var_option(var: Path) -> str:
+    """Return the option that commands need to find the state.
+
+    Args:
+        var: Folder of generated state.
+    """
+    return "" if var == Path("var") else f" --var {var}"
 
 
 if __name__ == "__main__":

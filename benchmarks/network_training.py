@@ -54,7 +54,6 @@ APG = APGConfig(
 )
 PPO = PPOConfig(
     hidden_dims=(128, 128),
-    activation="silu",
     learning_rate=2e-3,
     decay_learning_rate=True,
     gamma=1.0,
@@ -123,6 +122,19 @@ def planner_config(topology: str, *, informed: bool) -> PlannerConfig:
     return PlannerConfig(network=network, horizon=HORIZONS[topology] if informed else 0)
 
 
+def make_planner(recipe: Recipe, env: BatchedNetworkPlanner) -> APGAgent | PPOAgent:
+    """Return an untrained planner.
+
+    Args:
+        recipe: How it is trained.
+        env: Its world.
+    """
+    sizes = (env.observation_size, env.action_size)
+    if recipe.algorithm == "apg":
+        return APGAgent("planner", *sizes, APG, seed=recipe.seed)
+    return PPOAgent("planner", *sizes, PPO, discrete=False, seed=recipe.seed)
+
+
 def train(recipe: Recipe) -> tuple[PolicyArtifact, dict[str, Any]]:
     """Train one planner and keep the candidate that earns the most on development episodes.
 
@@ -133,12 +145,7 @@ def train(recipe: Recipe) -> tuple[PolicyArtifact, dict[str, Any]]:
         The artifact, and what is to be written down of run and choice.
     """
     env = make_world(recipe)
-    sizes = (env.observation_size, env.action_size)
-    agent: APGAgent | PPOAgent
-    if recipe.algorithm == "apg":
-        agent = APGAgent("planner", *sizes, APG, seed=recipe.seed)
-    else:
-        agent = PPOAgent("planner", *sizes, PPO, discrete=False, seed=recipe.seed)
+    agent = make_planner(recipe, env)
     begun = time.process_time()
     learner = make_learner(env, agent, rollout_steps=STEPS, seed=recipe.seed)
     moments = {round(share * recipe.updates) for share in CANDIDATES}
@@ -275,8 +282,8 @@ def complete_card(
     _, seed = np.unique([row["seed"] for row in rows], return_inverse=True)
     found = clustered_t_interval(profit, seed)
     reference = published.get("Oracle", {}).get("by_scenario", {})
-    keys = {row["scenario"] for row in rows}
-    bound = float(np.mean([reference[key] for key in keys])) if reference else None
+    keys = sorted({row["scenario"] for row in rows})
+    bound = round(float(np.mean([reference[key] for key in keys])), 1) if reference else None
     return replace(
         card,
         evaluation=Evaluation(

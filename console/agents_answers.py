@@ -143,8 +143,8 @@ def draw_picture(picture: Picture) -> alt.Chart:
     """
     order = list(dict.fromkeys(row["what"] for row in picture.rows))
     who = list(dict.fromkeys(row["who"] for row in picture.rows))
-    return (
-        alt.Chart(alt.Data(values=list(picture.rows)))
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=[dict(row) for row in picture.rows]))
         .mark_bar()
         .encode(
             x=alt.X(
@@ -159,6 +159,7 @@ def draw_picture(picture: Picture) -> alt.Chart:
         )
         .properties(height=280)
     )
+    return chart
 
 
 def reasons_of(decision: Answer) -> list[dict[str, str]]:
@@ -220,8 +221,8 @@ def draw_influences(rows: Sequence[Mapping[str, Any]], unit: str) -> alt.Chart:
         rows: Fields, strongest first.
         unit: Of the answer's numbers.
     """
-    return (
-        alt.Chart(alt.Data(values=list(rows)))
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
         .mark_bar()
         .encode(
             y=alt.Y("field:N", title=None, sort=None, axis=AXIS),
@@ -230,3 +231,4 @@ def draw_influences(rows: Sequence[Mapping[str, Any]], unit: str) -> alt.Chart:
         )
         .properties(height=max(80, 26 * len(rows)))
     )
+    return chart

@@ -59,7 +59,7 @@ def draw_proof(rows: list[dict[str, Any]]) -> Drawing:
     Args:
         rows: See `proof_rows`.
     """
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         y=alt.Y("who:N", title=None, sort=None, axis=alt.Axis(labelLimit=300))
     )
     scale = alt.Scale(zero=False, nice=True, padding=12)

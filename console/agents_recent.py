@@ -69,7 +69,7 @@ def draw_records(rows: Sequence[dict[str, Any]]) -> Drawing:
         rows: See `record_rows`.
     """
     dots = (
-        alt.Chart(alt.Data(values=list(rows)))
+        alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
         .mark_circle(size=50)
         .encode(
             x=alt.X("at:T", title=None),
@@ -84,7 +84,7 @@ def draw_records(rows: Sequence[dict[str, Any]]) -> Drawing:
         )
     )
     rule = (
-        alt.Chart(alt.Data(values=[{"ms": OBJECTIVE_SECONDS * 1e3}]))
+        alt.Chart(alt.InlineData(values=[{"ms": OBJECTIVE_SECONDS * 1e3}]))
         .mark_rule(strokeDash=[6, 4], color="#d97706", strokeWidth=2)
         .encode(y="ms:Q")
     )

@@ -133,8 +133,8 @@ def draw_answers(rows: Sequence[dict[str, Any]]) -> alt.Chart:
     Args:
         rows: See `answer_rows`.
     """
-    return (
-        alt.Chart(alt.Data(values=[row for row in rows if row["distance"] is not None]))
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=[row for row in rows if row["distance"] is not None]))
         .mark_circle(size=60)
         .encode(
             x=alt.X("at:T", title=None),
@@ -144,6 +144,7 @@ def draw_answers(rows: Sequence[dict[str, Any]]) -> alt.Chart:
         )
         .properties(height=220)
     )
+    return chart
 
 
 def gate_rows(results: Sequence[GateResult]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 
 from console.lab_rows import Row
+from console.showing import Drawing
 
 ROW_HEIGHT, HEIGHT = 34, 340
 NUMBER = ",.4g"
@@ -17,7 +18,7 @@ HIDDEN = 30.0
 
 def draw_intervals(
     rows: Sequence[Row], *, title: str, who: str = "decider", with_zero: bool = False
-) -> alt.LayerChart:
+) -> Drawing:
     """Draw figures as points with their intervals.
 
     Args:
@@ -50,7 +51,7 @@ def draw_intervals(
     return alt.layer(*layers).properties(height=60 + ROW_HEIGHT * len({row[who] for row in rows}))
 
 
-def draw_distribution(rows: Sequence[Row]) -> alt.LayerChart:
+def draw_distribution(rows: Sequence[Row]) -> Drawing:
     """Draw the return of every episode as a mark, and a box over quartiles.
 
     Args:
@@ -73,7 +74,7 @@ def draw_distribution(rows: Sequence[Row]) -> alt.LayerChart:
     return alt.layer(boxes, ticks).properties(height=60 + ROW_HEIGHT * count)
 
 
-def draw_curves(rows: Sequence[Row]) -> alt.LayerChart:
+def draw_curves(rows: Sequence[Row]) -> Drawing:
     """Draw the mean return so far, and the band in which eight of ten episodes lie.
 
     Args:
@@ -103,7 +104,7 @@ def draw_paths(rows: Sequence[Row]) -> alt.Chart:
     Args:
         rows: With `episode`, `step` and `return`.
     """
-    return (
+    drawn: alt.Chart = (
         alt.Chart(_data(rows))
         .mark_line()
         .encode(
@@ -114,6 +115,7 @@ def draw_paths(rows: Sequence[Row]) -> alt.Chart:
         )
         .properties(height=HEIGHT)
     )
+    return drawn
 
 
 def draw_violations(rows: Sequence[Row]) -> alt.Chart:
@@ -123,7 +125,7 @@ def draw_violations(rows: Sequence[Row]) -> alt.Chart:
         rows: With `decider`, `actions` and `violation a step`.
     """
     count = len(rows)
-    return (
+    drawn: alt.Chart = (
         alt.Chart(_data(rows))
         .mark_bar()
         .encode(
@@ -135,9 +137,10 @@ def draw_violations(rows: Sequence[Row]) -> alt.Chart:
         )
         .properties(height=60 + 24 * count)
     )
+    return drawn
 
 
-def draw_evaluations(rows: Sequence[Row]) -> alt.LayerChart:
+def draw_evaluations(rows: Sequence[Row]) -> Drawing:
     """Draw evaluations of runs over what they had learnt from, with the expert's as a dashed line.
 
     Args:
@@ -173,4 +176,4 @@ def _legend() -> alt.Legend:
 
 
 def _data(rows: Sequence[Row]) -> Any:
-    return alt.Data(values=list(rows))
+    return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]

@@ -37,13 +37,17 @@ def show_runs() -> None:
         key="analysis-runs",
     )
     st.query_params["run"] = chosen
-    details = [ask(lambda client, one=one: client.runs.get(one)) for one in chosen]
+    details = [_load(one) for one in chosen]
     _show_evaluations(details)
     _show_tables(details)
 
 
+def _load(run_id: str) -> RunDetails:
+    return ask(lambda client: client.runs.get(run_id))
+
+
 async def _list_runs(client: Client) -> list[RunSummary]:
-    found = []
+    found: list[RunSummary] = []
     async for run in client.runs.list():
         found.append(run)
         if len(found) >= MOST_RUNS:
@@ -85,7 +89,8 @@ def _show_tables(details: list[RunDetails]) -> None:
         st.info("These runs kept no table: they ended before they were judged.")
         return
     rows = rows_of.run_rows(tables)
-    drawn = [{**row, "decider": f"{row['entrant']} · {row['run']}"} for row in rows]
+    of_run = "{entrant} · {run}" if len(tables) > 1 else "{entrant}"
+    drawn = [{**row, "decider": of_run.format_map(row)} for row in rows]
     parts = [
         f"{row['entrant']} {write(row['value'])} in {row['run']}"
         for row in rows

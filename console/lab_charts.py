@@ -30,7 +30,7 @@ def draw_terms(rows: Sequence[Row]) -> alt.Chart:
     Args:
         rows: With `step`, `term` and `reward`.
     """
-    return (
+    drawn: alt.Chart = (
         alt.Chart(_data(rows))
         .mark_bar()
         .encode(
@@ -43,6 +43,7 @@ def draw_terms(rows: Sequence[Row]) -> alt.Chart:
         )
         .properties(height=HEIGHT)
     )
+    return drawn
 
 
 def draw_figures(rows: Sequence[Row], unit: str) -> alt.Chart:
@@ -63,15 +64,17 @@ def draw_state(rows: Sequence[Row], array: ArrayView) -> alt.Chart:
         array: Its shape decides.
     """
     chart = alt.Chart(_data(rows))
+    drawn: alt.Chart
     place = alt.X("place:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True))
     tooltip = ["place:N", "of:N", alt.Tooltip("value:Q", format=",.4g")]
     if len(array.shape) <= 1 or array.shape[1:] == [1]:
-        return (
+        drawn = (
             chart.mark_bar()
             .encode(x=place, y=alt.Y("value:Q", title=None), tooltip=tooltip)
             .properties(height=SMALL)
         )
-    return (
+        return drawn
+    drawn = (
         chart.mark_rect()
         .encode(
             x=place,
@@ -81,11 +84,12 @@ def draw_state(rows: Sequence[Row], array: ArrayView) -> alt.Chart:
         )
         .properties(height=SMALL)
     )
+    return drawn
 
 
 def _lines(rows: Sequence[Row], *, value: str, kind: str, title: str, height: int) -> alt.Chart:
     steps = max((row["step"] for row in rows), default=0)
-    return (
+    drawn: alt.Chart = (
         alt.Chart(_data(rows))
         .mark_line(point=steps <= FEW)
         .encode(
@@ -102,7 +106,8 @@ def _lines(rows: Sequence[Row], *, value: str, kind: str, title: str, height: in
         )
         .properties(height=height)
     )
+    return drawn
 
 
 def _data(rows: Sequence[Row]) -> Any:
-    return alt.Data(values=list(rows))
+    return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]

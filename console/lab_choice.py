@@ -213,7 +213,7 @@ def _type_amounts(agents: Mapping[str, AgentView], *, key: str) -> dict[str, Any
     low = min(one.action.low for one in agents.values())
     high = max(one.action.high for one in agents.values())
     st.caption(f"Amounts from {low:g} to {high:g}, one line per number.")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "agent": name,
             "number": agent.labels[number] if agent.labels else str(number + 1),
@@ -222,7 +222,7 @@ def _type_amounts(agents: Mapping[str, AgentView], *, key: str) -> dict[str, Any
         for name, agent in agents.items()
         for number in range(agent.action.size)
     ]
-    typed = st.data_editor(
+    typed: list[dict[str, Any]] = st.data_editor(
         rows,
         hide_index=True,
         disabled=["agent", "number"],

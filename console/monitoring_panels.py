@@ -157,7 +157,7 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
     legends = [legend for legend, _ in found.series[:MOST_SERIES]]
     columns = 1 if any(len(one) > LONG_LEGEND for one in legends) else 2
     lines = (
-        alt.Chart(alt.Data(values=list(rows)))
+        alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
         .mark_line(interpolate="monotone", point=len(rows) < 2)
         .encode(
             x=alt.X("at:T", title=None, axis=alt.Axis(labelOverlap=True)),
@@ -177,14 +177,14 @@ def draw(found: Found, rows: Sequence[Mapping[str, Any]]) -> Drawing:
         if one.value * factor <= max(top * 2, 1e-9)
     ]
     rules = (
-        alt.Chart(alt.Data(values=marks))
+        alt.Chart(alt.InlineData(values=marks))
         .mark_rule(strokeDash=[6, 4], strokeWidth=1.5)
         .encode(y="value:Q", color=alt.Color("color:N", scale=None))
     )
     layers = alt.layer(lines, rules) if marks else alt.layer(lines)
-    return layers.resolve_scale(color="independent").properties(
-        height=BODY_HEIGHT + LEGEND_HEIGHT * math.ceil(len(legends) / columns)
-    )
+    height = BODY_HEIGHT + LEGEND_HEIGHT * math.ceil(len(legends) / columns)
+    drawn: Drawing = layers.resolve_scale(color="independent").properties(height=height)
+    return drawn
 
 
 def _scale(rows: Sequence[Mapping[str, Any]]) -> alt.Scale:

@@ -28,7 +28,7 @@ def test_a_policy_is_whole_small_and_says_where_it_comes_from(path):
     assert card.limits
 
 
-def test_there_is_one_for_each_demo_two_that_place_and_schedule_and_four_that_order_for_networks():
+def test_there_is_one_for_each_demo_two_that_schedule_and_four_that_order_for_networks():
     names = ["cluster_placement", "job_scheduling", "resource_allocator", "supply_chain", "trading"]
     assert {path.stem for path in FILES} == {*names, *NETWORKS}
 

@@ -100,7 +100,7 @@ ENGINE = Board(
             Panel(
                 title="Transactions",
                 about="A second.",
-                unit="ops",
+                unit="short",
                 series={"{{access}}": "rate(quartermaster_store_wait_seconds_count[5m])"},
             ),
             Panel(

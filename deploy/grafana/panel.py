@@ -67,6 +67,25 @@ def of_run(title: str, metric: str, about: str, unit: str = "short") -> Panel:
     return Panel(title=title, about=about, unit=unit, series={"{{run}}": f"{metric}{RUN}"})
 
 
+def world_figure(names: str) -> str:
+    """Return the query of some of the world's own figures of every chosen run.
+
+    Args:
+        names: Of the figures, as a regular expression.
+    """
+    return f'rl_environment_figure{{environment=~"$environment", run=~"$run", figure=~"{names}"}}'
+
+
+def share_of(part: str, whole: str) -> str:
+    """Return the query of a share of the world's figures.
+
+    Args:
+        part: Name of a figure.
+        whole: Of the one that it is a part of; nothing is shown where it is zero.
+    """
+    return f"{world_figure(part)} / ignoring(figure) ({world_figure(whole)} > 0)"
+
+
 def per_second(metric: str, by: str) -> str:
     """Return the query of a counter of the chosen agents: its rate, by some labels.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy.grafana.business import BUSINESS
 from deploy.grafana.panel import ENVIRONMENT, RUN, RUN_CHOICE, Board, Panel, of_run
 
 TRAINING = Board(
@@ -32,6 +33,7 @@ TRAINING = Board(
                 series={"{{figure}}": f"rl_environment_figure{RUN}"},
             ),
         ),
+        "Business": BUSINESS,
         "Updates": (
             of_run("Policy loss", "rl_policy_loss", "Of the last update; its level means little."),
             Panel(

@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Activation = Literal["tanh", "relu", "silu"]
+Activation = Literal["tanh", "relu"]
+"""What every kind of network knows."""
+PlainActivation = Literal["tanh", "relu", "silu"]
+"""What a plain multilayer perceptron, as autograd differentiates it, knows besides."""

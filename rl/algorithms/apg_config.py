@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rl.algorithms.activation import Activation
+from rl.algorithms.activation import PlainActivation
 from utils.errors import ConfigError
 
 
@@ -13,7 +13,7 @@ class APGConfig:
     """Settings; the defaults suit episodes of some dozens of steps."""
 
     hidden_dims: tuple[int, ...] = (64, 64)
-    activation: Activation = "tanh"
+    activation: PlainActivation = "tanh"
     learning_rate: float = 6e-3
     warmup_updates: int = 20
     """Updates over which the rate rises; then it falls along a cosine to a fiftieth."""

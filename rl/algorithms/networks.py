@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rl.algorithms.activation import Activation
+from rl.algorithms.activation import PlainActivation
 from rl.algorithms.normalization import ObservationNormalizer
 
 OutputActivation = Literal["identity", "tanh"]
 
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+ACTIVATIONS: dict[PlainActivation, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -36,7 +36,7 @@ class PolicyLayers(NamedTuple):
 
     layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
     """Weight `[in, out]` and bias `[out]`, first to last."""
-    activation: Activation
+    activation: PlainActivation
     """After every layer but the last."""
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
@@ -49,7 +49,7 @@ class PolicyLayers(NamedTuple):
 def multilayer_perceptron(
     sizes: tuple[int, ...],
     *,
-    activation: Activation,
+    activation: PlainActivation,
     output_gain: float,
     generator: torch.Generator,
 ) -> nn.Sequential:
@@ -88,7 +88,7 @@ def join_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
 
 
 def export_policy(
-    actor: nn.Sequential, activation: Activation, normalizer: ObservationNormalizer
+    actor: nn.Sequential, activation: PlainActivation, normalizer: ObservationNormalizer
 ) -> PolicyLayers:
     """Return copies of a policy's numbers.
 
@@ -103,7 +103,7 @@ def export_policy(
 
 def pack_layers(
     layers: Iterable[tuple[Tensor, Tensor]],
-    activation: Activation,
+    activation: PlainActivation,
     normalizer: ObservationNormalizer,
 ) -> PolicyLayers:
     """Return copies of a policy's numbers.

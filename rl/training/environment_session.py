@@ -78,7 +78,7 @@ class PlayedEpisode:
         names = self._world.possible_agents
         core: Any = self._world.core
         plays_own = hasattr(core, "view")
-        agents = {}
+        agents: dict[str, dict[str, Any]] = {}
         for group in self._groups:
             size = group.action.size
             labels = action_labels(self._name, core.config, size) if plays_own else []

@@ -253,3 +253,8 @@ def test_without_normalisation_observations_pass_unchanged():
 def test_impossible_settings_are_refused_by_name(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         PPOConfig(**wrong)
+
+
+def test_an_activation_that_its_networks_do_not_know_is_refused():
+    with pytest.raises(ConfigError, match="activation"):
+        PPOConfig(activation="silu")

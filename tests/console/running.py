@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 
-import anyio
 from anyio.from_thread import start_blocking_portal
 from streamlit.testing.v1 import AppTest
 
@@ -47,16 +46,7 @@ def open_page(name):
 
 
 def texts(page):
-    """All that a page says in boxes, titles and paragraphs."""
+    """All that a page says in boxes, titles, paragraphs and on buttons."""
     kinds = (page.title, page.error, page.warning, page.info, page.success, page.markdown)
-    return "\n".join(element.value for kind in kinds for element in kind)
-
-
-@contextlib.contextmanager
-def playing_server(var, **settings):
-    """A running server that also opens worlds."""
-    with running_server(var, **settings) as (doors, portal):
-        keeping = portal.start_task_soon(doors.application.sessions.run)
-        portal.call(anyio.wait_all_tasks_blocked)
-        yield doors, portal
-        keeping.cancel()
+    said = [element.value for kind in (*kinds, page.caption) for element in kind]
+    return "\n".join([*said, *(button.label for button in page.button)])

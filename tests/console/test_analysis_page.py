@@ -93,7 +93,7 @@ REPORT = ComparisonReport(
     players=[
         player("best_rule", 10.0),
         player("other", 12.0, interval(2.0, 1.0, 3.0)),
-        player("third", 9.9, interval(-0.1, -1.0, 1.0)),
+        player("third", 10.1, interval(0.1, -1.0, 1.0)),
         player("other", 8.0, interval(-2.0, -3.0, -1.0), is_projected=True),
     ],
 )
@@ -104,7 +104,7 @@ def test_words_tell_more_than_chance_from_chance():
     assert "That is 2 above best rule [1, 3]: more than chance." in rows_of.tell_table(REPORT)
     words = rows_of.tell_differences(REPORT)
     assert "other 2 [1, 3], better" in words
-    assert "third -0.1 [-1, 1], not told apart" in words
+    assert "third 0.1 [-1, 1], not told apart" in words
     assert "projected" not in words
     assert rows_of.tail_notes(REPORT) == ["2 episodes hold no worst 5%; play 20 or more"]
 
@@ -112,8 +112,8 @@ def test_words_tell_more_than_chance_from_chance():
 def test_tables_hold_everybody_and_figures_only_what_was_decided():
     assert [row["decider"] for row in rows_of.table_rows(REPORT)] == [
         "other",
-        "best rule",
         "third",
+        "best rule",
         "other, projected",
     ]
     assert [row["decider"] for row in rows_of.mean_rows(REPORT)] == ["best rule", "other", "third"]

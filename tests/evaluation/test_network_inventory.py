@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from benchmarks.measuring import RESULTS
 from benchmarks.network_evaluation import compare, make_table, read_published, summarise
 from benchmarks.network_inventory import RECIPES, main
 from benchmarks.network_package import FRESH_SEEDS, list_scenarios
-from benchmarks.network_training import DEVELOPMENT_SEED, draw_development, make_world
+from benchmarks.network_training import (
+    DEVELOPMENT_SEED,
+    draft_card,
+    draw_development,
+    make_planner,
+    make_world,
+)
 from rl.artifacts import PolicyArtifact
-from rl.deployment.planner_exporter import PlannerPolicy
+from rl.deployment.planner_exporter import PlannerPolicy, export_network_planner
+from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.supply_scores import CANONICAL_SEEDS
+from rl.training.learners import make_learner
 
 
 def episode(scenario, seed, profit, *, bullwhip=1.0):
@@ -65,6 +76,25 @@ def test_nothing_is_trained_or_chosen_on_what_is_scored():
     chosen_on = draw_development("serial")
     assert chosen_on.num_episodes == 2_000
     assert not (world.bank.scenarios.normal[:, None, 0] == chosen_on.normal[None, :, 0]).any()
+
+
+@pytest.mark.parametrize("recipe", [RECIPES[1], RECIPES[3], RECIPES[5]], ids=lambda one: one.name)
+def test_what_is_exported_orders_as_what_was_trained(recipe):
+    recipe = replace(recipe, num_envs=12)
+    world = make_world(recipe)
+    agent = make_planner(recipe, world)
+    learner = make_learner(world, agent, rollout_steps=30, seed=0)
+    for _ in range(3):
+        learner.learn(10_000)
+    policy = PlannerPolicy(export_network_planner(agent, draft_card(recipe), world.config))
+    record = world.reset(1)
+    with torch.no_grad():
+        for _ in range(15):
+            view = view_to_numpy(world.view)
+            action = agent.act(record.observation, None, deterministic=True).action[:, 0]
+            orders = world.planner.orders(action.clamp(-10.0, 10.0)).numpy()
+            np.testing.assert_allclose(policy.wish(view)[0], orders, rtol=1e-3, atol=1e-3)
+            record = world.step(action[:, None])
 
 
 def test_means_by_group_and_differences_paired_by_seed():

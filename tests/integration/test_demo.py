@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -77,6 +79,54 @@ def test_other_demos_go_through_stages_stress_and_promotion(tmp_path, demo_type)
     assert demo.process.returncode == 0, said
     for part in ("Stages: ", "Under stress", "version 1 is champion", "report/report.md"):
         assert part in said, said
+
+
+@pytest.mark.slow
+def test_what_one_sees_where_the_demo_says_to_look_is_its_run(tmp_path):
+    var = tmp_path / "var"
+    demo = Demo(var, "--num_agents", "2", "--episodes", "64")
+    said = demo.finish()
+    assert demo.process.returncode == 0, said
+    assert ask(var, "SELECT COUNT(*) FROM run") == [(1,)]
+    ((run_id,),) = ask(var, "SELECT id FROM run")
+    where = said.partition("Where to look at this run:")[2]
+    (watch,) = re.findall(r"^ +terminal +python (-m orchestration .*)$", where, re.MULTILINE)
+    assert watch.endswith(f"watch {run_id}")
+    seen = subprocess.run(
+        [sys.executable, *watch.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert seen.returncode == 0, seen.stderr
+    assert seen.stdout.startswith("succeeded after")
+    assert "report/report.md" in seen.stdout or f"{run_id}/report" in seen.stdout
+    assert f"http://localhost:8501/?run={run_id}" in where
+    assert f"ARGS='--var {var}'" in where
+    with serve(var) as server:
+        for path in re.findall(r"localhost:8321(/\S+)", where):
+            answer = httpx.get(f"{server}{path}")
+            assert answer.status_code == 200, path
+            if path == "/metrics":
+                assert 'job_run_seconds_count{kind="train",outcome="succeeded"} 1.0' in answer.text
+                assert 'agent_version_info{agent="resource_allocator"' in answer.text
+            else:
+                assert (answer.json()["id"], answer.json()["state"]) == (run_id, "succeeded")
+    started = re.search(r"prometheus (--config.file=\S+)", where)[1].partition("=")[2]
+    assert (ROOT / started).is_file()
+
+
+@contextlib.contextmanager
+def serve(var: Path):
+    command = [sys.executable, "-m", "orchestration", "--var", str(var), "serve", "--port=0"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        server = re.search(r"http://\S+", child.stdout.readline())[0]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while "job_run_seconds_count" not in httpx.get(f"{server}/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield server
+    finally:
+        child.terminate()
+        child.communicate(timeout=PATIENCE_SECONDS)
 
 
 def test_a_setting_that_cannot_work_is_named_in_one_line(tmp_path):

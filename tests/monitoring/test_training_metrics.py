@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import deque
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,10 +17,23 @@ from rl.monitoring.training_metrics import (
     RunLabels,
     TrainingMetrics,
 )
+from rl.training.training_events import (
+    CheckpointWritten,
+    Evaluated,
+    MetricsExporter,
+    MetricsReported,
+    RunEnded,
+    RunInfo,
+    RunStarted,
+    TrainingEvents,
+)
+from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.observability import exposition
+from utils.persistence.run_log import RunState
 
 RUN = RunLabels(environment="resource_allocation", algorithm="ppo", run="r1")
+ENDS = (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 OTHER = RunLabels(environment="resource_allocation", algorithm="ppo", run="r2")
 
 
@@ -166,3 +181,26 @@ def test_two_hundred_runs_leave_nothing_behind(registry):
         metrics.retire(run)
     assert exposition(registry) == bare
     assert not any(family.samples for family in registry.collect())
+
+
+def test_runs_that_start_and_end_in_any_way_are_gone_while_others_go_on(registry):
+    events, clock = TrainingEvents(), ManualClock()
+    events.subscribe(MetricsExporter(TrainingMetrics(registry), clock))
+    live: deque[RunInfo] = deque()
+    values = dict.fromkeys(REPORTED_VALUES, 0.5) | {"environment/lost_work": 7.0}
+    for number in range(200):
+        run = RunInfo(
+            run_id=f"r{number}", environment="trading", algorithm="ppo", total_env_steps=9
+        )
+        live.append(run)
+        events.publish(RunStarted(run=run))
+        events.publish(MetricsReported(run=run, env_steps=1, values=values))
+        events.publish(Evaluated(run=run, env_steps=1, scores={"kpi": 1.0}))
+        events.publish(CheckpointWritten(run=run, env_steps=1, size_bytes=1))
+        if len(live) > 50:
+            events.publish(RunEnded(run=live.popleft(), state=ENDS[number % len(ENDS)]))
+    shown = set(re.findall(r'run="(\w+)"', exposition(registry).decode()))
+    assert shown == {run.run_id for run in live}
+    for run in live:
+        events.publish(RunEnded(run=run, state=RunState.CANCELLED))
+    assert b"run=" not in exposition(registry)

@@ -166,6 +166,13 @@ def check_replenishment(request, decision):
         assert all(line["order"] >= 0 <= line["expected_shipment"] for line in product["orders"])
 
 
+def check_network_orders(request, decision):
+    for supplier, units in request["stock"].items():
+        sent = [line["order"] for line in decision["orders"] if line["supplier"] == supplier]
+        assert sum(sent) <= units * (1 + 1e-9)
+    assert all(line["order"] >= 0 for line in decision["orders"])
+
+
 def check_execution(request, decision):
     left, sold = request["shares_left"], decision["next_slice"]
     assert 0 <= sold <= left
@@ -189,6 +196,7 @@ def check_placement(request, decision):
 CHECKS = {
     "AllocationDecision": check_allocation,
     "ReplenishmentDecision": check_replenishment,
+    "NetworkOrdersDecision": check_network_orders,
     "ExecutionDecision": check_execution,
     "PlacementDecision": check_placement,
 }

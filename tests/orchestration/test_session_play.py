@@ -104,9 +104,12 @@ async def finish(client, session_id, deciders, episodes):
 async def test_deciders_are_compared_over_the_same_episodes(client):
     opened = await client.sessions.open("constrained_allocation", sizes={"num_steps": 50})
     greedy = DeciderRequest(kind="expert", name="ones")
-    report = await finish(client, opened.id, [EXPERT, greedy, RANDOM], 20)
-    expert, _, ones, ones_cut, *_ = report.players
-    assert [one.is_projected for one in report.players] == [False, True] * 3
+    same = DeciderRequest(kind="expert", name="greedy_cheapest")
+    report = await finish(client, opened.id, [EXPERT, greedy, RANDOM, same], 20)
+    expert, _, ones, ones_cut, *_, twin, _ = report.players
+    assert [one.is_projected for one in report.players] == [False, True] * 4
+    assert twin.returns == expert.returns, "the same rule on the same episodes"
+    assert (twin.difference.low, twin.difference.high, twin.wins.value) == (0, 0, 0.5)
     assert (len(expert.returns), report.baseline, expert.difference) == (20, 0, None)
     assert ones.difference.high < 0
     assert ones.wins.value == 0.0
