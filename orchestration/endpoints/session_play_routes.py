@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ai_agents.registry import CHAMPION
 from orchestration.endpoints.parts import ApiParts, Parts
 from orchestration.endpoints.security import Trainer, Unaudited
 from orchestration.endpoints.session_routes import MOST_STEPS, Numbers, SessionId
-from orchestration.endpoints.shapes import LARGEST_SEQ, TEXT_PATTERN, Whole, may_fail
+from orchestration.endpoints.shapes import LARGEST_SEQ, TEXT_PATTERN, Whole, may_fail, to_whole
 from utils.errors import ConfigError
 
 router = APIRouter(
@@ -39,7 +39,7 @@ class DeciderRequest(BaseModel):
         pattern=TEXT_PATTERN,
         description="Of a rule (empty: the usual one) or of a registered agent.",
     )
-    version: Annotated[Whole | None, Field(ge=1, le=LARGEST_SEQ)] = Field(
+    version: Annotated[int, Field(ge=1, le=LARGEST_SEQ), BeforeValidator(to_whole)] | None = Field(
         default=None, description="Of an agent; the champion if absent, or else the newest."
     )
 

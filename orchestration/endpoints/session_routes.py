@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestration.endpoints.parts import Parts
 from orchestration.endpoints.security import Trainer, Unaudited
-from orchestration.endpoints.shapes import ID_PATTERN, Whole, may_fail
+from orchestration.endpoints.shapes import ID_PATTERN, Whole, may_fail, to_whole
 from orchestration.environment_sessions import SessionOrder
 from rl.domains.world_sizes import WorldSizes, check_sizes
 
@@ -26,8 +26,8 @@ Number = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Action = Annotated[list[Number], Field(max_length=4096)] | Annotated[int, Field(ge=0, le=10**6)]
 AgentName = Annotated[str, Field(min_length=1, max_length=100)]
 Numbers = list[float | None]
-Count = Annotated[Whole | None, Field(ge=1, le=10_000)]
-Amount = Annotated[float | None, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(to_whole)] | None
+Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None
 World = Literal[
     "capacity_planning",
     "clark_scarf",

@@ -16,7 +16,8 @@ from console.analysis_charts import (
     draw_violations,
 )
 from orchestration.endpoints.session_play_routes import ComparisonReport
-from tests.console.running import PATIENCE_SECONDS, playing_server, speak_with, texts
+from tests.console.playing import playing_server
+from tests.console.running import PATIENCE_SECONDS, speak_with, texts
 from utils.persistence.run_queries import Evaluation
 
 

@@ -13,7 +13,8 @@ from console import lab_rows
 from console.lab_charts import draw_figures, draw_returns, draw_state, draw_terms
 from orchestration.endpoints.session_play_routes import ArrayView
 from orchestration.endpoints.session_routes import ChartView, TrajectoryStep
-from tests.console.running import PATIENCE_SECONDS, playing_server, speak_with, texts
+from tests.console.playing import playing_server
+from tests.console.running import PATIENCE_SECONDS, speak_with, texts
 
 
 @pytest.fixture(scope="module")
