@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +29,7 @@ from benchmarks.quality_rows import Cost, QualityRow, Report, read_cost
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURES = DOCS / "results.md", DOCS / "pictures" / "results"
 BEGIN, END = "<!-- decision_quality: begin -->", "<!-- decision_quality: end -->"
+LABEL_WIDTH = 36
 OURS, EXPERT, PUBLISHED, BOUND = "#0072B2", "#E69F00", "#009E73", "#222222"
 
 
@@ -212,7 +214,7 @@ def draw(name: str, rows: list[QualityRow], path: Path) -> None:
         rows: What was found.
         path: Of the picture.
     """
-    figure = Figure(figsize=(8.0, 1.5 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8.0, 1.8 + 0.42 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     kinds = (
@@ -226,24 +228,20 @@ def draw(name: str, rows: list[QualityRow], path: Path) -> None:
         known = [(x, y) for x, y in points if x is not None]
         if known:
             size = 170 if marker == "|" else 42
-            axes.scatter(*zip(*known, strict=True), s=size, marker=marker, color=color, label=label)
+            across, down = zip(*known, strict=True)
+            axes.scatter(across, down, s=size, marker=marker, color=color, label=label)
     for at, row in enumerate(rows):
         if row.expert is not None:
             axes.plot([row.expert, row.ours], [-at, -at], color="#BBBBBB", lw=1.2, zorder=0)
-    axes.set_yticks([-at for at in range(len(rows))], [row.setting for row in rows], fontsize=8)
+    labels = [fill(row.setting, LABEL_WIDTH) for row in rows]
+    axes.set_yticks([-at for at in range(len(rows))], labels, fontsize=8)
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     better = "less is better" if rows[0].lower_is_better else "more is better"
     axes.set_xlabel(f"{rows[0].unit} ({better})")
     axes.set_title(BENCHMARKS[name].title, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.42 / (0.4 + 0.12 * len(rows))),
-        ncol=4,
-        frameon=False,
-        fontsize=9,
-    )
+    figure.legend(loc="outside lower center", ncol=len(kinds), frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, metadata={"Software": None})
 

@@ -128,7 +128,7 @@ def by_seed(rows: Rows) -> dict[int, float]:
     return {seed: _mean([row for row in rows if row["seed"] == seed], "profit") for seed in seeds}
 
 
-def compare(ours: Rows, theirs: Rows) -> list[float]:
+def compare(ours: Rows, theirs: Rows) -> dict[str, float]:
     """Return the mean difference of profit, paired by seed, with its 95 % interval.
 
     Args:
@@ -138,7 +138,7 @@ def compare(ours: Rows, theirs: Rows) -> list[float]:
     mine, others = by_seed(ours), by_seed(theirs)
     gap = np.array([mine[seed] - others[seed] for seed in mine])
     found = clustered_t_interval(gap, np.arange(len(gap)))
-    return [round(value, 1) for value in (found.mean, found.low, found.high)]
+    return {name: round(getattr(found, name), 1) for name in ("mean", "low", "high")}
 
 
 def read_published() -> dict[str, Any]:

@@ -319,16 +319,14 @@ def read_cost(name: str, report: Report) -> Cost:
         "inv_management": lambda: Cost(training_cpu_seconds=report["seconds"]),
         "placement": lambda: Cost(
             training_cpu_seconds=report["cpu_seconds"]["prices"],
-            decision="{mean} us on average; scoring p99 {score_p99} us".format_map(
-                report["decision_us"]
-            ),
+            decision=", ".join(f"{key} {us} us" for key, us in report["decision_us"].items()),
         ),
         "placement_mixes": lambda: Cost(
             training_cpu_seconds=sum(row["cpu_seconds"]["prices"] for row in report["rows"])
         ),
         "jobs": lambda: Cost(
             training_cpu_seconds=report["training_cpu_seconds"],
-            decision="p50 {p50} us, p99 {p99} us, served".format_map(report["decision_us"]),
+            decision=", ".join(f"{key} {us} us" for key, us in report["decision_us"].items()),
         ),
         "execution": lambda: Cost(
             training_cpu_seconds=_mean([one["cpu_seconds"] for one in report["learned"]])

@@ -54,7 +54,7 @@ def headline(details: EngineDetails) -> dict[str, str]:
         "Running": str(sum(total[state] for state in LIVE)),
         "Waiting": str(sum(total[state] for state in (*WAITING, JobState.PENDING))),
         "Due, not started": str(details.due),
-        "First one waits": ago(details.oldest_due_seconds) or "-",
+        "First one waits": " ".join(ago(details.oldest_due_seconds).split()[:2]) or "-",
         "Paused": str(total[JobState.PAUSED]),
         "Workers": str(len(alive)),
         "Slots free": f"{max(0, slots - len(details.live))} of {slots}",

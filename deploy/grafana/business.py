@@ -63,7 +63,7 @@ BUSINESS = (
         "A step, in the world's currency or share of wealth; below zero where they are terms of "
         "the reward.",
         "short",
-        {"{{run}} {{figure}}": world_figure("holding_cost|total_cost|cost_share|costs")},
+        {"{{run}} {{figure}}": world_figure("holding_cost|total_cost|cost_share|costs|shortfall")},
     ),
     _panel(
         "Energy (kWh)",

@@ -17,6 +17,7 @@ from tests.console.running import running_server, speak_with
 from tests.serving import make_artifact
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 NAME = "resource_allocator"
 AGENTS = ("cluster_placement", "resource_allocator", "supply_chain_planner", "trading")
 

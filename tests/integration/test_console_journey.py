@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 PAGES = ("Runs", "Submit", "Environment lab", "Analysis", "Agents", "Engine", "Monitoring")
+PICTURED = {("Environment lab", "light"), ("Engine", "dark")}
 PICTURES = ROOT / "docs" / "console" / "pictures"
 AGENT = "resource_allocator"
 EPISODES = "960"
@@ -135,9 +136,12 @@ class Visitor:
             for known, place, _ in STREAMLITS_OWN
         )
 
-    def picture(self, name, height=960):
+    def picture(self, name, *, height=960, of=None):
         if os.environ.get("QUARTERMASTER_PICTURES"):
             self.page.set_viewport_size({"width": 1280, "height": height})
+            if of is not None:
+                heading = self.page.get_by_role("heading", name=of, exact=True)
+                heading.evaluate("one => one.scrollIntoView()")
             self.page.wait_for_timeout(1500)  # the charts' animations
             path = PICTURES / f"{name}-{self.scheme}.png"
             self.page.screenshot(path=path)
@@ -219,7 +223,7 @@ def promote_ask_and_roll_back(console, visitor):
     visitor.view("Try a request")
     visitor.press("agents_ask")
     visitor.told(f"Version {newest} of {AGENT} answered")
-    visitor.picture("agent_asked", height=1500)
+    visitor.picture("agent_asked", of="Decision")
     assert visitor.violations() == set()
 
     visitor.view("Versions")
@@ -261,7 +265,8 @@ def test_every_page_is_sound_in_light_and_dark(visit, scheme):
     wrong = {}
     for name in PAGES:
         visitor.open(name)
-        visitor.picture(name.lower().replace(" ", "_"))
+        if (name, scheme) in PICTURED:
+            visitor.picture(name.lower().replace(" ", "_"))
         if found := visitor.violations():
             wrong[name] = found
     assert wrong == {}, wrong
