@@ -252,7 +252,8 @@ def test_a_picture_of_the_engine_fits_into_its_terminal(width, height):
         running_seconds=100, resources=Resources(),
     )  # fmt: skip
     view = EngineView(
-        at=now, states={"queued": 2, "running": 1}, due=2, oldest_due_seconds=9,
+        at=now, states={"queued": 2, "running": 1}, due=2,
+        kinds={"train": {"queued": 2, "running": 1}}, oldest_due_seconds=9,
         live=(live,), workers=(worker,), events=events,
     )  # fmt: skip
     console = Console(file=StringIO(), width=width, color_system=None)
