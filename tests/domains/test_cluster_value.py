@@ -259,7 +259,9 @@ def test_many_nodes_are_scored_as_they_are_one_by_one(task):
     devices = np.full((7, 8), 1000)
     devices[:, 2:] = 10 * generator.integers(0, 101, (7, 6))
     nodes = Nodes(
-        cpu=(9000 + 700 * (kinds // 3)).astype(np.int64), memory=np.zeros(90), devices=devices[kinds]
+        cpu=(9000 + 700 * (kinds // 3)).astype(np.int64),
+        memory=np.zeros(90),
+        devices=devices[kinds],
     )
     need, gpus, milli = (np.asarray([one]) for one in task)
     request = Task(cpu=need, memory=np.asarray([0]), gpus=gpus, milli=milli, accepted=True)
