@@ -33,6 +33,10 @@ class Shaky:
         self.fails_after_commit = False
         self.writes = 0
 
+    @property
+    def traffic(self):
+        return self.database.traffic
+
     def fingerprint(self):
         return self.database.fingerprint()
 

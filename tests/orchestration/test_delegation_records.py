@@ -239,6 +239,8 @@ async def test_one_record_that_the_database_refuses_does_not_stop_the_others(qui
             await self.connection.execute(statement, rows)
 
     class Database:
+        traffic = quick.database.traffic
+
         def write(self):
             return self
 
