@@ -104,6 +104,16 @@ BENCHMARKS = {
 }
 
 
+HEADLINES = {
+    "inventory": ("informed, canonical seeds", "blind, canonical seeds"),
+    "inv_management": ("InvManagement v1, lost sales", "InvManagement v0, backlog"),
+    "placement": ("OpenB default list, 130 % demand",),
+    "jobs": ("90% load, arrivals in 50 steps", "130% load, arrivals in 50 steps"),
+    "nodes": ("rate 20",),
+}
+"""Lines of the README: where others published figures."""
+
+
 def run(name: str, folder: Path, *, smoke: bool) -> None:
     """Run one benchmark.
 
@@ -187,6 +197,31 @@ def quality_table(name: str, report: Report | None) -> str:
     ]
     picture = f"![{one.title}](pictures/results/{name}.png)"
     return "\n".join([f"{head} (`benchmarks/results/{one.file}`)", "", *lines, "", picture])
+
+
+def headline_table(reports: dict[str, Report | None]) -> str:
+    """Return the lines that the README quotes, a line a benchmark with published figures.
+
+    Args:
+        reports: By name.
+    """
+    lines = ["| decisions | ours | best expert | published |", "|---|---|---|---|"]
+    for name, wanted in HEADLINES.items():
+        report = reports[name]
+        if report is None:
+            raise SystemExit(f"{name} is not measured yet")
+        rows = {row.setting: row for row in BENCHMARKS[name].read(report)}
+        for setting in wanted:
+            row = rows[setting]
+            better = "less" if row.lower_is_better else "more"
+            cells = (
+                f"{BENCHMARKS[name].title}: {setting}; {row.unit}, {better} is better",
+                f"**{number(row.ours)}**",
+                f"{number(row.expert)} ({row.expert_name})",
+                f"{number(row.published)} ({row.published_name})",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def cost_table(reports: dict[str, Report | None]) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.allocation_quality import RESULTS, short_table
+from benchmarks.decision_quality import BENCHMARKS, headline_table, read_report
+from benchmarks.measuring import RESULTS as FOLDER
 from benchmarks.originals import originals_table
 from rl.evaluation.comparison import EvaluationTable
 from utils.config import from_json
@@ -31,6 +33,14 @@ def test_the_table_is_the_stored_one():
 
 def test_the_published_figures_are_beside_the_stored_ones():
     assert originals_table() in README
+
+
+def test_decisions_beside_published_ones_are_the_stored_ones():
+    reports = {name: read_report(name, FOLDER) for name in BENCHMARKS}
+    table = headline_table(reports)
+    assert table in README
+    reports["inventory"] = json.loads(json.dumps(reports["inventory"]).replace("1409.6", "1509.6"))
+    assert headline_table(reports) not in README
 
 
 def test_a_changed_number_would_be_noticed():

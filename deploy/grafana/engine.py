@@ -55,6 +55,12 @@ ENGINE = Board(
                 series={"lease": "job_lease_remaining_seconds"},
             ),
             Panel(
+                title="Workers and slots",
+                about="Workers heard of in the last minute, and their places for jobs.",
+                unit="short",
+                series={"workers": "job_workers", "slots {{state}}": "job_slots"},
+            ),
+            Panel(
                 title="Age of these figures",
                 about="The server reads them from the database every few seconds.",
                 unit="s",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import random
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -62,6 +64,12 @@ class ClientConfig:
         return longest * random.uniform(0.5, 1.0)  # noqa: S311  spreads callers, hides nothing
 
 
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Read this machine's certificates once: that takes longer than many a call."""
+    return httpx.create_ssl_context()
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamEvent:
     """One event of a stream."""
@@ -98,6 +106,7 @@ class Connection:
             base_url=url,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=self.config.timeout_seconds,
+            verify=_trusted(),
             transport=transport,
         )
 

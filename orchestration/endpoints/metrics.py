@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import (
@@ -17,11 +18,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy import ColumnElement, Select, case, extract, func, select
 
+from orchestration.job_store.workers import SEEN_SECONDS
 from orchestration.jobs import LIVE, WAITING, JobState
 from orchestration.scheduler.firing import FAILED, LAUNCHED, SKIPPED
 from orchestration.webhooks.deliveries import DELIVERED, GAVE_UP, PENDING
 from utils.logs import get_logger
-from utils.persistence.jobs import attempt, job
+from utils.persistence.jobs import attempt, job, worker
 from utils.persistence.polling import Quiet, look_for_ever
 from utils.persistence.schedules import delivery, schedule_fire
 
@@ -54,6 +56,8 @@ class JobSnapshot:
     """Kind, failed attempts that were repeated, lost ones."""
     oldest_waiting_seconds: float
     lease_remaining_seconds: float | None
+    workers: tuple[int, int, int]
+    """Live workers, jobs that they carry, jobs that they can carry at once."""
     fires: Rows
     """Outcome, number."""
     deliveries: Rows
@@ -112,6 +116,7 @@ class JobMetrics(Collector):
                 repeats=await _rows(connection, _REPEATS),
                 oldest_waiting_seconds=0.0 if oldest is None else (now - oldest).total_seconds(),
                 lease_remaining_seconds=None if lease is None else (lease - now).total_seconds(),
+                workers=await _workers(connection, now),
                 fires=await _rows(connection, _FIRES),
                 deliveries=await _rows(connection, _DELIVERIES),
             )
@@ -124,6 +129,7 @@ class JobMetrics(Collector):
         yield from _states(snapshot)
         yield from _attempts(snapshot)
         yield from _ages(snapshot)
+        yield from _places(snapshot)
         yield from _automation(snapshot)
 
 
@@ -180,6 +186,31 @@ def _ages(snapshot: JobSnapshot | None) -> Iterator[Metric]:
         if snapshot.lease_remaining_seconds is not None:
             lease.add_metric([], snapshot.lease_remaining_seconds)
     yield from (oldest, lease, taken)
+
+
+def _places(snapshot: JobSnapshot | None) -> Iterator[Metric]:
+    workers = GaugeMetricFamily("job_workers", "Workers that were heard of in the last minute")
+    slots = GaugeMetricFamily(
+        "job_slots", "Places for jobs at those workers, by whether a job is in it", labels=["state"]
+    )
+    if snapshot is not None:
+        alive, carried, most = snapshot.workers
+        workers.add_metric([], alive)
+        slots.add_metric(["busy"], carried)
+        slots.add_metric(["free"], max(most - carried, 0))
+    yield from (workers, slots)
+
+
+async def _workers(connection: AsyncConnection, now: datetime) -> tuple[int, int, int]:
+    """Count the workers that live, the jobs that they carry, and their places."""
+    since = now - timedelta(seconds=SEEN_SECONDS)
+    live = worker.c.last_seen > since
+    query = select(func.count(), func.coalesce(func.sum(worker.c.parallel_jobs), 0)).where(live)
+    alive, places = (await connection.execute(query)).one()
+    carried = select(func.count()).select_from(job.join(worker, worker.c.id == job.c.lease_owner))
+    is_live = job.c.state.in_([state.value for state in LIVE])
+    busy = await connection.scalar(carried.where(live, is_live))
+    return int(alive), int(busy or 0), int(places)
 
 
 def _automation(snapshot: JobSnapshot | None) -> Iterator[Metric]:

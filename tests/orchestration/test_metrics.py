@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -13,6 +14,7 @@ from orchestration.events import Completed, Started
 from orchestration.job_store.leases import SqlLeases
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
+from orchestration.job_store.workers import SqlWorkers
 from orchestration.retry import ErrorClass
 from orchestration.scheduler.schedules import NewSchedule, SqlSchedules
 from orchestration.scheduler.timing import Interval
@@ -32,6 +34,8 @@ FAMILIES = {
     "job_oldest_waiting_seconds": "gauge",
     "job_lease_remaining_seconds": "gauge",
     "job_snapshot_timestamp_seconds": "gauge",
+    "job_workers": "gauge",
+    "job_slots": "gauge",
     "job_schedule_fires": "gauge",
     "job_webhook_deliveries": "gauge",
 }
@@ -135,6 +139,20 @@ async def test_ages_tell_of_waiting_jobs_and_silent_workers(bench):
     await bench.metrics.refresh()
     assert bench.read()["job_oldest_waiting_seconds"] == 70
     assert bench.read()["job_lease_remaining_seconds"] == -10
+
+
+async def test_slots_are_those_of_workers_that_live(bench):
+    workers = SqlWorkers(bench.ledger)
+    gone, here = (replace(workers.identify(), id=name) for name in ("gone", "w"))
+    await workers.seen(gone, parallel_jobs=8)
+    bench.clock.advance(61)
+    await workers.seen(here, parallel_jobs=3)
+    await bench.store.submit("train", {})
+    await bench.start()
+    await bench.metrics.refresh()
+    shown = bench.read()
+    assert shown["job_workers"] == 1
+    assert (shown['job_slots{state="busy"}'], shown['job_slots{state="free"}']) == (1, 2)
 
 
 async def test_a_background_task_renews_the_figures(bench):
