@@ -110,16 +110,21 @@ def test_the_order_of_gpus_does_not_matter_and_all_else_does():
 @pytest.mark.parametrize("task", TASKS)
 def test_many_nodes_score_as_each_alone_does(task):
     nodes, model = draw_nodes(60)
-    twice = take(nodes, np.r_[:60, :60])
-    value = NeuralValue([(1.0, make_network())])
-    score, device = value.score(twice, ask(*task), np.tile(model, 2))
-    np.testing.assert_array_equal(score[:60], score[60:])
-    for one in range(60):
-        alone, gpu = value.score(take(nodes, np.asarray([one])), ask(*task), model[[one]])
-        assert abs(alone[0] - score[one]) <= 1.0
-        if alone[0] == score[one]:
-            assert gpu[0] == device[one]
-        assert nodes.devices[one, device[one]] >= task[3]
+    poor = Nodes(cpu=nodes.cpu - 900, memory=nodes.memory - 9000, devices=nodes.devices)
+    parts = zip(vars(nodes).values(), vars(poor).values(), strict=True)
+    both = Nodes(**dict(zip(vars(nodes), map(np.concatenate, parts), strict=True)))
+    network = make_network()
+    with torch.no_grad():
+        network.last.weight *= 1e4
+    value = NeuralValue([(1.0, network)])
+    score, device = value.score(both, ask(*task), np.tile(model, 2))
+    for one in range(120):
+        alone, gpu = value.score(take(both, np.asarray([one])), ask(*task), model[[one % 60]])
+        assert alone[0] == pytest.approx(score[one], abs=1.0)
+        assert gpu[0] == device[one]
+        assert both.devices[one, device[one]] >= task[3]
+    again, _ = value.score(take(nodes, np.r_[:60, :60]), ask(*task), np.tile(model, 2))
+    np.testing.assert_array_equal(again[:60], again[60:])
 
 
 def test_a_replay_ends_where_the_simulator_does(teacher):
