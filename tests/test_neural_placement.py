@@ -110,19 +110,21 @@ def test_the_order_of_gpus_does_not_matter_and_all_else_does():
 @pytest.mark.parametrize("task", TASKS)
 def test_many_nodes_score_as_each_alone_does(task):
     nodes, model = draw_nodes(60)
-    poor = Nodes(cpu=nodes.cpu - 900, memory=nodes.memory - 9000, devices=nodes.devices)
-    parts = zip(vars(nodes).values(), vars(poor).values(), strict=True)
-    both = Nodes(**dict(zip(vars(nodes), map(np.concatenate, parts), strict=True)))
+    all_nodes = take(nodes, np.tile(np.arange(60), 4))
+    all_nodes.cpu[60:120] -= 900
+    all_nodes.memory[120:180] -= 9000
+    models = np.tile(model, 4)
+    models[180:] = (model + 1) % MODELS
     network = make_network()
     with torch.no_grad():
         network.last.weight *= 1e4
     value = NeuralValue([(1.0, network)])
-    score, device = value.score(both, ask(*task), np.tile(model, 2))
-    for one in range(120):
-        alone, gpu = value.score(take(both, np.asarray([one])), ask(*task), model[[one % 60]])
+    score, device = value.score(all_nodes, ask(*task), models)
+    for one in range(240):
+        alone, gpu = value.score(take(all_nodes, np.asarray([one])), ask(*task), models[[one]])
         assert alone[0] == pytest.approx(score[one], abs=1.0)
         assert gpu[0] == device[one]
-        assert both.devices[one, device[one]] >= task[3]
+        assert all_nodes.devices[one, device[one]] >= task[3]
     again, _ = value.score(take(nodes, np.r_[:60, :60]), ask(*task), np.tile(model, 2))
     np.testing.assert_array_equal(again[:60], again[60:])
 
