@@ -6,7 +6,7 @@ rest of a node is worth; a task goes where the worth falls least. It learns twic
 value by prices, and from what nodes had left in the end. Both are played alone and added up; the
 share of the second in the sum is chosen on shuffles of their own. Training sees shuffles 1000 to
 1016 of the default list at 130 % demand; judged are seeds 42 to 51, all rules on the same arrivals.
-Writes benchmarks/results/neural_placement.json. About five minutes of CPU.
+Writes benchmarks/results/neural_placement.json. About three minutes of CPU.
 """
 
 from __future__ import annotations
