@@ -7,7 +7,7 @@ type last came; a placement changes one node.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,24 @@ from rl.domains.cluster import (
     is_fraction,
 )
 from rl.domains.cluster_experts import Expert
-from rl.domains.cluster_value import ClusterValue
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 LOST = -1
+
+
+class NodeScores(Protocol):
+    """What may score nodes in place of a rule, as `rl.domains.cluster_value.ClusterValue` does."""
+
+    def score(self, nodes: Nodes, task: Task, model: Integers) -> tuple[Floats, Integers]:
+        """Score nodes that a task fits, and choose a GPU of each.
+
+        Args:
+            nodes: What is left, NumPy, `[node]`.
+            task: The request; `cpu`, `gpus` and `milli` hold one number each.
+            model: `[node]`: GPU model.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +80,7 @@ class ClusterSimulator:
         scenarios: ClusterScenarios,
         episode: int,
         expert: Expert,
-        value: ClusterValue | None = None,
+        value: NodeScores | None = None,
     ) -> None:
         """Begin with an empty cluster.
 
@@ -241,7 +254,7 @@ def simulate(
     *,
     episode: int = 0,
     marks: tuple[float, ...] = (),
-    value: ClusterValue | None = None,
+    value: NodeScores | None = None,
 ) -> Placements:
     """Place the list of one episode by one rule.
 

@@ -154,6 +154,18 @@ class ClusterValue:
             return score[same], device[same]
         return self._score(nodes, task, model)
 
+    def worth(self, nodes: Nodes, model: Integers) -> Floats:
+        """Say what nodes are worth as they are, in scores; a score is the fall of it, cut to whole.
+
+        Args:
+            nodes: What is left, NumPy, `[node]`.
+            model: `[node]`, positions in the models of the prices.
+        """
+        idle = (nodes.devices >= GPU_MILLI).sum(1)
+        sums = self._part[model[:, None], nodes.devices // GRAIN].sum(1) + self._whole[model, idle]
+        left = self._worth(sums[:, None], nodes.cpu[:, None])[:, 0]
+        return np.asarray(left + self._weights[1] * nodes.devices.sum(1))
+
     def _score(self, nodes: Nodes, task: Task, model: Integers) -> tuple[Floats, Integers]:
         gpus, milli, cpu = (int(np.ravel(one)[0]) for one in (task.gpus, task.milli, task.cpu))
         devices, of = nodes.devices, model[:, None]
