@@ -193,7 +193,19 @@ def check_placement(request, decision):
         assert all(node["free_gpu_milli"][int(one)] >= need for one in place["gpus"])
 
 
+def check_view(request, decision):
+    """Of the jobs that wait, one is chosen that has room at some time; or none."""
+    chosen, waiting = int(decision["action"]), len(request["length"])
+    assert 0 <= chosen <= waiting
+    if chosen < waiting:
+        assert request["length"][chosen] > 0
+        needs = list(zip(request["free"], request["need"][chosen], strict=True))
+        times = range(len(request["free"][0]))
+        assert any(all(free[time] >= need for free, need in needs) for time in times)
+
+
 CHECKS = {
+    "ViewDecision": check_view,
     "AllocationDecision": check_allocation,
     "ReplenishmentDecision": check_replenishment,
     "NetworkOrdersDecision": check_network_orders,
