@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ai_agents.allocation_schema import (
     MOST_SERVICES,
@@ -17,8 +17,9 @@ from ai_agents.allocation_schema import (
     Name,
 )
 from ai_agents.allocation_translation import AllocationSituation, AllocationTranslator
-from ai_agents.base_agent import FieldProblem, Header, RequestError, RequestModel, problems_of
+from ai_agents.base_agent import FieldProblem, Header, RequestError, RequestModel
 from ai_agents.outcomes import continues, read_amounts
+from ai_agents.wishes import read_wish
 from rl.deployment.guardrails import fit_to_capacity
 from rl.domains.resource_allocation import AllocationConfig
 
@@ -59,10 +60,7 @@ def word_override(
     Raises:
         RequestError: It is malformed, names others than there are, or grants more than there is.
     """
-    try:
-        read = AllocationWish.model_validate(dict(wish))
-    except ValidationError as error:
-        raise RequestError(problems_of(error)) from error
+    read = read_wish(AllocationWish, wish)
     grants = [(one.name, one.allocation) for one in read.services]
     allocation = to_array(translator.config, grants)
     capacity = np.asarray(situation.view.capacity, np.float64)

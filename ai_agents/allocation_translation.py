@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ai_agents.allocation_schema import AllocationRequest, ServiceAllocation, ServiceState
 from ai_agents.base_agent import FieldProblem, RequestError
 from ai_agents.decision_domain import Situation
+from ai_agents.policy_checks import problem_of, range_warning
 from rl.artifacts import ValidRange
-from rl.deployment.guardrails import OutOfRange, find_out_of_range
+from rl.deployment.guardrails import find_out_of_range
 from rl.domains.resource_allocation import (
     RECENT_STEPS,
     AllocationConfig,
@@ -113,7 +114,7 @@ class AllocationTranslator:
             time_of_day=np.asarray(request.time_of_day),
         )
         outside = find_out_of_range(self._values(request), self._valid)
-        warnings = (*map(_range_warning, outside), *self._gap_warnings(request))
+        warnings = (*map(range_warning, outside), *self._gap_warnings(request))
         return AllocationSituation(view=view, outside=outside, order=order, warnings=warnings)
 
     def fits(self, request: AllocationRequest) -> bool:
@@ -229,15 +230,15 @@ class AllocationTranslator:
             index = self._index.get(state.name)
             if index is None:
                 known = ", ".join(self._index)
-                problems.append(_problem(f"{where}.name", f"unknown service; known: {known}"))
+                problems.append(problem_of(f"{where}.name", f"unknown service; known: {known}"))
                 continue
             if state.name in seen:
-                problems.append(_problem(f"{where}.name", f"{state.name} is named twice"))
+                problems.append(problem_of(f"{where}.name", f"{state.name} is named twice"))
             seen.add(state.name)
             problems += self._size_problems(where, state, self.config.services[index].patience)
         missing = [name for name in self._index if name not in seen]
         if missing:
-            problems.append(_problem("services", f"missing: {', '.join(missing)}"))
+            problems.append(problem_of("services", f"missing: {', '.join(missing)}"))
         return problems
 
     def _size_problems(self, where: str, state: ServiceState, patience: int) -> list[FieldProblem]:
@@ -248,13 +249,13 @@ class AllocationTranslator:
         ):
             if len(values) > most:
                 text = f"{len(values)} entries; {state.name} takes at most {most}"
-                problems.append(_problem(f"{where}.{name}", text))
+                problems.append(problem_of(f"{where}.{name}", text))
         return problems + self._unknown_resources(f"{where}.holding", state.holding)
 
     def _resource_problems(self, request: AllocationRequest) -> list[FieldProblem]:
         missing = [name for name in self.config.resources if name not in request.capacity]
         return [
-            *(_problem(f"capacity.{name}", "missing") for name in missing),
+            *(problem_of(f"capacity.{name}", "missing") for name in missing),
             *self._unknown_resources("capacity", request.capacity),
             *self._unknown_resources("price", request.price),
         ]
@@ -262,7 +263,7 @@ class AllocationTranslator:
     def _unknown_resources(self, where: str, named: Mapping[str, float]) -> list[FieldProblem]:
         known = ", ".join(self.config.resources)
         unknown = [name for name in named if name not in self.config.resources]
-        return [_problem(f"{where}.{n}", f"unknown resource; known: {known}") for n in unknown]
+        return [problem_of(f"{where}.{n}", f"unknown resource; known: {known}") for n in unknown]
 
     def _recent(self, known: Sequence[float]) -> list[float]:
         missing = self.config.lookback - len(known)
@@ -338,12 +339,3 @@ def _reason(served: float, total: float, resource: str, *, is_short: bool) -> st
 
 def _filled(values: Sequence[float], size: int) -> list[float]:
     return [*values, *[0.0] * (size - len(values))]
-
-
-def _range_warning(found: OutOfRange) -> str:
-    valid = found.valid
-    return f"{found.field} = {found.value:g}: validated for {valid.low:g} to {valid.high:g} only"
-
-
-def _problem(field: str, problem: str) -> FieldProblem:
-    return FieldProblem(field=field, problem=problem)

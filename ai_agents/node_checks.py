@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ai_agents.base_agent import FieldProblem
 from ai_agents.node_schema import NodeRequest
-from ai_agents.policy_checks import problem_of
+from ai_agents.policy_checks import find_repeated, problem_of
 from rl.domains.nodes import NodeConfig
 
 
@@ -19,8 +19,8 @@ def find_problems(request: NodeRequest, config: NodeConfig) -> list[FieldProblem
     """
     known = config.resources
     problems = [
-        *_repeated("nodes", [node.name for node in request.nodes]),
-        *_repeated("workloads", [workload.name for workload in request.workloads]),
+        *find_repeated("nodes[{}].name", [node.name for node in request.nodes]),
+        *find_repeated("workloads[{}].name", [workload.name for workload in request.workloads]),
     ]
     if len(request.nodes) != config.num_nodes:
         held = f"{len(request.nodes)} nodes; the agent knows {config.num_nodes}"
@@ -51,12 +51,4 @@ def _resource_problems(
             problem_of(f"{where}.{name}", f"unknown resource; known: {', '.join(known)}")
             for name in unknown
         ),
-    ]
-
-
-def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
-    return [
-        problem_of(f"{where}[{place}].name", f"{name} is named twice")
-        for place, name in enumerate(names)
-        if name in names[:place]
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ai_agents.base_agent import FieldProblem
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import OutOfRange
@@ -45,3 +47,17 @@ def problem_of(field: str, problem: str) -> FieldProblem:
         problem: What.
     """
     return FieldProblem(field=field, problem=problem)
+
+
+def find_repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
+    """Say which names stand twice where no two may be alike.
+
+    Args:
+        where: Path of a name, with `{}` for its position.
+        names: In their order.
+    """
+    return [
+        problem_of(where.format(place), f"{name} is named twice")
+        for place, name in enumerate(names)
+        if name in names[:place]
+    ]

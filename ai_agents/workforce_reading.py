@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ai_agents.base_agent import FieldProblem
-from ai_agents.policy_checks import problem_of
+from ai_agents.policy_checks import find_repeated, problem_of
 from ai_agents.workforce_schema import WorkforceRequest
 from rl.domains.workforce import WorkforceConfig, WorkforceView
 
@@ -20,8 +18,8 @@ def find_problems(request: WorkforceRequest, config: WorkforceConfig) -> list[Fi
         config: The workforce that the agent knows.
     """
     problems = [
-        *_repeated("skills[{}]", request.skills),
-        *_repeated("employees[{}].name", [person.name for person in request.employees]),
+        *find_repeated("skills[{}]", request.skills),
+        *find_repeated("employees[{}].name", [person.name for person in request.employees]),
     ]
     sizes = [
         ("skills", len(request.skills), config.num_skills, config.num_skills),
@@ -79,11 +77,3 @@ def make_view(request: WorkforceRequest, config: WorkforceConfig) -> WorkforceVi
         shift_of_week=np.asarray([float(request.shift_of_week)]),
         shifts_left=np.asarray([float(request.shifts_left)]),
     )
-
-
-def _repeated(where: str, names: Sequence[str]) -> list[FieldProblem]:
-    return [
-        problem_of(where.format(place), f"{name} is named twice")
-        for place, name in enumerate(names)
-        if name in names[:place]
-    ]

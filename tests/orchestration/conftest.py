@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -21,6 +22,15 @@ from utils.persistence.engine import open_database, open_memory_database
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
+
+
+@pytest.fixture
+def logs_as_before():
+    """Commands set up logging for their whole process; tests share one."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
 
 
 class Observer:

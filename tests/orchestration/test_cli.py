@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,8 @@ from rl.training.training_config import TrainingConfig
 from tests.orchestration.house import AGENT, REQUEST, Hand, open_house
 from utils.clock import ManualClock, SystemClock
 from utils.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,15 +45,6 @@ class Shell:
                 return await act(application)
 
         return anyio.run(opened)
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """Commands set up logging for their whole process; tests share one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture

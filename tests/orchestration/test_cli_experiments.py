@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from pathlib import Path
 
@@ -18,14 +17,7 @@ from utils.persistence.experiments import run
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import list_checkpoints
 
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """Commands set up logging for their whole process; tests share one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 @pytest.fixture(scope="module")

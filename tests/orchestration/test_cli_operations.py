@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import socket
@@ -26,16 +25,9 @@ from tests.postgres import empty_tables
 from tests.training.shelf import Shelf
 from utils.clock import SystemClock
 
+pytestmark = pytest.mark.usefixtures("logs_as_before")
+
 NOW = SystemClock().now
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """Commands set up logging for their whole process; tests share one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import anyio
 import pytest
@@ -12,14 +11,7 @@ from typer.testing import CliRunner
 from orchestration.cli import commands
 from tests.orchestration.house import AGENT, open_house
 
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """Commands set up logging for their whole process; tests share one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import subprocess
 import sys
@@ -26,18 +25,11 @@ from tests.orchestration.house import Hand
 from tests.orchestration.test_cli import Shell
 from utils.clock import ManualClock, SystemClock
 
+pytestmark = pytest.mark.usefixtures("logs_as_before")
+
 ROOT = Path(__file__).parents[2]
 FIGURES = {"policy_loss": 0.5, "entropy_loss": -1.25, "kl_divergence": 0.01}
 TOTAL = 128 * 72
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """Commands set up logging for their whole process; tests share one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture
