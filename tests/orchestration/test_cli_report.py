@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestration.test_cli import Shell, logs_as_before, report_half
+from tests.orchestration.test_cli import Shell, report_half
 
-__all__ = ["logs_as_before"]
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 @pytest.fixture
