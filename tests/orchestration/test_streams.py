@@ -159,6 +159,22 @@ async def test_too_many_streams_and_readers_that_leave(tmp_path):
             assert third.status_code == 200
 
 
+async def test_a_reader_that_takes_nothing_loses_its_place():
+    streams = Streams(SystemClock(), StreamConfig(longest_seconds=0.01, heartbeat_seconds=0.01))
+
+    async def source(after):
+        return [Piece(id=after + 1, type="x", data=0)], False
+
+    async def send(message):
+        if message.get("body"):
+            await anyio.sleep_forever()  # as where all buffers on the way are full
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    with anyio.fail_after(60):
+        await streams.answer(source, 0)(scope, anyio.sleep_forever, send)
+    assert streams.open == 0
+
+
 async def test_silence_is_broken_by_comments(tmp_path):
     async with (
         open_served(tmp_path, heartbeat_seconds=0.02, poll_seconds=0.01) as served,
