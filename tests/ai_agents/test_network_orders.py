@@ -86,6 +86,7 @@ async def test_requests_of_a_batch_are_answered_as_alone():
         ({"periods_left": 31}, "periods_left"),
         ({"recent_demand": [1.0] * 11}, "recent_demand"),
         ({"expected_demand": [20.0]}, "expected_demand"),
+        ({"sentiment": 2.0}, "sentiment"),
     ],
 )
 def test_what_does_not_fit_is_named(change, field):
