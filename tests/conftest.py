@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.postgres import run_server
 from utils.persistence import engine
 from utils.persistence.upgrade import upgrade
 
@@ -55,3 +56,10 @@ def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "upgrade", copy_and_upgrade)
         yield
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """Give a PostgreSQL server to all tests of the session; each begins by emptying its tables."""
+    with run_server() as url:
+        yield url
