@@ -157,7 +157,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
             **header,
             placements=placements,
             offers=self._word_offers(situation, action),
-            guardrails=[f"capacity.{name}" for name in cut],
+            guardrails=[] if header["fallback_used"] else [f"capacity.{name}" for name in cut],
             expert=compared,
         )
 

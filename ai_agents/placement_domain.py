@@ -155,7 +155,7 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
             fitting_nodes=len(situation.fitting),
             unmet=count_unmet(situation.needs),
             reason=_explain(situation, kept, by_policy=not header["fallback_used"]),
-            guardrails=broken,
+            guardrails=[] if header["fallback_used"] else broken,
             expert=compared,
         )
 

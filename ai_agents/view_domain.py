@@ -137,7 +137,7 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
             action=self._project(action, situation),
             meaning=world.decision,
             reason=f"{world.about} Here {who}.",
-            guardrails=self._cut(action, situation),
+            guardrails=[] if header["fallback_used"] else self._cut(action, situation),
             expert=compared,
         )
 

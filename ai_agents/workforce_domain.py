@@ -187,7 +187,9 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             staffing=shift.staffing,
             overtime_hours=shift.overtime_hours,
             wages=shift.wages,
-            guardrails=[f"people.{name}" for name in shift.short],
+            guardrails=[]
+            if header["fallback_used"]
+            else [f"people.{name}" for name in shift.short],
             expert=compared,
         )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.desk_orders import DeskScenarios
 from data.scenario import ScenarioArrays
@@ -68,11 +70,20 @@ def desk_ranges(scenarios: Sequence[ScenarioArrays]) -> tuple[ValidRange, ...]:
     moves = [np.concatenate([one.history, one.shock], axis=1) for one in orders]
     terms = ("volatility", "impact", "risk_aversion")
     pooled = {name: [getattr(one, name) for one in orders] for name in terms}
+    changes = [_price_changes(one) for one in orders]
     return tuple(
         ValidRange(
             field=f"order.{name}",
             low=float(min(part.min() for part in parts)),
             high=float(max(part.max() for part in parts)),
         )
-        for name, parts in {"moves": moves, **pooled}.items()
+        for name, parts in {"moves": moves, "price_change": changes, **pooled}.items()
     )
+
+
+def _price_changes(orders: DeskScenarios) -> NDArray[Any]:
+    """Return how far prices go in deviations of a horizon, pushed by own sales at most, or not."""
+    root = np.sqrt(orders.shock.shape[1])
+    alone = np.cumsum(orders.shock, axis=1) / root
+    pushed = alone - (orders.impact / (orders.volatility * root))[:, None]
+    return np.concatenate([alone, pushed], axis=1)

@@ -115,7 +115,10 @@ class ClusterValue:
         gpus = np.asarray(prices.gpus)
         single, several = np.flatnonzero(gpus == 1), np.flatnonzero(gpus > 1)
         order = np.concatenate([single, several])
-        self._cpu = np.asarray(prices.cpu)[order]
+        cpu = np.asarray(prices.cpu)[order]
+        self._cpu = np.where(cpu > 0, cpu, 1.0)
+        self._unlimited = np.where(cpu > 0, 0.0, np.inf)
+        """Added to the CPU left: tasks without any have room on every node."""
         size = (gpus * np.asarray(prices.milli))[order]
         share = np.asarray(prices.count, np.float64)[order]
         self._usable = size * share / max(share.sum(), 1.0)
@@ -199,7 +202,7 @@ class ClusterValue:
         prices, states = len(self._cpu_price), (0, *[1] * (sums.shape[1] - 1))
         paid = (cpu[..., None] * self._cpu_price)[:, states]
         relaxed = (sums[..., :prices] + paid).min(-1)
-        room = np.floor(cpu[..., None] / self._cpu)[:, states]
+        room = np.floor((cpu[..., None] + self._unlimited) / self._cpu)[:, states]
         usable = np.minimum(sums[..., prices:], room) @ self._usable
         return np.asarray(self._weights[0] * relaxed - self._weights[1] * usable)
 

@@ -185,6 +185,23 @@ async def test_full_disk_is_explained_and_nothing_is_kept(database):
     assert await names(database) == []
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_nothing_is_written_to_a_file_that_is_gone(database, tmp_path, is_replaced):
+    async with database.write() as connection:
+        await connection.execute(insert(experiment), named("kept"))
+    aside = database.path.rename(tmp_path / "aside")
+    if is_replaced:
+        upgrade(database.path, 10)
+    with pytest.raises(DatabaseError, match="removed or replaced"):
+        async with database.write() as connection:
+            pytest.fail("what is written now is lost")
+    with pytest.raises(DatabaseError, match="removed or replaced"):
+        await names(database)
+    if not is_replaced:
+        aside.rename(database.path)
+        assert await names(database) == ["kept"]
+
+
 async def test_urls(tmp_path):
     database = await open_database(f"sqlite:///{tmp_path}/q.sqlite")
     assert database.path == tmp_path / "q.sqlite"
