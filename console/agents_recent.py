@@ -13,7 +13,7 @@ from console.agents_acting import act
 from console.agents_form import FormError, read_json
 from console.agents_overview import OBJECTIVE_SECONDS, Service, service_of
 from console.server import ask
-from console.showing import Drawing, figure
+from console.showing import Drawing, figure, plain
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.decisions import DecisionRecord
 
@@ -120,7 +120,7 @@ def _show_report(records: Sequence[DecisionRecord]) -> None:
     try:
         realised = read_json("realised", text)
     except FormError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     if not isinstance(realised, dict):
         st.error('realised: write an object, such as {"served_work": 71.5}')

@@ -9,9 +9,11 @@ import streamlit as st
 from console import analysis_rows as rows_of
 from console.analysis_charts import draw_evaluations, draw_intervals
 from console.lab_rows import write
+from console.runs_words import short
 from console.server import ask
 from console.showing import figure
-from orchestration.client.client import Client
+from utils.persistence.run_filter import RunFilter
+from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import RunDetails, RunSummary
 
 MOST_RUNS = 100
@@ -23,7 +25,8 @@ def show_runs() -> None:
         "Runs keep how they did on validation episodes while they learnt, and at their end a table "
         "on episodes that they never saw, beside experts and chance."
     )
-    runs = [run for run in ask(_list_runs) if run.state == "succeeded"]
+    wanted = RunFilter(states=(RunState.SUCCEEDED,))
+    runs = ask(lambda client: client.runs.page(wanted, limit=MOST_RUNS)).items
     if not runs:
         st.info("No run has finished yet. Submit one on the page Submit; it appears here.")
         return
@@ -46,17 +49,8 @@ def _load(run_id: str) -> RunDetails:
     return ask(lambda client: client.runs.get(run_id))
 
 
-async def _list_runs(client: Client) -> list[RunSummary]:
-    found: list[RunSummary] = []
-    async for run in client.runs.list():
-        found.append(run)
-        if len(found) >= MOST_RUNS:
-            break
-    return found
-
-
 def _name(run: RunSummary) -> str:
-    return f"{run.experiment} · seed {run.seed} · {run.id[:8]}"
+    return f"{run.experiment} · seed {run.seed} · {short(run.id)}"
 
 
 def _show_evaluations(details: list[RunDetails]) -> None:

@@ -25,7 +25,7 @@ from console.monitoring_prometheus import (
 )
 from console.monitoring_units import say
 from console.server import ask
-from console.showing import figure, told
+from console.showing import figure, plain, told
 from utils.clock import SystemClock
 
 START = (
@@ -91,7 +91,7 @@ def _show_live(board: Board, seconds: int) -> None:
         _show_without(str(error))
         return
     except PrometheusError as error:
-        st.error(f"{prometheus_url()}: {error}")
+        st.error(f"{prometheus_url()}: {plain(error)}")
         return
     _show_alerts(shown.alerts)
     st.markdown(board.about)
@@ -206,7 +206,7 @@ def _show_row(board: Board, found: Sequence[Found]) -> None:
 def _show_stat(found: Found) -> None:
     panel = found.panel
     if not found.series:
-        st.metric(panel.title, "no data", help=found.trouble or panel.about)
+        st.metric(panel.title, "no data", help=plain(found.trouble) or panel.about)
         return
     value = found.series[0][1].points[-1][1]
     mark = mark_of(panel, value)
@@ -218,7 +218,7 @@ def _show_line(board: Board, found: Found) -> None:
     st.markdown(f"**{found.panel.title}**")
     rows = rows_of(found)
     if found.trouble:
-        st.error(found.trouble)
+        st.error(plain(found.trouble))
     elif not rows:
         st.caption(f"{found.panel.about} Nothing to show in this time.")
     else:
@@ -228,8 +228,8 @@ def _show_line(board: Board, found: Found) -> None:
 
 def _show_without(why: str) -> None:
     st.warning(
-        f"No Prometheus answers at {prometheus_url()} ({why}). Start one in the folder of the "
-        f"program, or name yours by `{PROMETHEUS_VARIABLE}`:"
+        f"No Prometheus answers at {prometheus_url()} ({plain(why)}). Start one in the folder of "
+        f"the program, or name yours by `{PROMETHEUS_VARIABLE}`:"
     )
     st.code(START, language="bash", wrap_lines=True)
     st.subheader("What the server says of itself")

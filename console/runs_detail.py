@@ -26,7 +26,7 @@ from console.runs_words import (
     title_of,
 )
 from console.server import ask
-from console.showing import told
+from console.showing import plain, told
 from orchestration.client.client import Client
 from orchestration.endpoints.job_views import JobDetails
 from orchestration.jobs import Desired
@@ -89,11 +89,11 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(summary.state.value, color=COLORS[summary.state])
         st.caption(
-            f"Run `{short(summary.id)}` of experiment `{summary.experiment}`, "
+            f"Run `{short(summary.id)}` of experiment {plain(summary.experiment)}, "
             f"began {age(summary.created_at, now)}{took}"
         )
         for tag in run.facts.tags:
-            st.badge(tag, color="gray")
+            st.badge(plain(tag), color="gray")
     scores = run.evaluations[-1].scores if run.evaluations else {}
     figures = {
         "Best score": against_expert(summary.best_score, scores.get("expert")),
@@ -104,7 +104,7 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
         column.markdown(f":gray[{name}]  \n**{words}**")
     st.progress(fraction_done(summary), text=progress_words(summary))
     if summary.error:
-        st.error(f"It broke: {summary.error}")
+        st.error(f"It broke: {plain(summary.error)}")
     if job is not None and job.desired is not Desired.RUN and not job.state.is_terminal:
         st.info(f"Asked to {job.desired.value}; the job is {job.state.value}.")
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from console.runs_words import FileRow, file_rows
 from console.server import ask
+from console.showing import plain
 from orchestration.client.errors import NotFoundError
 from utils.persistence.errors import ArtifactCorruptError
 from utils.persistence.run_queries import RunDetails
@@ -33,7 +34,7 @@ def show_files(run: RunDetails) -> None:
 def _draw_file(one: FileRow) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**{one.name}** · {one.kind} · {one.size_bytes / 1024:,.1f} KiB  \n"
+            f"**{plain(one.name)}** · {one.kind} · {one.size_bytes / 1024:,.1f} KiB  \n"
             f":gray[SHA-256 `{one.sha256}`]"
         )
         key = f"run:file:{one.sha256}:{one.name}"
@@ -45,7 +46,9 @@ def _draw_file(one: FileRow) -> None:
         try:
             content = ask(lambda client: client.runs.artifact(one.sha256))
         except ArtifactCorruptError as error:
-            st.error(f"{error}: it is not offered. Fetch it again, or restore it from a backup.")
+            st.error(
+                f"{plain(error)}: it is not offered. Fetch it again, or restore it from a backup."
+            )
             return
         st.download_button(
             "Save (hash is right)",

@@ -17,7 +17,7 @@ from console.runs_words import (
     title_of_line,
 )
 from console.server import ask
-from console.showing import told
+from console.showing import plain, told
 from utils.clock import SystemClock
 from utils.persistence.run_filter import EVERYTHING, RunFilter
 from utils.persistence.run_lines import RunLine
@@ -112,7 +112,7 @@ def _draw_row(run: RunLine, how_old: str) -> None:
         open_run(run.id)
     cells[2].badge(run.state.value, color=COLORS[run.state])
     tags = "".join(f" `{tag}`" for tag in run.tags)
-    cells[3].markdown(f"{_plain(run.experiment)}{tags}")
+    cells[3].markdown(f"{plain(run.experiment)}{tags}")
     cells[4].markdown(against_expert(run.best_score, run.expert))
     cells[5].progress(fraction_done(run), text=progress_words(run))
     cells[6].markdown(how_old)
@@ -136,8 +136,3 @@ def _told(name: str) -> str:
 
 def _first_page() -> None:
     st.session_state[CURSORS] = []
-
-
-def _plain(text: str) -> str:
-    """Return a name of the user's so that Markdown shows it as it is."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|$~:" else sign for sign in text)

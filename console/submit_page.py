@@ -12,7 +12,7 @@ import streamlit as st
 
 from console.runs_link import link_to_run
 from console.server import TOKEN_VARIABLE, ask, server_url
-from console.showing import told
+from console.showing import plain, told
 from console.submit_fields import TYPED, draw_field, keep_typed
 from console.submit_form import (
     WHOLE_FORM,
@@ -48,7 +48,7 @@ def show() -> None:
         view, problems = _check(form, filled)
         _draw_form(form, problems)
         if problems.get(WHOLE_FORM):
-            st.error(problems[WHOLE_FORM])
+            st.error(plain(problems[WHOLE_FORM]))
         _offer(form, filled, view)
 
 
@@ -143,7 +143,7 @@ def _draw_fields(fields: Sequence[FormField], problems: Mapping[str, str]) -> No
             with column:
                 draw_field(field)
                 if field.name in problems:
-                    st.markdown(f":red[:material/error: {problems[field.name]}]")
+                    st.markdown(f":red[:material/error: {plain(problems[field.name])}]")
 
 
 def _offer(form: TrainingForm, filled: Filled, view: CheckView | None) -> None:
@@ -174,7 +174,7 @@ def _submit(body: Mapping[str, Any], key: str) -> None:
     try:
         job = ask(lambda client: client.jobs.submit(request, idempotency_key=key))
     except ConflictError as error:
-        st.error(error.detail)
+        st.error(plain(error.detail))
         return
     st.session_state[MADE] = (key, job)
 

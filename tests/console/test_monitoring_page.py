@@ -15,7 +15,7 @@ from console.monitoring_prometheus import AT_ONCE, Series, Span
 from console.server import ask
 from deploy.grafana.write import BOARDS
 from tests.console.monitoring_prometheus_server import ROOT, scripted, value_of, watching
-from tests.console.running import running_server, speak_with
+from tests.console.running import running_server, shown, speak_with
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -36,7 +36,7 @@ def open_page(board="Overview", **query):
 
 def texts(at):
     parts = (at.markdown, at.caption, at.info, at.success, at.error, at.warning)
-    return "\n".join(element.value for part in parts for element in part)
+    return shown("\n".join(element.value for part in parts for element in part))
 
 
 def test_the_committed_dashboards_are_read_whole():

@@ -190,7 +190,7 @@ def test_a_run_is_submitted_learns_is_promoted_asked_and_rolled_back(console, vi
     steps = watch_it_learn(visitor)
     assert len(steps) > 1, "the curve grows before the run ends"
     assert steps == sorted(steps)
-    newest = httpx.get(f"{console.server}/v1/runs").json()["items"][0]
+    newest = httpx.get(f"{console.server}/v1/runs", timeout=60).json()["items"][0]
     assert newest["state"] == "succeeded"
     visitor.settle()
     visitor.picture("run", height=1500)
@@ -250,7 +250,7 @@ def watch_it_learn(visitor):
 
 
 def agent(console):
-    agents = httpx.get(f"{console.server}/v1/agents").json()
+    agents = httpx.get(f"{console.server}/v1/agents", timeout=60).json()
     return next(one for one in agents if one["name"] == AGENT)
 
 
@@ -284,6 +284,15 @@ def test_the_keyboard_reaches_the_content_past_the_navigation(visit):
     visitor.open("Engine")
     visitor.page.keyboard.press("Tab")
     assert visitor.page.locator(":focus").count() == 1
+
+
+def test_an_address_that_people_type_leads_there(console, visit):
+    visitor = visit("light")
+    run_id = httpx.get(f"{console.server}/v1/runs").json()["items"][0]["id"]
+    visitor.page.goto(f"{console.console}/runs?run={run_id}")
+    visitor.page.get_by_role("button", name="All runs").wait_for()
+    assert visitor.page.get_by_role("dialog").count() == 0, "Streamlit knows the page"
+    assert f"run={run_id}" in visitor.page.url
 
 
 def test_faults_would_be_seen(visit):
