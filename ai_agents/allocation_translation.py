@@ -26,9 +26,9 @@ from rl.domains.small_arrays import SmallArrays
 Array64 = NDArray[np.float64]
 PARTS = tuple(field.name for field in fields(AllocationView))
 ROUNDING = 1e-3
+"""Share of an amount that a reader would call nothing."""
 SHORT = 0.01
 """A resource of which less than this share is left over counts as short."""
-"""Share of an amount that a reader would call nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

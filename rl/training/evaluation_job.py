@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
 from rl.artifacts import PolicyArtifact
+from rl.deployment.view_policy import scores_choices
 from rl.evaluation.comparison import EvaluationTable, evaluate
 from rl.evaluation.contest import ScenarioSet
 from rl.evaluation.entrants import Entrant
 from rl.evaluation.players import Player
 from rl.evaluation.recorded_play import record_play
-from rl.training.artifact_policy import artifact_policy
+from rl.training.artifact_policy import artifact_player
 from rl.training.job import JobContext
 from rl.training.job_places import open_artifacts
 from rl.training.problem import Problem
@@ -114,7 +116,10 @@ def _episodes_of(
 
 
 def _check_same_world(candidate: PolicyArtifact, champion: PolicyArtifact, version: int) -> None:
-    for what in ("domain", "domain_config", "observation_size", "action"):
+    sizes = ("observation_size", "action")
+    if scores_choices(candidate) or scores_choices(champion):
+        sizes = ()  # who is asked for every choice apart plays any policy's world
+    for what in ("domain", "domain_config", *sizes):
         if getattr(candidate, what) != getattr(champion, what):
             raise ConfigError(
                 f"champion version {version} of {champion.card.agent} is of another world than "
@@ -129,9 +134,10 @@ def _play(
     candidate: PolicyArtifact,
     champion: PolicyArtifact | None,
 ) -> tuple[EvaluationTable, dict[str, float]]:
-    policies = {CANDIDATE: artifact_policy(candidate)}
+    plays = problem.contest.policy_player
+    policies = {CANDIDATE: partial(artifact_player, candidate, plays)}
     if champion is not None:
-        policies[CHAMPION] = artifact_policy(champion)
+        policies[CHAMPION] = partial(artifact_player, champion, plays)
     best = candidate.card.baseline
     if best.expert not in problem.experts:
         raise ConfigError(f"the card names the expert {best.expert}, which {problem.name} has not")
@@ -141,15 +147,14 @@ def _play(
 
     entrants = [Entrant(name=best.expert, kind="expert", players=(expert,))]
     entrants += [
-        Entrant(name=name, kind="agent", policies=(policy,)) for name, policy in policies.items()
+        Entrant(name=name, kind="agent", players=(policy,)) for name, policy in policies.items()
     ]
     table = evaluate(
         problem.contest, episodes, entrants, rival=None if champion is None else CHAMPION
     )
-    players = {name: problem.contest.policy_player(one) for name, one in policies.items()}
     violations = {
-        name: float(record_play(problem.contest, player, episodes).violation.sum(1).mean())
-        for name, player in {**players, best.expert: expert()}.items()
+        name: float(record_play(problem.contest, play(), episodes).violation.sum(1).mean())
+        for name, play in {**policies, best.expert: expert}.items()
     }
     return table, violations
 

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from rl.artifacts import PolicyArtifact
 from rl.deployment.projections import to_budget
+from rl.deployment.view_policy import scores_choices
 from rl.domains.portfolio import PortfolioDomain
 from rl.domains.resource_allocation import AllocationDomain
 from rl.domains.world_rules import RANDOM, played_by, rules_of
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.environments.supply_network_environment import BatchedSupplyNetwork
-from rl.evaluation.players import Player, policy_player, random_player
-from rl.training.artifact_policy import artifact_policy
+from rl.evaluation.players import Player, random_player
+from rl.training.artifact_policy import artifact_player
 from utils.errors import ConfigError
 
 COVERAGE = "coverage"
@@ -137,12 +138,12 @@ def _agent(world: str, name: str, artifact: PolicyArtifact, environment: Any) ->
     if world == "portfolio":
         wanted = (wanted[0], artifact.action.size)
     has = artifact.observation_size, artifact.action.size
-    if has != wanted:
+    if has != wanted and not scores_choices(artifact):
         raise ConfigError(
             f"agent {name} turns {has[0]} numbers into {has[1]}, {world} of these sizes "
             f"{wanted[0]} into {wanted[1]}: open it with the sizes that the agent was trained for"
         )
-    player = policy_player(artifact_policy(artifact))
+    player = artifact_player(artifact)
     if domain is not None and coverage:
         return _covering(player, domain)
     return _rebalancing(player) if world == "portfolio" else player

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -126,7 +127,7 @@ class TrainingConfig:
             _check_least(name, getattr(self, name), 0)
         if not 0 < self.real_share < 1:
             raise ConfigError(f"real_share={self.real_share}: choose a share between 0 and 1")
-        if self.max_hours is not None and not self.max_hours > 0:
+        if self.max_hours is not None and not 0 < self.max_hours < math.inf:
             raise ConfigError(f"max_hours={self.max_hours}: choose more than 0, or no limit")
         if self.early_stopping_patience and not self.eval_frequency:
             raise ConfigError("early_stopping_patience needs evaluations: set eval_frequency")

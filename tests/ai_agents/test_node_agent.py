@@ -136,6 +136,8 @@ def test_what_rounding_would_overfill_is_cut():
     placed = domain.decide(situation, everything, header=make_header(), expert=None)
     assert placed.placements[0].node is None
     assert placed.guardrails == [f"capacity.n{row}" for row in range(10)]
+    by_expert = domain.decide(situation, everything, header=make_header("greedy"), expert=None)
+    assert (by_expert.placements, by_expert.guardrails) == (placed.placements, [])
 
 
 async def test_outside_the_validated_range_the_expert_answers():

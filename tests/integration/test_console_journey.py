@@ -190,7 +190,7 @@ def test_a_run_is_submitted_learns_is_promoted_asked_and_rolled_back(console, vi
     steps = watch_it_learn(visitor)
     assert len(steps) > 1, "the curve grows before the run ends"
     assert steps == sorted(steps)
-    newest = httpx.get(f"{console.server}/v1/runs").json()["items"][0]
+    newest = httpx.get(f"{console.server}/v1/runs", timeout=60).json()["items"][0]
     assert newest["state"] == "succeeded"
     visitor.settle()
     visitor.picture("run", height=1500)
@@ -250,7 +250,7 @@ def watch_it_learn(visitor):
 
 
 def agent(console):
-    agents = httpx.get(f"{console.server}/v1/agents").json()
+    agents = httpx.get(f"{console.server}/v1/agents", timeout=60).json()
     return next(one for one in agents if one["name"] == AGENT)
 
 

@@ -277,6 +277,9 @@ async def test_regret_is_what_the_expert_would_have_got_more(request, tmp_path, 
         told = await orchestrator.regret.replay(AGENT)
         assert told.num_realised == 1
         assert told.mean < report.mean
+        huge = {"arrived": dict.fromkeys(arrived, 10**400)}  # no float holds it
+        await orchestrator.decisions.report_outcome(compared.decision_id, huge)
+        assert (await orchestrator.regret.replay(AGENT)).num_realised == 1
         assert await events(application.database, "regret_high") == []
         await keep(orchestrator, regret_limit=expected / 2)
         (looked,) = await orchestrator.regret.look()

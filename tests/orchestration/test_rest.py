@@ -337,7 +337,7 @@ async def test_a_real_server_answers_and_leaves_at_sigterm(tmp_path):
     try:
         line = await anyio.to_thread.run_sync(server.stdout.readline)
         url = re.search(r"http://\S+", line)[0]
-        async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             assert (await client.get("/health/ready")).status_code == 200
             assert (await client.post(INVOKE, json=REQUEST)).status_code == 404
             # Announced too large and never sent: the answer comes before the body.

@@ -445,7 +445,7 @@ async def until_blocked(engine, connection, count):
     """On a server, wait until so many transactions wait for locks."""
     blocked = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
     if engine.database.is_server:
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while await connection.scalar(blocked) < count:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 

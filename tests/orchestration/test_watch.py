@@ -278,7 +278,7 @@ def test_ctrl_c_leaves_the_run_alone(tmp_path, shell):
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline().startswith("waits for a free worker")
     child.send_signal(signal.SIGINT)
-    rest, _ = child.communicate(timeout=60)
+    rest, _ = child.communicate(timeout=240)
     assert (child.returncode, rest) == (130, "No longer watched; the run is left alone.\n")
     (kept,) = shell.json("jobs", "--json")
     assert (kept["id"], kept["state"], kept["desired"]) == (job["id"], "queued", Desired.RUN)

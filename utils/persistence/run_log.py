@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from utils.clock import Clock, new_id
+from utils.errors import ConfigError
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
 from utils.persistence.run_facts import RunParent, add_parents, change_tags
@@ -28,6 +29,10 @@ SCORE = "kpi"
 """Which of a validation's scores says how good a policy is; higher is better."""
 MetricRow = tuple[int, Mapping[str, float]]
 """A step and the values measured there."""
+
+
+LARGEST_WHOLE = 2**53
+"""Whole numbers beyond it get lost where JSON is read."""
 
 
 class RunState(StrEnum):
@@ -67,6 +72,16 @@ class NewRun:
     tags: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages that its numbers depend on."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no database keeps.
+
+        Raises:
+            ConfigError: The seed, or the number of steps, is too large.
+        """
+        for name, value in (("seed", self.seed), ("total_env_steps", self.total_env_steps or 0)):
+            if abs(value) > LARGEST_WHOLE:
+                raise ConfigError(f"{name}={value}: choose less than 2^53")
 
 
 @dataclass(frozen=True, kw_only=True)
