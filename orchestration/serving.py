@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +24,8 @@ from utils.logs import get_logger
 from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
+SWITCH_SECONDS = 0.0005
+"""So long a thread that only computes may keep the event loop waiting, each time that it waits."""
 logger = get_logger(__name__)
 
 
@@ -41,6 +44,7 @@ async def serve(
         DatabaseError: The database cannot be used as it is.
     """
     check_days(record_days)
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with open_application(settings, with_worker=True) as application:
         await _check_access(application)
         parts = make_api_parts(application)

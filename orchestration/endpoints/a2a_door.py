@@ -326,7 +326,7 @@ def _skill_of(card: AgentCard) -> wire.AgentSkill:
         id=card.name,
         name=card.title,
         description=f"{card.description} Version {card.version} answers.",
-        tags=[card.domain],
+        tags=card.tags,
         examples=[json.dumps(example) for example in card.examples],
         input_modes=[JSON_MODE],
         output_modes=[JSON_MODE],

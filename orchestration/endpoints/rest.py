@@ -102,7 +102,6 @@ def make_api(parts: ApiParts) -> ASGIApp:
     )
     api.state.parts = parts
     api.router.routes[:0] = [  # first, as they are asked most
-        *invoke_routes.make_routes(parts.reception, parts.callers),
         parts.mcp.make_route(parts.callers),
         *parts.a2a.make_routes(parts.callers),
     ]
@@ -112,7 +111,8 @@ def make_api(parts: ApiParts) -> ASGIApp:
     explain_errors(api)
     bare = api.openapi
     api.openapi = lambda: _describe(bare())  # type: ignore[method-assign]
-    return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
+    doors = invoke_routes.InvokeDoor(api, parts.reception, parts.callers)
+    return BodyLimit(AuditTrail(doors, parts), allowed_hosts=parts.allowed_hosts)
 
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:

@@ -224,7 +224,7 @@ class SqlJobStore:
             ConfigError: `most` is negative, or beyond all sense.
         """
         if most is not None and not 0 <= most <= MOST_AT_ONCE:
-            raise ConfigError(f"most={most}: write 0 to {MOST_AT_ONCE}, or none")
+            raise ConfigError(f"most={most}: write 0 or more, {MOST_AT_ONCE} at most")
         table = tables.job_limit
         async with self._database.write() as connection:
             if most is None:

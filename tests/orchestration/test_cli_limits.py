@@ -48,7 +48,7 @@ def test_a_submission_says_where_it_stands(shell):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("limits", "a", "9" * 25), "write 0 to 1000000"),
+        (("limits", "a", "9" * 25), "1000000 at most"),
         (("submit", "train", "seed=" + "9" * 25), "choose less than 2^53"),
         (("submit", "train", "total_episodes=" + "9" * 18), "total_env_steps="),
         (("submit", "train", "--priority", "9" * 25), "1000"),
