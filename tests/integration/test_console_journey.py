@@ -85,8 +85,14 @@ class Visitor:
         self.widget(key).get_by_role("button").first.click()
 
     def choose(self, key, option):
-        self.widget(key).get_by_role("combobox").click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        """Open a list and choose; a page that is drawn anew just then closes the list."""
+        wanted = self.page.get_by_role("option", name=option, exact=True)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not wanted.count():
+            assert time.monotonic() < deadline, f"{key} does not offer {option}"
+            self.widget(key).get_by_role("combobox").click()
+            self.page.wait_for_timeout(1000)
+        wanted.click()
         self.settle()
 
     def fill(self, key, value):
