@@ -11,9 +11,8 @@ import anyio
 
 from orchestration.app import Application, Settings, make_kinds, open_application, run_with
 from orchestration.care.pruning import KEPT_DAYS, check_days, prune_daily
-from orchestration.endpoints.a2a_door import A2aDoor
 from orchestration.endpoints.callers import Callers
-from orchestration.endpoints.mcp_door import McpDoor
+from orchestration.endpoints.late_doors import LateDoors
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.reception import Reception, ReceptionConfig
@@ -75,7 +74,7 @@ async def serve_stdio(settings: Settings) -> None:
     async with open_application(settings, with_worker=False) as application:
         parts = application.parts
         reception = Reception(application.orchestrator, parts.clock)
-        door = McpDoor(parts.registry, reception, parts.clock)
+        door = await LateDoors(parts.registry, reception, parts.clock).load_mcp()
         await run_with(application, door.run_stdio)
 
 
@@ -92,8 +91,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
     return ApiParts(
         orchestrator=application.orchestrator,
         reception=reception,
-        mcp=McpDoor(parts.registry, reception, parts.clock),
-        a2a=A2aDoor(parts.registry, reception),
+        late=LateDoors(parts.registry, reception, parts.clock),
         metrics=application.metrics,
         database=application.database,
         callers=Callers(application.database, parts.clock, is_open=settings.is_local),

@@ -79,8 +79,9 @@ class View:
 
     @property
     def scores(self) -> list[float]:
-        """Of all evaluations, oldest first."""
-        return [one.scores["kpi"] for one in self.run.evaluations] if self.run else []
+        """Of all evaluations, oldest first; those that were not finite are left out."""
+        found = [one.scores.get("kpi") for one in self.run.evaluations] if self.run else []
+        return [one for one in found if one is not None]
 
     def _running(self) -> str:
         if self.run is None:
@@ -144,11 +145,16 @@ def score_line(evaluation: Evaluation) -> str:
         evaluation: With scores as training reports them.
     """
     scores = evaluation.scores
-    known = [figure(scores["kpi"])]
-    known += [f"{name} {figure(scores[name])}" for name in ("expert", "bound") if name in scores]
-    if "gap_closed" in scores:
+    known = [_known(scores.get("kpi"))]
+    told = [name for name in ("expert", "bound") if scores.get(name) is not None]
+    known += [f"{name} {figure(scores[name])}" for name in told]
+    if scores.get("gap_closed") is not None:
         known.append(f"gap closed {scores['gap_closed']:.0%}")
     return "  ".join(known)
+
+
+def _known(score: float | None) -> str:
+    return "not finite" if score is None else figure(score)
 
 
 def spark(values: Sequence[float], width: int = WIDEST) -> str:
@@ -174,8 +180,9 @@ def _figures(view: View, width: int) -> Table:
         table.add_row(name, Text(figure(values[-1]), style="bold"), trend)
     if view.evaluation is not None:
         scores = view.evaluation.scores
-        ahead = scores["kpi"] > scores.get("expert", float("inf"))
-        kpi = Text(figure(scores["kpi"]), style="bold green" if ahead else "bold")
+        score, expert = scores.get("kpi"), scores.get("expert")
+        is_ahead = score is not None and expert is not None and score > expert
+        kpi = Text(_known(score), style="bold green" if is_ahead else "bold")
         rest = score_line(view.evaluation).partition("  ")[2]
         where = f"{rest}  (validation, at {view.evaluation.env_steps:,} steps)".strip()
         table.add_row("evaluation", kpi, Text(spark(view.scores, room), style="cyan"))

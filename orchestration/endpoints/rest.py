@@ -98,13 +98,10 @@ def make_api(parts: ApiParts) -> ASGIApp:
         summary="Train agents that allocate scarce things, and ask them.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
-        lifespan=lambda _: parts.mcp.run(),
+        lifespan=lambda _: parts.late.run(),
     )
     api.state.parts = parts
-    api.router.routes[:0] = [  # first, as they are asked most
-        parts.mcp.make_route(parts.callers),
-        *parts.a2a.make_routes(parts.callers),
-    ]
+    api.router.routes[:0] = parts.late.make_routes(parts.callers)
     api.include_router(router)
     for topic in TOPICS:
         api.include_router(topic.router)

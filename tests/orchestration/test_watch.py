@@ -135,6 +135,18 @@ def test_the_stage_of_a_curriculum_has_a_number(shell):
     assert views[-1].stage == "competitive (stage 2 of 3)"
 
 
+def test_a_score_that_is_not_finite_is_told_as_such(shell):
+    async def diverge(_application, hand, state):
+        await hand.report(state["job"], 6000, value=11.0, kpi=float("nan"))
+
+    views, _ = watch_steps(shell, begin, learn, diverge)
+    assert "evaluation not finite" in describe(views[-1])
+    assert views[-1].scores == [90.0, 95.0]
+    console = Console(file=StringIO(), width=80, color_system=None)
+    console.print(draw(views[-1], Text("learning"), width=80))
+    assert "not finite" in console.file.getvalue()
+
+
 @pytest.mark.parametrize("width", [30, 40, 67, 68, 80, 120, 300])
 def test_a_picture_fits_into_its_terminal(shell, width):
     views, _ = watch_steps(shell, begin, learn)
