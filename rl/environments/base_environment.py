@@ -28,7 +28,7 @@ MOST_STEPS = 1_000_000
 """Of an episode whose scenarios are drawn whole before it begins."""
 
 
-def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+def check_names(what: str, names: Sequence[Any]) -> tuple[str, ...]:
     """Return names that tell things apart.
 
     Args:
