@@ -178,7 +178,7 @@ def exit_code(job: Job) -> int:
     Args:
         job: As it ended.
     """
-    return FAILED if job.state in {JobState.FAILED, JobState.DEAD} else 0
+    return FAILED if job.state in {JobState.FAILED, JobState.DEAD, JobState.TIMED_OUT} else 0
 
 
 async def _train(

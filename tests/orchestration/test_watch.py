@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestration.care.engine_view import EngineView, EventView, LiveJob, WorkerView
-from orchestration.cli import engine, progress
+from orchestration.cli import engine, progress, training
 from orchestration.cli.run_view import describe, draw
 from orchestration.events import Completed
 from orchestration.jobs import Desired, JobState, Resources
@@ -160,6 +161,30 @@ def test_a_picture_fits_into_its_terminal(shell, width):
     assert "▁█" in picture  # of the evaluations: 90, then 95
     if width >= 80:
         assert sum("━" in line and "50%" in line for line in lines) == 1
+
+
+def test_a_policy_that_diverged_is_shown_not_fatal(shell):
+    async def diverge(_application, hand, state):
+        nan = float("nan")
+        await hand.report(state["job"], 2160, kpi=90.0)
+        await hand.report(state["job"], 4608, value=nan, kpi=nan)
+
+    views, _ = watch_steps(shell, begin, diverge, finish)
+    seen = views[-1]
+    assert "evaluation not finite  expert 80  bound 120" in describe(seen)
+    console = Console(file=StringIO(), width=120, color_system=None)
+    console.print(draw(seen, "heading", width=120))
+    assert "not finite" in console.file.getvalue()
+    assert seen.scores == [90.0]
+    assert "not finite" in shell("show", "latest").stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("succeeded", 0), ("cancelled", 0), ("failed", 1), ("dead", 1),
+                        ("timed_out", 1)]
+)  # fmt: skip
+def test_a_command_exits_as_its_job_ended(state, code):
+    assert training.exit_code(SimpleNamespace(state=JobState(state))) == code
 
 
 def test_a_pipe_gets_a_line_for_each_change_and_no_other(shell):

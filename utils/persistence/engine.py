@@ -25,6 +25,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from utils.persistence.errors import DatabaseError
 from utils.persistence.files import make_folder
+from utils.persistence.plain_json import write_json
 from utils.persistence.sqlite_driver import connect
 from utils.persistence.tables import metadata
 from utils.persistence.traffic import PoolUse, Traffic
@@ -200,7 +201,9 @@ def identify_file(path: Path) -> tuple[int, int] | None:
 
 async def open_memory_database() -> Database:
     """Open a database of this process only, in memory, for tests."""
-    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+    engine = create_async_engine(
+        "sqlite+aiosqlite://", poolclass=StaticPool, json_serializer=write_json
+    )
     _listen(engine, "OFF")
     database = Database(engine, Path(":memory:"))
     async with database.write() as connection:
@@ -219,6 +222,7 @@ async def _open_server(text: str) -> Database:
     engine = create_async_engine(
         url,
         pool_size=10,
+        json_serializer=write_json,
         pool_pre_ping=True,  # the server may have been restarted since
         connect_args={
             **SERVER_CONNECTION,
@@ -230,7 +234,9 @@ async def _open_server(text: str) -> Database:
 
 
 def _file_engine(url: URL, synchronous: str) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = create_async_engine(
+        url, json_serializer=write_json, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+    )
     _listen(engine, synchronous)
     return engine
 

@@ -6,7 +6,6 @@ rows in the same one. Reading is the matter of `run_queries`, models that of `mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +21,7 @@ from utils.clock import Clock, new_id
 from utils.errors import ConfigError
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
+from utils.persistence.plain_json import finite, json_safe
 from utils.persistence.run_facts import RunParent, add_parents, change_tags
 
 VALIDATION = "validation"
@@ -340,21 +340,6 @@ async def score_checkpoint(
     await connection.execute(update(table).where(mine).values(score=score))
 
 
-def json_safe(value: Any) -> Any:
-    """Return a value as JSON can hold it: what is not finite becomes null.
-
-    Args:
-        value: Mappings, sequences, strings and numbers.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): json_safe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_safe(item) for item in value]
-    if isinstance(value, float):
-        return _finite(value)
-    return value
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     """Yield the settings of a configuration as text, inner ones by dotted names.
 
@@ -377,15 +362,11 @@ async def _raise_best_score(connection: AsyncConnection, run_id: str, score: flo
     )
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _metric_lines(
     run_id: str, step: int, values: Mapping[str, float], at: datetime
 ) -> list[dict[str, Any]]:
     return [
-        {"run_id": run_id, "key": key, "step": step, "value": _finite(value), "at": at}
+        {"run_id": run_id, "key": key, "step": step, "value": finite(value), "at": at}
         for key, value in values.items()
     ]
 
