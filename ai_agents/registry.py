@@ -70,11 +70,7 @@ class AgentRegistry:
         self._loaded = LoadedVersions(self._maker.make)
         self.find_ready = self._loaded.find
         self._aliases = FollowedAliases(
-            store,
-            clock,
-            seconds=alias_seconds,
-            prepare=self.prepare,
-            keep=self._loaded.keep,
+            store, clock, seconds=alias_seconds, prepare=self.prepare, keep=self._loaded.keep
         )
 
     def subscribe(self, listener: Listener) -> None:
@@ -229,10 +225,7 @@ class AgentRegistry:
         return self._loaded.phase(name, version)
 
     async def cards(self, *, alias: str = CHAMPION) -> list[AgentCard]:
-        """Return the cards of all agents that have an alias and can be asked, by name.
-
-        One whose artifact is damaged, missing or out of reach is left out and logged, so that the
-        others are still found.
+        """Return the cards of all that have an alias and can be asked; logs what is damaged.
 
         Args:
             alias: Which of their versions.
