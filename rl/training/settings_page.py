@@ -21,7 +21,7 @@ examples:
       training.total_timesteps=200000
   python scripts/train.py env=newsvendor algorithm=sac algorithm.sac.learning_rate=1e-3
   python scripts/train.py -m algorithm=ppo,sac training.seed=0,1,2     six runs, one after another
-  python scripts/train.py env=trading algorithm=dqn --print-config     every setting there is
+  python scripts/train.py env=trading algorithm=ppo --print-config     every setting there is
 
 values are written as in Hydra: 1e-4, true, null, [64,64], 'two words'; with -m also a,b,c and
 range(0,5). A setting of the algorithm changes how the problem would have it learn; the rest stays.
