@@ -159,6 +159,14 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
             expert=compared,
         )
 
+    def comparable(self, actions: Ranking) -> NDArray[np.int64]:  # type: ignore[override]
+        """Return node and GPU of the best place; positions are names, not amounts.
+
+        Args:
+            actions: Rankings, `[row, rank, 3]`.
+        """
+        return actions[:, 0, :2].astype(np.int64)
+
     def amounts(self, decision: PlacementDecision) -> Mapping[Hashable, float]:
         """Return one for the place that the pod gets.
 

@@ -72,7 +72,7 @@ def draw_records(rows: Sequence[dict[str, Any]]) -> Drawing:
         alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
         .mark_circle(size=50)
         .encode(
-            x=alt.X("at:T", title=None),
+            x=alt.X("at:T", title=None, scale=alt.Scale(nice="minute")),
             y=alt.Y(
                 "ms:Q",
                 title="Milliseconds",

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import streamlit as st
 
-from console.monitoring_boards import Board, Panel, Variable, exactly, load_boards
+from console.monitoring_boards import Board, Panel, exactly, load_boards
 from console.monitoring_headlines import headlines
 from console.monitoring_panels import Found, draw, find_panel, mark_of, rows_of, words_of
 from console.monitoring_prometheus import (
@@ -105,20 +105,20 @@ def _choose(board: Board, span: Span) -> dict[str, str]:
         return {}
     offered = anyio.run(_offers, board.variables, span)
     chosen = {}
-    for column, variable in zip(st.columns(len(board.variables)), board.variables, strict=True):
-        choices = [ALL, *offered[variable.name]]
-        wanted = st.query_params.get(variable.name, ALL)
+    for column, name in zip(st.columns(len(board.variables)), board.variables, strict=True):
+        choices = [ALL, *offered[name]]
+        wanted = st.query_params.get(name, ALL)
         value = column.selectbox(
-            variable.name.capitalize(),
+            name.capitalize(),
             choices,
             index=choices.index(wanted) if wanted in choices else 0,
-            key=f"monitoring_{board.uid}_{variable.name}",
+            key=f"monitoring_{board.uid}_{name}",
         )
         if value == ALL:
-            st.query_params.pop(variable.name, None)
+            st.query_params.pop(name, None)
         else:
-            st.query_params[variable.name] = value
-        chosen[variable.name] = ".*" if value == ALL else exactly(value)
+            st.query_params[name] = value
+        chosen[name] = ".*" if value == ALL else exactly(value)
     return chosen
 
 
@@ -126,11 +126,12 @@ def _http() -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=prometheus_url(), timeout=TIMEOUT_SECONDS)
 
 
-async def _offers(variables: Sequence[Variable], span: Span) -> dict[str, list[str]]:
+async def _offers(variables: Mapping[str, str], span: Span) -> dict[str, list[str]]:
     async with _http() as http:
         prometheus = Prometheus(http)
         return {
-            one.name: await prometheus.values_of(one.name, one.metric, span) for one in variables
+            name: await prometheus.values_of(name, metric, span)
+            for name, metric in variables.items()
         }
 
 

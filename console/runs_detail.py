@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import streamlit as st
@@ -44,6 +45,8 @@ LABELS: dict[Button, tuple[str, str, str]] = {
 }
 DONE = "run:done"
 """What a button has just done, to be told once."""
+NONCE = "run:nonce:"
+"""Of a job's next retry: the same until the server has taken it, however often one clicks."""
 
 
 def show_run(run_id: str) -> None:
@@ -85,12 +88,14 @@ def _show_standing(run_id: str, began_as: RunState) -> None:
 def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
     summary = run.summary
     now = SystemClock().now()
-    took = f", took {span(summary.ended_at - summary.created_at)}" if summary.ended_at else ""
+    ended = ""
+    if summary.ended_at:
+        ended = f", ended {span(summary.ended_at - summary.created_at)} later"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(summary.state.value, color=COLORS[summary.state])
         st.caption(
             f"Run `{short(summary.id)}` of experiment {plain(summary.experiment)}, "
-            f"began {age(summary.created_at, now)}{took}"
+            f"submitted {age(summary.created_at, now)}{ended}"
         )
         for tag in run.facts.tags:
             st.badge(plain(tag), color="gray")
@@ -104,7 +109,10 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
         column.markdown(f":gray[{name}]  \n**{words}**")
     st.progress(fraction_done(summary), text=progress_words(summary))
     if summary.error:
-        st.error(f"It broke: {plain(summary.error)}")
+        if summary.state is RunState.FAILED:
+            st.error(f"It broke: {plain(summary.error)}")
+        else:
+            st.warning(f"Its last try broke: {plain(summary.error)}")
     if job is not None and job.desired is not Desired.RUN and not job.state.is_terminal:
         st.info(f"Asked to {job.desired.value}; the job is {job.state.value}.")
 
@@ -127,10 +135,11 @@ def _offer_buttons(job: JobDetails, run_id: str) -> None:
 
 def _act(job_id: str, action: Button) -> None:
     """Do what a button says; a retry leads to the new run."""
+    nonce = st.session_state.setdefault(NONCE + job_id, uuid.uuid4().hex)
 
     async def change(client: Client) -> str | None:
         if action == "retry":
-            again = await client.jobs.retry(job_id, idempotency_key=f"console-retry-{job_id}")
+            again = await client.jobs.retry(job_id, idempotency_key=f"console-retry-{nonce}")
             return again.run_id
         await {
             "pause": client.jobs.pause, "resume": client.jobs.resume, "cancel": client.jobs.cancel,
@@ -138,6 +147,7 @@ def _act(job_id: str, action: Button) -> None:
         return None
 
     run_id = ask(change)
+    del st.session_state[NONCE + job_id]
     st.session_state[DONE] = f"{LABELS[action][0]}: the server has taken it."
     if run_id is not None:
         open_run(run_id)

@@ -6,9 +6,8 @@ import streamlit as st
 
 from console.runs_words import FileRow, file_rows
 from console.server import ask
-from console.showing import plain
+from console.showing import plain, told
 from orchestration.client.errors import NotFoundError
-from utils.persistence.errors import ArtifactCorruptError
 from utils.persistence.run_queries import RunDetails
 
 
@@ -43,21 +42,16 @@ def _draw_file(one: FileRow) -> None:
                 st.session_state[f"{key}:wanted"] = True
                 st.rerun()
             return
-        try:
+        with told():
             content = ask(lambda client: client.runs.artifact(one.sha256))
-        except ArtifactCorruptError as error:
-            st.error(
-                f"{plain(error)}: it is not offered. Fetch it again, or restore it from a backup."
+            st.download_button(
+                "Save (hash is right)",
+                content,
+                file_name=one.file_name,
+                key=f"{key}:save",
+                icon=":material/download:",
+                on_click="ignore",
             )
-            return
-        st.download_button(
-            "Save (hash is right)",
-            content,
-            file_name=one.file_name,
-            key=f"{key}:save",
-            icon=":material/download:",
-            on_click="ignore",
-        )
 
 
 def _offer_report(run_id: str) -> None:

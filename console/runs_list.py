@@ -31,6 +31,7 @@ HEADINGS = ("", "run", "state", "experiment", "best score", "progress", "age")
 CURSORS = "runs:cursors"
 """Where the pages end that were turned over."""
 CHOSEN = "runs:chosen:"
+COMPARE = ":material/compare:"
 
 
 def show_runs() -> None:
@@ -95,8 +96,9 @@ def _tell_nothing(*, is_filtered: bool) -> None:
 
 def _draw_rows(runs: Sequence[RunLine]) -> None:
     now = SystemClock().now()
-    for column, heading in zip(st.columns(WIDTHS), HEADINGS, strict=True):
-        column.caption(heading)
+    with st.container(key="runs:headings"):
+        for column, heading in zip(st.columns(WIDTHS), HEADINGS, strict=True):
+            column.caption(heading)
     for run in runs:
         with st.container(key=f"runs:row:{run.id}"):
             _draw_row(run, age(run.created_at, now))
@@ -106,7 +108,10 @@ def _draw_row(run: RunLine, how_old: str) -> None:
     cells = st.columns(WIDTHS, vertical_alignment="center")
     name = title_of_line(run)
     cells[0].checkbox(
-        f"Compare {name}, {short(run.id)}", key=CHOSEN + run.id, label_visibility="collapsed"
+        f"Compare {name}, {short(run.id)}",
+        key=CHOSEN + run.id,
+        label_visibility="collapsed",
+        persist_state="session",
     )
     if cells[1].button(name, key=f"runs:open:{run.id}", type="tertiary", help=run.id, wrap=True):
         open_run(run.id)
@@ -126,8 +131,17 @@ def _offer_comparison() -> None:
     ]
     is_possible = 2 <= len(chosen) <= MOST_COMPARED
     label = f"Compare {len(chosen)} runs" if is_possible else f"Choose 2 to {MOST_COMPARED} runs"
-    if st.button(label, key="runs:compare", disabled=not is_possible, icon=":material/compare:"):
-        open_comparison(chosen)
+    with st.container(horizontal=True):
+        if st.button(label, key="runs:compare", disabled=not is_possible, icon=COMPARE):
+            open_comparison(chosen)
+        if chosen:
+            st.button(f"Choose none of {len(chosen)}", key="runs:none", on_click=_choose_none)
+
+
+def _choose_none() -> None:
+    for name in st.session_state:
+        if str(name).startswith(CHOSEN):
+            st.session_state[name] = False
 
 
 def _told(name: str) -> str:

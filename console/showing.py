@@ -11,9 +11,12 @@ import streamlit as st
 
 from console.server import TOKEN_VARIABLE, server_url
 from orchestration.client.errors import ApiError, ScopeError, TokenError, UnreachableError
+from utils.persistence.errors import ArtifactCorruptError
 
 MARKUP = re.compile(r"[\\`*_\[\]<#$~|]|:(?=[\w+-])")
 """Signs that Markdown, or Streamlit's own words such as `:red[...]`, would not show."""
+AXIS_ROOM = 100
+"""Of a chart's height, for axis, titles and legend; what it draws gets the rest."""
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
 
 
@@ -43,11 +46,13 @@ def plain(text: object) -> str:
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Turn a refusal inside the block into words on the page, which goes on below."""
+    """Turn a refusal or a damaged file into words on the page, which goes on below."""
     try:
         yield
     except (ApiError, UnreachableError) as error:
         st.error(describe(error))
+    except ArtifactCorruptError as error:
+        st.error(f"{plain(error)}: it is not offered. Fetch it again, or restore it from a backup.")
 
 
 def describe(error: ApiError | UnreachableError) -> str:

@@ -41,8 +41,9 @@ def show() -> None:
     """Draw the page."""
     st.title("Submit")
     with told():
-        form = _fetch_form(server_url())
-        _take_run(form)
+        form = _fetch_form()
+        with told():
+            _take_run(form)
         _ask_preset(form)
         filled = _read(form)
         view, problems = _check(form, filled)
@@ -53,7 +54,7 @@ def show() -> None:
 
 
 @st.cache_data(ttl=60, show_spinner=False)
-def _fetch_form(_url: str) -> TrainingForm:
+def _fetch_form() -> TrainingForm:
     return ask(lambda client: client.training.form())
 
 

@@ -76,7 +76,8 @@ def serve(
         artifacts=artifacts,
     )
     server = importlib.import_module("orchestration.serving")  # no other command needs FastAPI
-    anyio.run(functools.partial(server.serve, settings, announce=announce, record_days=record_days))
+    work = functools.partial(server.serve, settings, announce=announce, record_days=record_days)
+    anyio.run(work, backend_options={"use_uvloop": True})  # an answer in one write, not in two
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 
 

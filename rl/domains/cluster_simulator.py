@@ -1,13 +1,14 @@
 """A whole list of tasks placed by one rule, fast: only stale scores are computed anew.
 
 A score of (type of task, node) is computed when that type comes and the node has changed since the
-type last came; a placement changes one node.
+type last came; a placement changes one node. Of equal nodes that nobody has used only the first is
+scored, which is the one chosen; once it is used, the next takes over its scores.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,13 @@ from rl.domains.cluster import (
     Nodes,
     Task,
     TypicalTasks,
-    is_fraction,
 )
 from rl.domains.cluster_experts import Expert
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 LOST = -1
+NEVER = -1
 
 
 class NodeScores(Protocol):
@@ -43,6 +44,17 @@ class NodeScores(Protocol):
             model: `[node]`: GPU model.
         """
         ...
+
+
+class Room(NamedTuple):
+    """The most that one more task may ask of a node, or what a task asks."""
+
+    cpu: int
+    memory: int
+    part: int
+    """GPU milli on one GPU; 0 where whole ones are asked for."""
+    idle: int
+    """Whole GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +117,22 @@ class ClusterSimulator:
         self._domain = ClusterDomain(self.config)
         needs_gpu = rows["type_gpus"] > 0
         accepted = rows["type_allowed"][:, rows["node_model"]] | ~needs_gpu[:, None]
-        self._accepted = accepted & rows["node_active"]
         self._requests = [
             Task(
-                cpu=rows["type_cpu"][kind, None],
-                memory=rows["type_memory"][kind, None],
-                gpus=rows["type_gpus"][kind, None],
-                milli=rows["type_milli"][kind, None],
-                accepted=self._accepted[kind],
+                cpu=rows["type_cpu"][kind, ...],
+                memory=rows["type_memory"][kind, ...],
+                gpus=rows["type_gpus"][kind, ...],
+                milli=rows["type_milli"][kind, ...],
+                accepted=np.True_,  # others are left out before
             )
             for kind in range(types)
         ]
+        amounts = (rows[f"type_{what}"].tolist() for what in ("cpu", "memory", "gpus", "milli"))
+        self._needs = [
+            Room(cpu, memory, *((milli, 0) if gpus == 1 and milli < GPU_MILLI else (0, gpus)))
+            for cpu, memory, gpus, milli in zip(*amounts, strict=True)
+        ]
+        self._accepted = accepted & rows["node_active"]
         common = np.flatnonzero(rows["typical"])
         self._typical = TypicalTasks(
             cpu=rows["type_cpu"][common],
@@ -126,14 +143,20 @@ class ClusterSimulator:
         )
         self._demand = (rows["type_gpus"] * rows["type_milli"]).astype(np.int64)
         self.capacity = GPU_MILLI * int(rows["node_gpus"].sum())
-        number = np.arange(MAX_DEVICES)
-        self._cpu, self._memory = rows["node_cpu"].copy(), rows["node_memory"].copy()
-        self._devices = GPU_MILLI * (number < rows["node_gpus"][:, None]).astype(np.int32)
+        devices = GPU_MILLI * (np.arange(MAX_DEVICES) < rows["node_gpus"][:, None])
+        self._left = np.column_stack([rows["node_cpu"], rows["node_memory"], devices])
+        self._room = [_measure_room(row) for row in self._left.tolist()]
         self._holds = np.zeros((num_nodes, MAX_DEVICES + 1), np.int32)
         self._score = np.full((types, num_nodes), -np.inf)
         self._device = np.zeros((types, num_nodes), np.int8)
-        self._changed: list[int] = list(range(num_nodes))
-        self._seen = np.zeros(types, np.int64)
+        looks = np.column_stack([self._model, rows["node_active"], self._left])
+        self._next_alike = {} if expert.is_random else _chain_alike(looks)
+        self._changes = 0
+        self._changed_at = np.zeros(num_nodes, np.int64)
+        self._changed_at[list(self._next_alike.values())] = NEVER
+        """After how many placements a node last changed; `NEVER` for those behind in a chain."""
+        self._seen = [NEVER] * types
+        """After how many a type last came."""
 
     def run(self, generator: np.random.Generator, marks: tuple[float, ...] = ()) -> Placements:
         """Place the whole list; call it once.
@@ -147,11 +170,11 @@ class ClusterSimulator:
         device = np.full(len(self._tasks), LOST)
         fragments = np.zeros(len(marks))
         due = np.searchsorted(arrived, np.asarray(marks) * self.capacity, side="right")
-        for step, kind in enumerate(self._tasks):
-            for mark in np.flatnonzero(due == step) if step in due else ():
-                fragments[mark] = self.measure_fragments()
-            self._refresh(kind)
-            score = self._score[kind]
+        steps_due = set(due.tolist())
+        for step, kind in enumerate(self._tasks.tolist()):
+            if step in steps_due:
+                fragments[due == step] = self.measure_fragments()
+            score = self._refresh(kind)
             chosen = int(score.argmax())
             if score[chosen] == -np.inf:
                 continue
@@ -159,7 +182,8 @@ class ClusterSimulator:
                 chosen = int(generator.choice(np.flatnonzero(score == score[chosen])))
             node[step] = chosen
             device[step] = self._take(kind, chosen, generator)
-        fragments[due == len(self._tasks)] = self.measure_fragments()
+        if len(self._tasks) in steps_due:
+            fragments[due == len(self._tasks)] = self.measure_fragments()
         return Placements(
             node=node,
             device=device,
@@ -171,42 +195,42 @@ class ClusterSimulator:
 
     def measure_fragments(self) -> float:
         """Measure the fragmentation of the whole cluster now, in GPU milli."""
-        everything = slice(None)
-        amount = self._domain.measure_fragments(self._nodes(everything), self._typical)
+        amount = self._domain.measure_fragments(self.nodes, self._typical)
         return float(amount.sum() / self._typical.total)
 
     @property
     def nodes(self) -> Nodes:
         """What is left now."""
-        return self._nodes(slice(None))
+        return _name(self._left)
 
-    def _nodes(self, chosen: slice | Integers) -> Nodes:
-        return Nodes(
-            cpu=self._cpu[chosen], memory=self._memory[chosen], devices=self._devices[chosen]
-        )
+    def _refresh(self, kind: int) -> Floats:
+        """Return the scores of one type, computed anew where nodes changed since it last came."""
+        scores: Floats = self._score[kind]
+        seen = self._seen[kind]
+        self._seen[kind] = self._changes
+        stale = ((self._changed_at > seen) & self._accepted[kind]).nonzero()[0]
+        cpu, memory, part, idle = self._needs[kind]
+        # Mostly a node or two, for which Python is quicker than `ClusterDomain.fits`.
+        fitting = [
+            node
+            for node in stale.tolist()
+            if (room := self._room[node]).cpu >= cpu
+            and room.memory >= memory
+            and room.part >= part
+            and room.idle >= idle
+        ]
+        if len(fitting) < len(stale):
+            scores[stale] = -np.inf
+            stale = np.array(fitting, np.int64)
+        if fitting:
+            scores[stale], self._device[kind][stale] = self._judge(self._requests[kind], stale)
+        return scores
 
-    def _refresh(self, kind: int) -> None:
-        """Compute the scores of one type where nodes have changed since it last came."""
-        seen, self._seen[kind] = self._seen[kind], len(self._changed)
-        if seen == len(self._changed):
-            return
-        stale = np.fromiter(dict.fromkeys(self._changed[seen:]), np.int64)
-        request, nodes = self._requests[kind], self._nodes(stale)
-        task = Task(**{**vars(request), "accepted": request.accepted[stale]})
-        fits = self._domain.fits(nodes, task)
-        self._score[kind, stale[~fits]] = -np.inf
-        stale, nodes = stale[fits], self._nodes(stale[fits])
-        if not len(stale):
-            return
-        score, device = self._judge(nodes, task, stale)
-        self._score[kind, stale], self._device[kind, stale] = score, device
-
-    def _judge(
-        self, nodes: Nodes, task: Task, stale: Integers
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _judge(self, task: Task, stale: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
         """Score nodes that a task fits, and choose a GPU of each."""
+        nodes = _name(self._left.take(stale, 0))
         if self._value is not None:
-            return self._value.score(nodes, task, self._model[stale])
+            return self._value.score(nodes, task, self._model.take(stale))
         growth = np.zeros((len(stale), MAX_DEVICES))
         if self._expert.device is DeviceRule.FRAGMENTATION:
             typical = TypicalTasks(
@@ -228,23 +252,49 @@ class ClusterSimulator:
 
     def _take(self, kind: int, node: int, generator: np.random.Generator) -> int:
         """Place a task on one node; return the GPU that a fraction goes to."""
-        request, devices = self._requests[kind], self._devices[node]
-        self._changed.append(node)
-        self._cpu[node] -= request.cpu[0]
-        self._memory[node] -= request.memory[0]
-        gpus, milli = int(request.gpus[0]), int(request.milli[0])
-        if not gpus:
-            return LOST
-        if not is_fraction(request)[0]:
-            self._holds[node, gpus] += 1
-            devices[np.flatnonzero(devices == GPU_MILLI)[:gpus]] = 0
-            return LOST
-        self._holds[node, 0] += 1
-        device = int(self._device[kind, node])
-        if self._expert.device is None:
-            device = int(generator.choice(np.flatnonzero(devices >= milli)))
-        devices[device] -= milli
+        need, left = self._needs[kind], self._left[node].tolist()
+        self._changes += 1
+        self._changed_at[node] = self._changes
+        following = self._next_alike.pop(node, None)
+        if following is not None:
+            self._changed_at[following] = 0
+            self._score[:, following] = self._score[:, node]
+            self._device[:, following] = self._device[:, node]
+        left[0] -= need.cpu
+        left[1] -= need.memory
+        device = LOST
+        if need.part:
+            device = int(self._device[kind, node])
+            if self._expert.device is None:
+                device = int(generator.choice(np.flatnonzero(self._left[node, 2:] >= need.part)))
+            left[2 + device] -= need.part
+        for _ in range(need.idle):
+            left[left.index(GPU_MILLI, 2)] = 0
+        if need.part or need.idle:
+            self._holds[node, need.idle] += 1
+        self._left[node], self._room[node] = left, _measure_room(left)
         return device
+
+
+def _measure_room(left: list[int]) -> Room:
+    cpu, memory, *devices = left
+    return Room(cpu, memory, max(devices), devices.count(GPU_MILLI))
+
+
+def _chain_alike(looks: Integers) -> dict[int, int]:
+    """Return the next equal node of each; of equals any rule but chance chooses the first."""
+    latest: dict[tuple[int, ...], int] = {}
+    following = {}
+    for node, look in enumerate(map(tuple, looks.tolist())):
+        if look in latest:
+            following[latest[look]] = node
+        latest[look] = node
+    return following
+
+
+def _name(left: Integers) -> Nodes:
+    """Name the columns of what nodes have left."""
+    return Nodes(cpu=left[:, 0], memory=left[:, 1], devices=left[:, 2:])
 
 
 def simulate(

@@ -21,6 +21,15 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 GRAIN = 10
 """Rests of a GPU are valued in steps of so many thousandths."""
+RESTS = GPU_MILLI // GRAIN + 1
+FIRST = RESTS * (MAX_DEVICES + 1)
+"""Rows of the table for one model."""
+GRAINS = np.arange(GPU_MILLI + 1) // GRAIN
+IDLE = RESTS * (np.arange(GPU_MILLI + 1) == GPU_MILLI)
+"""Rows by which a GPU with so much left moves on; read more quickly than computed."""
+TAKEN = RESTS * np.arange(MAX_DEVICES + 1)[:, None] * (0, 1)
+"""Rows, before and after, for whole GPUs."""
+IS_AFTER = 1.0 * (np.arange(MAX_DEVICES + 1) > 0)
 ROUNDING = 1e-9
 """Keeps the last bits of a sum from deciding between two whole scores."""
 FEW = 40
@@ -94,12 +103,13 @@ class ClusterValue:
     """Scores nodes for a task by the value that is left; holds no state, threads may share it.
 
     What the GPUs of a node can earn at each price and how many copies of each task they have room
-    for are sums over its GPUs, plus what several idle ones have beyond that: two tables are added
-    up. CPU joins where prices are compared and copies counted.
+    for are sums: one row of a table for each GPU in use, by its rest, and one for all idle ones.
+    CPU joins where prices are compared and copies counted. Most calls are for a node or two, so
+    that their time is the number of array operations, not their sizes.
     """
 
     def __init__(self, prices: ClusterPrices, weights: NDArray[np.floating]) -> None:
-        """Fill the tables.
+        """Fill the table.
 
         Args:
             prices: Of the tasks to come.
@@ -121,20 +131,24 @@ class ClusterValue:
         """Added to the CPU left: tasks without any have room on every node."""
         size = (gpus * np.asarray(prices.milli))[order]
         share = np.asarray(prices.count, np.float64)[order]
-        self._usable = size * share / max(share.sum(), 1.0)
-        """`[task]`: GPU milli that one copy makes use of, by how common the task is."""
-        room = GRAIN * np.arange(GPU_MILLI // GRAIN + 1)
+        self._usable = self._weights[1] * size * share / max(share.sum(), 1.0)
+        """`[task]`: scores for the GPU that one copy makes use of, by how common the task is."""
+        room = GRAIN * np.arange(RESTS)
         copies = room[:, None] // np.asarray(prices.milli)[single]
-        sets = np.arange(MAX_DEVICES + 1)[:, None] // gpus[several]
-        parts, wholes = [], []
+        idle = np.arange(MAX_DEVICES + 1)[:, None]
+        sets = idle // gpus[several]
+        tables = []
         for model in range(len(prices.models)):
             part, whole = _fill_tables(prices, model)
-            parts.append(np.hstack([part, copies, np.zeros((len(part), len(several)))]))
-            wholes.append(np.hstack([whole, np.zeros((len(whole), len(single))), sets]))
-        self._part = np.stack(parts)
-        """`[model, rest in grains, price and task]`"""
-        self._whole = np.stack(wholes)
-        """`[model, idle GPUs, price and task]`"""
+            rests = np.hstack([part, copies, np.zeros((RESTS, len(several)))])
+            several_idle = np.hstack([whole, np.zeros((len(whole), len(single))), sets])
+            several_idle += idle * rests[-1]
+            rests[-1] = 0.0
+            tables.append(several_idle[:, None] + rests)
+        self._first = FIRST * np.arange(len(tables))
+        self._table = np.concatenate(tables).reshape(-1, tables[0].shape[-1])
+        """`[model, idle GPUs, rest in grains]` by `[price and task]`: of that many idle GPUs and
+        one in use with that rest. The rest of an idle one is among the idle, and counts nothing."""
 
     def score(self, nodes: Nodes, task: Task, model: Integers) -> tuple[Floats, Integers]:
         """Score nodes and choose the GPU of each that a fraction goes to.
@@ -164,47 +178,49 @@ class ClusterValue:
             nodes: What is left, NumPy, `[node]`.
             model: `[node]`, positions in the models of the prices.
         """
-        idle = (nodes.devices >= GPU_MILLI).sum(1)
-        sums = self._part[model[:, None], nodes.devices // GRAIN].sum(1) + self._whole[model, idle]
-        left = self._worth(sums[:, None], nodes.cpu[:, None])[:, 0]
-        return np.asarray(left + self._weights[1] * nodes.devices.sum(1))
+        first = self._first.take(model)[:, None]
+        idle = first + IDLE.take(nodes.devices).sum(1, keepdims=True)
+        rests = self._table.take(first + GRAINS.take(nodes.devices), 0)
+        sums = rests.sum(1, keepdims=True) + self._table.take(idle, 0)
+        left = self._worth(sums, nodes.cpu[:, None])
+        return np.asarray(left[:, 0] + self._weights[1] * nodes.devices.sum(1))
 
     def _score(self, nodes: Nodes, task: Task, model: Integers) -> tuple[Floats, Integers]:
-        gpus, milli, cpu = (int(np.ravel(one)[0]) for one in (task.gpus, task.milli, task.cpu))
-        devices, of = nodes.devices, model[:, None]
-        grain = devices // GRAIN
-        full = devices >= GPU_MILLI
-        idle = full.sum(1)[:, None]
-        each = self._part[of, grain]
-        alone = each.sum(1, keepdims=True)
-        before = alone + self._whole[of, idle]
-        left = np.stack([nodes.cpu, nodes.cpu - cpu], axis=1)
-        if gpus != 1 or milli == GPU_MILLI:
-            after = alone - gpus * self._part[of, -1] + self._whole[of, idle - gpus]
-            worth = self._worth(np.concatenate([before, after], axis=1), left)
-            gain = worth[:, 1] - worth[:, 0] + self._weights[1] * -gpus * GPU_MILLI
-            return _floor(gain), np.zeros(len(model), np.int64)
-        after = alone + (self._part[of, (devices - milli) // GRAIN] - each)
-        after += self._whole[of, idle - full]
-        worth = self._worth(np.concatenate([before, after], axis=1), left)
-        gain = worth[:, 1:] - worth[:, :1] - self._weights[1] * milli
-        score = np.where(devices >= milli, _floor(gain), -np.inf)
-        best = score.argmax(1)
-        return score[np.arange(len(best)), best], best
+        gpus, milli, cpu = task.gpus.item(), task.milli.item(), task.cpu.item()
+        is_part = gpus == 1 and milli < GPU_MILLI
+        devices, table, first = nodes.devices, self._table, self._first.take(model)[:, None]
+        full = IDLE.take(devices)
+        idle = first + full.sum(1, keepdims=True)
+        rests = table.take(first + GRAINS.take(devices), 0)
+        # The first state is that before the task; then those after it, by GPU for a fraction.
+        if is_part:
+            # Where too little is left, the row means nothing.
+            after = idle - full + GRAINS.take(devices - milli)
+            states = table.take(np.concatenate([idle, after], 1), 0)
+            states[:, 1:] -= rests
+        else:
+            states = table.take(idle - TAKEN[gpus], 0)
+        states += rests.sum(1, keepdims=True)
+        worth = self._worth(states, nodes.cpu[:, None] - cpu * IS_AFTER[: states.shape[1]])
+        taken = milli if is_part else gpus * GPU_MILLI
+        gain = np.floor(worth[:, 1:] - worth[:, :1] + (ROUNDING - self._weights[1] * taken))
+        if not is_part:
+            return gain[:, 0], np.zeros(len(model), np.int64)
+        gain[devices < milli] = -np.inf
+        return gain.max(1), gain.argmax(1)
 
     def _worth(self, sums: Floats, cpu: NDArray[np.integer]) -> Floats:
         """Weigh the features, in scores; all that is left counts as usable.
 
         Args:
-            sums: `[node, state, price and task]`; the first state is that before the task.
-            cpu: `[node, 2]`: left before and after.
+            sums: `[node, state, price and task]`.
+            cpu: `[node, state]`: what is left.
         """
-        prices, states = len(self._cpu_price), (0, *[1] * (sums.shape[1] - 1))
-        paid = (cpu[..., None] * self._cpu_price)[:, states]
-        relaxed = (sums[..., :prices] + paid).min(-1)
-        room = np.floor((cpu[..., None] + self._unlimited) / self._cpu)[:, states]
+        prices, cpu = len(self._cpu_price), cpu[..., None]
+        relaxed = (sums[..., :prices] + cpu * self._cpu_price).min(-1)
+        room = np.floor((cpu + self._unlimited) / self._cpu)
         usable = np.minimum(sums[..., prices:], room) @ self._usable
-        return np.asarray(self._weights[0] * relaxed - self._weights[1] * usable)
+        return np.asarray(self._weights[0] * relaxed - usable)
 
 
 def _find_equals(nodes: Nodes, model: Integers) -> tuple[Integers, Integers]:
@@ -213,10 +229,6 @@ def _find_equals(nodes: Nodes, model: Integers) -> tuple[Integers, Integers]:
     rows = table.view(np.dtype((np.void, table.shape[1] * table.itemsize))).ravel()
     _, first, same = np.unique(rows, return_index=True, return_inverse=True)
     return first, same
-
-
-def _floor(gain: Floats) -> Floats:
-    return np.asarray(np.floor(gain + ROUNDING))
 
 
 def _fill_tables(prices: ClusterPrices, model: int) -> tuple[Floats, Floats]:
@@ -231,7 +243,7 @@ def _fill_tables(prices: ClusterPrices, model: int) -> tuple[Floats, Floats]:
     runs = np.asarray(prices.allowed, bool)[:, model]
     gpus, size = np.asarray(prices.gpus), -(-np.asarray(prices.milli) // GRAIN)
     gain = np.asarray(prices.worth)[:, None] - np.asarray(prices.cpu)[:, None] * price
-    part = np.zeros((GPU_MILLI // GRAIN + 1, len(price)))
+    part = np.zeros((RESTS, len(price)))
     one = np.flatnonzero(runs & (gpus == 1))
     for room in range(1, len(part)):
         fitting = one[size[one] <= room]

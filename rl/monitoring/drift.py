@@ -7,6 +7,7 @@ distance of the two distribution functions. Memory is bounded: so many values of
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ class DriftWatch:
         Returns:
             Whether it completed the reference.
         """
-        finite = {name: float(value) for name, value in features.items() if np.isfinite(value)}
+        finite = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         if self.reference is not None:
             known = self.reference
             self._window.append({name: value for name, value in finite.items() if name in known})

@@ -44,9 +44,7 @@ def test_the_committed_dashboards_are_read_whole():
     assert list(read) == ["qm-overview", "qm-training", "qm-curriculum", "qm-agents", "qm-engine"]
     for board in BOARDS:
         found = read[board.uid]
-        assert [(one.name, one.metric) for one in found.variables] == [
-            (one.name, one.metric) for one in board.variables
-        ]
+        assert list(found.variables.items()) == [(one.name, one.metric) for one in board.variables]
         assert [heading for heading, _ in found.rows] == list(board.rows)
         for (_, panels), wanted in zip(found.rows, board.rows.values(), strict=True):
             for one, other in zip(panels, wanted, strict=True):

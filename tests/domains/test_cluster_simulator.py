@@ -171,3 +171,18 @@ def test_device_rules_differ():
     scenarios = draw_small(1, 5)
     nodes = {name: tuple(simulate(scenarios, EXPERTS[name], generator()).node) for name in EXPERTS}
     assert len(set(nodes.values())) >= 5
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERTS if name != "random"])
+def test_equal_nodes_are_filled_one_after_the_other(name):
+    # One type comes late; a node that is not there lies between equal ones.
+    scenarios = make_scenarios(
+        nodes=[(4000, 99, 2, 0)] * 5,
+        types=[(1000, 1, 1, 600, None), (1500, 1, 0, 0, None), (1000, 1, 2, 1000, None)],
+        arrivals=[0, 1, 0, 0, 1, 0, 2, 0, 1, 1, 2, 0, 0, 0, 0],
+    )
+    scenarios.node_active[0, 2] = False
+    placed = simulate(scenarios, EXPERTS[name], generator())
+    assert placed.node.tolist() == place_slowly(scenarios, EXPERTS[name])
+    assert set(placed.node.tolist()) >= {0, 1, 3, 4}
+    assert 2 not in placed.node

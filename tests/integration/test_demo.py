@@ -135,6 +135,13 @@ def test_a_setting_that_cannot_work_is_named_in_one_line(tmp_path):
     assert demo.process.returncode == 2
 
 
+def test_a_place_where_nothing_can_be_kept_is_named_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["rl_training_demo.py", "--var", str(tmp_path / "file" / "x")])
+    assert rl_training_demo.main() == 2
+    assert capsys.readouterr().out.startswith("error: cannot make the folder")
+
+
 @pytest.mark.slow
 def test_killed_child_and_killed_demo_go_on_and_finish_once(tmp_path):
     words = ("--num_agents", "2", "--episodes", "3840")

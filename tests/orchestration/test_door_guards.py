@@ -210,7 +210,7 @@ async def test_a_caller_above_its_pace_is_told_when_to_come_back(tmp_path):
 
     def slow(parts):
         reception = Reception(parts.orchestrator, parts.clock, config)
-        parts.mcp._reception = parts.a2a._reception = reception
+        parts.late._reception = reception
         return replace(parts, reception=reception)
 
     async with serve(tmp_path, change=slow) as doors, doors.rest() as client:

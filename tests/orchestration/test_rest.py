@@ -282,6 +282,8 @@ async def test_a_body_that_is_announced_too_large_is_not_read_at_all():
         ({"host": "localhost:8321"}, 200),
         ({"host": "[::1]:8321"}, 200),
         ({"origin": BASE}, 200),
+        ({"host": "[::1"}, 200),
+        ({"host": "[evil"}, 403),
         ({"host": "evil.example"}, 403),  # a name that an attacker made point here
         ({"host": "127.0.0.1.evil.example"}, 403),
         ({"origin": "https://evil.example"}, 403),

@@ -148,7 +148,7 @@ def test_an_agent_of_another_world_is_refused(synthetic):
     agent.export_layers = lambda: type(
         "Layers", (), {"layers": [(np.zeros((5, 1), np.float32), np.zeros(1, np.float32))]}
     )
-    with pytest.raises(ConfigError, match="observes 5 numbers"):
+    with pytest.raises(ConfigError, match="turns 5 numbers into"):
         export_desk(agent, OrderDesksConfig(), make_card())
 
 

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from utils.errors import ConfigError
 from utils.persistence import engine as engine_module
 from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
@@ -139,6 +140,12 @@ async def test_file_that_is_no_database_is_refused_untouched(tmp_path):
     with pytest.raises(DatabaseError, match=r"not a database.*Move the file away"):
         await open_database(path)
     assert path.read_bytes() == b"my diary " * 1000
+
+
+async def test_a_place_where_no_folder_can_be_is_refused_in_words(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot make the folder .*/file .*name one that can"):
+        await open_database(tmp_path / "file" / "q.sqlite")
 
 
 async def test_database_of_a_newer_program_is_refused(tmp_path):

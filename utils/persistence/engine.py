@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from utils.persistence.errors import DatabaseError
+from utils.persistence.files import make_folder
 from utils.persistence.plain_json import write_json
 from utils.persistence.sqlite_driver import connect
 from utils.persistence.tables import metadata
@@ -304,7 +305,7 @@ def _advice(complaint: str) -> str | None:
 
 
 def _prepare(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with explained(path):
         upgrade(path, BUSY_TIMEOUT_SECONDS)
 
