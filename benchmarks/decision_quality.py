@@ -16,21 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from textwrap import fill
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks import quality_rows
 from benchmarks.measuring import RESULTS
+from benchmarks.quality_pictures import draw_frontier, draw_rows
 from benchmarks.quality_rows import Cost, QualityRow, Report, read_cost
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURES = DOCS / "results.md", DOCS / "pictures" / "results"
 BEGIN, END = "<!-- decision_quality: begin -->", "<!-- decision_quality: end -->"
-LABEL_WIDTH = 36
-OURS, EXPERT, PUBLISHED, BOUND = "#0072B2", "#E69F00", "#009E73", "#222222"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +38,8 @@ class Benchmark:
     title: str
     file: str
     read: Callable[[Report], list[QualityRow]]
+    picture: Callable[[str, Report], Figure] | None = None
+    """Draws a report under a title; without it the rows are drawn."""
     takes_folder: bool = False
     """Whether it is given a folder for several files in place of one file."""
 
@@ -81,6 +80,7 @@ BENCHMARKS = {
         title="Selling one order (Almgren and Chriss)",
         file="execution.json",
         read=quality_rows.read_execution,
+        picture=draw_frontier,
     ),
     "nodes": Benchmark(
         module="node_policy",
@@ -255,44 +255,18 @@ def cost_table(reports: dict[str, Report | None]) -> str:
     return "\n".join(lines)
 
 
-def draw(name: str, rows: list[QualityRow], path: Path) -> None:
-    """Draw ours, the best expert, the published figure and the bound of each row.
+def draw(name: str, report: Report, path: Path) -> None:
+    """Draw what a benchmark found.
 
     Args:
         name: In `BENCHMARKS`.
-        rows: What was found.
+        report: Its JSON.
         path: Of the picture.
     """
-    figure = Figure(figsize=(8.0, 1.8 + 0.42 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    kinds = (
-        ("bound", "bound", "|", BOUND),
-        ("published", "published", "D", PUBLISHED),
-        ("expert", "best expert", "s", EXPERT),
-        ("ours", "ours", "o", OURS),
-    )
-    for field, label, marker, color in kinds:
-        points = [(getattr(row, field), -at) for at, row in enumerate(rows)]
-        known = [(x, y) for x, y in points if x is not None]
-        if known:
-            size = 170 if marker == "|" else 42
-            across, down = zip(*known, strict=True)
-            axes.scatter(across, down, s=size, marker=marker, color=color, label=label)
-    for at, row in enumerate(rows):
-        if row.expert is not None:
-            axes.plot([row.expert, row.ours], [-at, -at], color="#BBBBBB", lw=1.2, zorder=0)
-    labels = [fill(row.setting, LABEL_WIDTH) for row in rows]
-    axes.set_yticks([-at for at in range(len(rows))], labels, fontsize=8)
-    axes.set_ylim(-len(rows) + 0.4, 0.6)
-    better = "less is better" if rows[0].lower_is_better else "more is better"
-    axes.set_xlabel(f"{rows[0].unit} ({better})")
-    axes.set_title(BENCHMARKS[name].title, fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.25)
-    figure.legend(loc="outside lower center", ncol=len(kinds), frameon=False, fontsize=9)
+    one = BENCHMARKS[name]
+    picture = one.picture or (lambda title, found: draw_rows(title, one.read(found)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    picture(one.title, report).savefig(path, dpi=130, metadata={"Software": None})
 
 
 def write_page(reports: dict[str, Report | None], page: Path) -> None:
@@ -343,8 +317,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(quality_table(name, report), end="\n\n")
     print(cost_table(reports))
     if not options.smoke and options.results == RESULTS:
-        for name, found in rows.items():
-            draw(name, found, PICTURES / f"{name}.png")
+        for name, report in reports.items():
+            if report is not None:
+                draw(name, report, PICTURES / f"{name}.png")
         write_page(reports, PAGE)
     return 0
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.measuring import RESULTS, write_report
 from benchmarks.neural_node_value import NeuralValue, NodeNetwork
@@ -31,20 +30,26 @@ from benchmarks.neural_placement_learning import (
     join_pairs,
     watch,
 )
-from benchmarks.placement_value import SEEDS, Gain, interval, weights
+from benchmarks.placement_runs import (
+    DEMANDS,
+    SEEDS,
+    Gain,
+    Timed,
+    compare,
+    play,
+    play_all,
+    read_cluster,
+    weights,
+)
 from data.cluster_tasks import ClusterScenarios, InflatedList
-from data.cluster_trace import ClusterTrace, load_cluster_trace, make_cluster_trace
-from data.traces import locate_traces
-from rl.domains.cluster import Nodes, Task
-from rl.domains.cluster_experts import EXPERTS
+from data.cluster_trace import ClusterTrace
 from rl.domains.cluster_presets import cluster_scheduling
-from rl.domains.cluster_simulator import NodeScores, Placements, simulate
+from rl.domains.cluster_simulator import NodeScores
 from rl.domains.cluster_value import ClusterValue
 from rl.evaluation.cluster_prices import find_cluster_prices
 from utils.seeding import make_generator
 
 FIRST_TRAINED = 1000
-DEMAND = 1.3
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Of the network that learned from outcomes, in the sum."""
 TRIED_SHARE = 0.2
@@ -117,44 +122,6 @@ class Shuffles:
         return [self._source.draw(1, make_generator(seed, "list")) for seed in seeds]
 
 
-class Timed:
-    """Scores as another does, and notes how long each scoring of stale nodes takes."""
-
-    def __init__(self, scores: NodeScores) -> None:
-        """Begin with no notes.
-
-        Args:
-            scores: The other.
-        """
-        self._scores = scores
-        self.seconds: list[float] = []
-
-    def score(
-        self, nodes: Nodes, task: Task, model: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Score, and note.
-
-        Args:
-            nodes: As in `NodeScores`.
-            task: As there.
-            model: As there.
-        """
-        begun = time.process_time_ns()
-        found = self._scores.score(nodes, task, model)
-        self.seconds.append(1e-9 * (time.process_time_ns() - begun))
-        return found
-
-
-def play(scenarios: ClusterScenarios, scores: NodeScores | None) -> Placements:
-    """Place one list.
-
-    Args:
-        scenarios: One episode.
-        scores: None for FGD.
-    """
-    return simulate(scenarios, EXPERTS["fgd"], make_generator(0, "rule"), value=scores)
-
-
 def learn(trace: ClusterTrace, teacher: ClusterValue, size: Size, seed: int) -> Learned:
     """Learn both networks and choose the share.
 
@@ -192,7 +159,7 @@ def learn(trace: ClusterTrace, teacher: ClusterValue, size: Size, seed: int) -> 
     lists, tried = shuffles.next(size.tried), {}
     for share in SHARES:
         rule = NeuralValue([(1.0 - share, imitation), (share, outcomes)])
-        found = [100 * play(scenarios, rule).allocation_at(DEMAND) for scenarios in lists]
+        found = [100 * play(scenarios, rule).allocation_at(DEMANDS[-1]) for scenarios in lists]
         tried[str(share)] = round(float(np.mean(found)), 3)
     return Learned(
         imitation=imitation,
@@ -223,17 +190,6 @@ class Report:
     """By rule: CPU of a scoring of stale nodes, and of a whole decision on average."""
 
 
-def compare(found: Sequence[float], other: Sequence[float]) -> Gain:
-    """Compare two rules on the same arrivals.
-
-    Args:
-        found: Percent of all GPUs, by seed.
-        other: The same.
-    """
-    mean, low, high = interval(np.asarray(found) - np.asarray(other))
-    return Gain(mean=mean, low=low, high=high)
-
-
 def judge(trace: ClusterTrace, teacher: ClusterValue, learned: Learned, size: Size) -> Report:
     """Place the lists of all seeds by every rule.
 
@@ -251,17 +207,11 @@ def judge(trace: ClusterTrace, teacher: ClusterValue, learned: Learned, size: Si
         "sum": Timed(learned.rule(learned.share)),
     }
     source = cluster_scheduling(trace).source
-    percent: dict[str, list[float]] = {name: [] for name in RULES}
-    seconds, tasks = dict.fromkeys(RULES, 0.0), 0
-    for seed in size.seeds:
-        scenarios = source.draw(1, make_generator(seed, "list"))
-        for name, scores in rules.items():
-            begun = time.process_time()
-            placed = play(scenarios, scores)
-            seconds[name] += time.process_time() - begun
-            percent[name].append(round(100 * placed.allocation_at(DEMAND), 3))
-        tasks += len(placed.node)
-    times = {name: {"mean": 1e6 * seconds[name] / tasks} for name in RULES}
+    lists = [source.draw(1, make_generator(seed, "list")) for seed in size.seeds]
+    played = play_all(lists, rules, trace.types)
+    percent = {name: played.percent[name]["130"] for name in RULES}
+    tasks = sum(played.tasks)
+    times = {name: {"mean": 1e6 * sum(spent) / tasks} for name, spent in played.seconds.items()}
     for name, scores in rules.items():
         for label, level in (("score_p50", 0.5), ("score_p99", 0.99)) if scores else ():
             times[name][label] = 1e6 * float(np.quantile(scores.seconds, level))
@@ -287,9 +237,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: Of the command line.
-
-    Raises:
-        SystemExit: The trace is not here.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small made-up cluster, two seeds")
@@ -297,15 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=RESULTS / "neural_placement.json")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    folder = locate_traces()
-    if options.smoke:
-        trace, size = make_cluster_trace(num_nodes=40, num_types=20), SMOKE
-    elif folder is None:
-        raise SystemExit(
-            "the OpenB files are not here; see docs/environments/cluster_scheduling.md"
-        )
-    else:
-        trace, size = load_cluster_trace(folder), Size()
+    trace, size = read_cluster(smoke=options.smoke), SMOKE if options.smoke else Size()
     teacher = ClusterValue(find_cluster_prices(trace), weights())
     learned = learn(trace, teacher, size, options.seed)
     print(f"learned in {learned.cpu_seconds} CPU s, errors {learned.errors}")

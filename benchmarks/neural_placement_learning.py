@@ -23,7 +23,7 @@ from benchmarks.neural_node_value import (
     list_afterstates,
     take,
 )
-from benchmarks.placement_value import STEP
+from benchmarks.placement_runs import STEP
 from data.cluster_tasks import NO_TASK, ClusterScenarios
 from data.cluster_trace import GPU_MILLI, MAX_DEVICES
 from rl.domains.cluster import Nodes, Task

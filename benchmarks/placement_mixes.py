@@ -24,11 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import RESULTS, write_report
-from benchmarks.placement_value import DEMANDS, play, share_placed, sort_classes, weights
+from benchmarks.placement_runs import (
+    DEMANDS,
+    play,
+    play_all,
+    read_cluster,
+    sort_classes,
+    weights,
+)
 from data.cluster_tasks import ClusterScenarios, InflatedList
-from data.cluster_trace import ClusterTrace, TaskTypes, load_cluster_trace, make_cluster_trace
-from data.traces import locate_traces
-from rl.domains.cluster_simulator import Placements
+from data.cluster_trace import ClusterTrace, TaskTypes
 from rl.domains.cluster_value import ClusterValue
 from rl.evaluation.bounds import BoundError
 from rl.evaluation.cluster_bounds import compute_cluster_bound
@@ -196,37 +201,23 @@ def measure(name: str, trace: ClusterTrace, seeds: tuple[int, ...]) -> Row:
     source = InflatedList(mix, num_tasks=MOST_TASKS)
     begun = time.process_time()
     value = ClusterValue(find_cluster_prices(mix), weights())
-    seconds = {"prices": time.process_time() - begun, "value": 0.0, "fgd": 0.0}
+    seconds = {"prices": time.process_time() - begun}
     tried = source.draw(1, make_generator(TRIED_SEED, "list"))
-    on_trial = [play(tried, 0, rule).allocation_at(DEMANDS[-1]) for rule in (value, None)]
+    on_trial = [play(tried, rule).allocation_at(DEMANDS[-1]) for rule in (value, None)]
     chosen = "value" if on_trial[0] >= on_trial[1] else "fgd"
-    placed: dict[str, list[Placements]] = {"value": [], "fgd": []}
-    arrivals, bound, bound_from = [], 1.0, 0.0
-    for seed in seeds:
-        scenarios = source.draw(1, make_generator(seed, "list"))
-        for rule, by in (("value", value), ("fgd", None)):
-            begun = time.process_time()
-            placed[rule].append(play(scenarios, 0, by))
-            seconds[rule] = max(seconds[rule], time.process_time() - begun)
-        arrivals.append(scenarios.arrivals[0][: len(placed["value"][-1].node)])
-        if seed == seeds[0]:
-            bound, bound_from = bound_list(scenarios)
-    percent = {
-        rule: {
-            f"{100 * at:.0f}": [round(100 * one.allocation_at(at), 3) for one in placements]
-            for at in DEMANDS
-        }
-        for rule, placements in placed.items()
-    }
+    lists = [source.draw(1, make_generator(seed, "list")) for seed in seeds]
+    played = play_all(lists, {"value": value, "fgd": None}, mix.types)
+    seconds |= {rule: max(spent) for rule, spent in played.seconds.items()}
+    bound, bound_from = bound_list(lists[0])
+    percent = played.percent
     gain = {
         at: np.asarray(percent["value"][at]) - np.asarray(percent["fgd"][at])
         for at in percent["value"]
     }
-    masks = sort_classes(mix.types)
     return Row(
         mix=name,
         seeds=seeds,
-        tasks=len(arrivals[0]),
+        tasks=played.tasks[0],
         value=percent["value"],
         fgd=percent["fgd"],
         gain={at: _interval(values) for at, values in gain.items()},
@@ -234,10 +225,7 @@ def measure(name: str, trace: ClusterTrace, seeds: tuple[int, ...]) -> Row:
         calibrated_gain={
             at: _interval(values * (chosen == "value")) for at, values in gain.items()
         },
-        accepted={
-            rule: {label: share_placed(placements, arrivals, mask) for label, mask in masks.items()}
-            for rule, placements in placed.items()
-        },
+        accepted=played.accepted,
         bound=round(100 * bound, 3),
         bound_from=bound_from,
         cpu_seconds={rule: round(spent, 2) for rule, spent in seconds.items()},
@@ -253,23 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: Of the command line.
-
-    Raises:
-        SystemExit: The trace is not here.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small made-up cluster, two seeds")
     parser.add_argument("--output", type=Path, default=RESULTS / "placement_mixes.json")
     options = parser.parse_args(arguments)
-    folder = locate_traces()
-    if options.smoke:
-        trace, seeds = make_cluster_trace(num_nodes=40, num_types=20), SEEDS[:2]
-    elif folder is None:
-        raise SystemExit(
-            "the OpenB files are not here; see docs/environments/cluster_scheduling.md"
-        )
-    else:
-        trace, seeds = load_cluster_trace(folder), SEEDS
+    trace = read_cluster(smoke=options.smoke)
+    seeds = SEEDS[:2] if options.smoke else SEEDS
     rows = []
     for name in MIXES:
         row = measure(name, trace, seeds)

@@ -18,31 +18,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.cluster_placement import PUBLISHED_FILE
-from benchmarks.measuring import write_report
+from benchmarks.measuring import RESULTS, write_report
+from benchmarks.placement_runs import (
+    DEMANDS,
+    SEEDS,
+    Gain,
+    Timed,
+    compare,
+    play,
+    play_all,
+    read_cluster,
+    weights,
+)
 from data.cluster_tasks import ClusterScenarios
-from data.cluster_trace import ClusterTrace, TaskTypes, load_cluster_trace, make_cluster_trace
+from data.cluster_trace import ClusterTrace
 from data.traces import locate_traces
 from rl.artifacts import Baseline, Evaluation, PolicyCard, ValidRange
 from rl.deployment.placement_exporter import CLUSTER_PLACEMENT, make_placement_artifact
-from rl.domains.cluster import Nodes, Task
-from rl.domains.cluster_experts import EXPERTS
 from rl.domains.cluster_presets import cluster_scheduling, small_cluster
-from rl.domains.cluster_simulator import LOST, Placements, simulate
+from rl.domains.cluster_simulator import NodeScores
 from rl.domains.cluster_value import ClusterValue
 from rl.evaluation.cluster_prices import find_cluster_prices
-from rl.evaluation.statistics import clustered_t_interval
 from rl.training.provenance import read_provenance
 from utils.seeding import make_generator
-
-RESULTS = Path(__file__).parent / "results" / "placement_value.json"
-SEEDS = tuple(range(42, 52))
-DEMANDS = (1.0, 1.1, 1.3)
-CLASSES = ("no GPU", "part of a GPU", "one GPU", "several GPUs")
-STEP, UNUSABLE = 13.3, 0.09
-"""GPU milli in a score, and the part of it that a milli nobody could use costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +51,6 @@ class Pair:
 
     value: float
     fgd: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """Mean difference over seeds with its 95 % interval, in percent of all GPUs."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +72,7 @@ class Report:
     percent: dict[str, dict[str, list[float]]]
     gain: dict[str, Gain]
     gain_over_published: dict[str, Gain]
+    """Seed by seed; the shuffles of the published runs are others than ours."""
     published: dict[str, list[float]]
     relatives: list[Pair]
     accepted: dict[str, dict[str, float]]
@@ -89,69 +81,17 @@ class Report:
     decision_us: dict[str, float]
 
 
-def play(scenarios: ClusterScenarios, episode: int, value: ClusterValue | None) -> Placements:
-    """Place one list, by value or by FGD.
-
-    Args:
-        scenarios: Where it is.
-        episode: Which.
-        value: None for FGD.
-    """
-    generator = make_generator(episode, "rule")
-    return simulate(scenarios, EXPERTS["fgd"], generator, episode=episode, value=value)
-
-
-def compare(scenarios: ClusterScenarios, episode: int, value: ClusterValue, at: float) -> Pair:
+def play_relative(scenarios: ClusterScenarios, episode: int, value: NodeScores) -> Pair:
     """Place one list by both.
 
     Args:
         scenarios: Where it is.
         episode: Which.
         value: The rule to be judged.
-        at: Demand, as a share of the cluster's GPU.
     """
-    rules = (value, None)
-    ours, theirs = (100 * play(scenarios, episode, rule).allocation_at(at) for rule in rules)
+    placed = (play(scenarios, rule, episode) for rule in (value, None))
+    ours, theirs = (100 * one.allocation_at(DEMANDS[-1]) for one in placed)
     return Pair(value=round(ours, 3), fgd=round(theirs, 3))
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return mean and ends of the 95 % interval, by Student's t.
-
-    Args:
-        values: One per seed.
-    """
-    found = clustered_t_interval(values[None], np.arange(len(values)))
-    return round(found.mean, 3), round(found.low, 3), round(found.high, 3)
-
-
-def sort_classes(types: TaskTypes) -> dict[str, NDArray[np.bool_]]:
-    """Tell which types belong to which class.
-
-    Args:
-        types: The requests.
-    """
-    one = types.num_gpus == 1
-    part = one & (types.gpu_milli < types.gpu_milli.max())
-    masks = (types.num_gpus == 0, part, one & ~part, types.num_gpus > 1)
-    return dict(zip(CLASSES, masks, strict=True))
-
-
-def share_placed(
-    placed: Sequence[Placements],
-    arrivals: Sequence[NDArray[np.int32]],
-    mask: NDArray[np.bool_],
-) -> float:
-    """Return the share of the tasks of one class that was placed.
-
-    Args:
-        placed: By list.
-        arrivals: Types of the tasks, by list.
-        mask: `[type]`, of the class.
-    """
-    asked = [mask[tasks] for tasks in arrivals]
-    got = [(one.node != LOST)[some].sum() for one, some in zip(placed, asked, strict=True)]
-    return round(float(sum(got)) / max(1, sum(int(some.sum()) for some in asked)), 4)
 
 
 def write_artifact(path: Path, trace: ClusterTrace, report: Report) -> None:
@@ -163,7 +103,7 @@ def write_artifact(path: Path, trace: ClusterTrace, report: Report) -> None:
         report: The evaluation.
     """
     ours, theirs = (report.percent[rule]["130"] for rule in ("value", "fgd"))
-    kpi, low, high = interval(np.asarray(ours))
+    kpi = compare(ours, 0.0)
     types, nodes = trace.types, trace.nodes
     most = {
         "pod.cpu_milli": types.cpu_milli.max(),
@@ -185,9 +125,9 @@ def write_artifact(path: Path, trace: ClusterTrace, report: Report) -> None:
         evaluation=Evaluation(
             scenarios="GPU in use, % of all, at 130 % demand: OpenB, default list, seeds 42 to 51",
             num_episodes=len(ours),
-            kpi=kpi,
-            kpi_low=low,
-            kpi_high=high,
+            kpi=kpi.mean,
+            kpi_low=kpi.low,
+            kpi_high=kpi.high,
         ),
         baseline=Baseline(
             expert="fgd",
@@ -210,43 +150,6 @@ def write_artifact(path: Path, trace: ClusterTrace, report: Report) -> None:
     print(f"wrote {path}")
 
 
-def weights() -> NDArray[np.float32]:
-    """Return what the layer weighs features with."""
-    return np.asarray([1.0 / STEP, -UNUSABLE / STEP], np.float32)
-
-
-def compare_published(found: Sequence[float], published: Sequence[float]) -> Gain:
-    """Compare with the published runs of FGD, seed by seed; their shuffles are others than ours.
-
-    Args:
-        found: Percent of all GPUs, by seed.
-        published: The same.
-    """
-    mean, low, high = interval(np.asarray(found) - np.asarray(published))
-    return Gain(mean=mean, low=low, high=high)
-
-
-class TimedValue(ClusterValue):
-    """Notes how long each scoring of stale nodes takes."""
-
-    seconds: list[float]
-
-    def score(
-        self, nodes: Nodes, task: Task, model: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Score, and note.
-
-        Args:
-            nodes: As there.
-            task: As there.
-            model: As there.
-        """
-        begun = time.process_time_ns()
-        found = super().score(nodes, task, model)
-        self.seconds.append(1e-9 * (time.process_time_ns() - begun))
-        return found
-
-
 def measure(trace: ClusterTrace, size: Size, published: dict[str, list[float]]) -> Report:
     """Place the lists of all seeds by both rules.
 
@@ -256,53 +159,31 @@ def measure(trace: ClusterTrace, size: Size, published: dict[str, list[float]]) 
         published: FGD's runs, by percent of demand.
     """
     begun = time.process_time()
-    value = TimedValue(find_cluster_prices(trace), weights())
-    value.seconds = []
-    seconds = {"prices": time.process_time() - begun, "value": 0.0, "fgd": 0.0}
+    value = Timed(ClusterValue(find_cluster_prices(trace), weights()))
+    prices = time.process_time() - begun
     source = cluster_scheduling(trace).source
-    placed: dict[str, list[Placements]] = {"value": [], "fgd": []}
-    accepted: dict[str, dict[str, float]] = {}
-    arrivals = []
-    for seed in size.seeds:
-        scenarios = source.draw(1, make_generator(seed, "list"))
-        for rule, by in (("value", value), ("fgd", None)):
-            begun = time.process_time()
-            placed[rule].append(play(scenarios, 0, by))
-            seconds[rule] += (time.process_time() - begun) / len(size.seeds)
-        arrivals.append(scenarios.arrivals[0][: len(placed["fgd"][-1].node)])
-    percent = {
-        rule: {
-            f"{100 * at:.0f}": [round(100 * one.allocation_at(at), 3) for one in placements]
-            for at in DEMANDS
-        }
-        for rule, placements in placed.items()
-    }
-    for rule, placements in placed.items():
-        accepted[rule] = {
-            label: share_placed(placements, arrivals, mask)
-            for label, mask in sort_classes(trace.types).items()
-        }
+    lists = [source.draw(1, make_generator(seed, "list")) for seed in size.seeds]
+    played = play_all(lists, {"value": value, "fgd": None}, trace.types)
+    percent, seconds = played.percent, played.seconds
+    scorings = np.quantile(value.seconds, (0.5, 0.99))
+    mean = sum(seconds["value"]) / sum(played.tasks)
     relatives = small_cluster(trace).source.draw(size.relatives, make_generator(7, "relatives"))
-    others = [compare(relatives, one, value, 1.3) for one in range(size.relatives)]
-    tasks = float(np.mean([len(one) for one in arrivals]))
     return Report(
         seeds=size.seeds,
         percent=percent,
-        gain={
-            at: compare_published(percent["value"][at], percent["fgd"][at])
-            for at in percent["value"]
-        },
-        gain_over_published={
-            at: compare_published(percent["value"][at], published[at]) for at in published
-        },
+        gain={at: compare(found, percent["fgd"][at]) for at, found in percent["value"].items()},
+        gain_over_published={at: compare(percent["value"][at], published[at]) for at in published},
         published=published,
-        relatives=others,
-        accepted=accepted,
-        cpu_seconds={name: round(spent, 2) for name, spent in seconds.items()},
+        relatives=[play_relative(relatives, one, value) for one in range(size.relatives)],
+        accepted=played.accepted,
+        cpu_seconds={
+            "prices": round(prices, 2),
+            **{rule: round(float(np.mean(spent)), 2) for rule, spent in seconds.items()},
+        },
         decision_us={
-            "mean": round(1e6 * seconds["value"] / tasks, 1),
-            "score_p50": round(1e6 * float(np.median(value.seconds)), 1),
-            "score_p99": round(1e6 * float(np.quantile(value.seconds, 0.99)), 1),
+            "mean": round(1e6 * mean, 1),
+            "score_p50": round(1e6 * float(scorings[0]), 1),
+            "score_p99": round(1e6 * float(scorings[1]), 1),
         },
     )
 
@@ -329,27 +210,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: Of the command line.
-
-    Raises:
-        SystemExit: The trace is not here.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small made-up cluster, two seeds")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "placement_value.json")
     parser.add_argument("--artifact", type=Path, help="where to write the policy")
     options = parser.parse_args(arguments)
-    folder = locate_traces()
-    if options.smoke:
-        trace, size = make_cluster_trace(num_nodes=40, num_types=20), SMOKE
-        published: dict[str, list[float]] = {}
-    elif folder is None:
-        raise SystemExit(
-            "the OpenB files are not here; see docs/environments/cluster_scheduling.md"
-        )
-    else:
-        trace, size = load_cluster_trace(folder), Size()
-        published = read_published_seeds(folder)
-    report = measure(trace, size, published)
+    trace, folder = read_cluster(smoke=options.smoke), locate_traces()
+    published = read_published_seeds(folder) if folder and not options.smoke else {}
+    report = measure(trace, SMOKE if options.smoke else Size(), published)
     for at, gain in report.gain.items():
         means = [np.mean(report.percent[rule][at]) for rule in ("value", "fgd")]
         print(f"at {at} %: value {means[0]:.2f}, FGD {means[1]:.2f}, {gain}")

@@ -36,7 +36,7 @@ def show_runs() -> None:
         "Runs",
         list(by_id),
         default=asked or list(by_id)[:1],
-        format_func=lambda one: _name(by_id[one]),
+        format_func=lambda one: name_of_run(by_id[one]),
         key="analysis-runs",
     )
     st.query_params["run"] = chosen
@@ -49,7 +49,12 @@ def _load(run_id: str) -> RunDetails:
     return ask(lambda client: client.runs.get(run_id))
 
 
-def _name(run: RunSummary) -> str:
+def name_of_run(run: RunSummary) -> str:
+    """Name a run among others of its experiment and seed.
+
+    Args:
+        run: Which.
+    """
     return f"{run.experiment} · seed {run.seed} · {short(run.id)}"
 
 
@@ -58,7 +63,7 @@ def _show_evaluations(details: list[RunDetails]) -> None:
     rows = [
         row
         for one in details
-        for row in rows_of.evaluation_rows(_name(one.summary), one.evaluations)
+        for row in rows_of.evaluation_rows(name_of_run(one.summary), one.evaluations)
     ]
     if not rows:
         st.info("These runs were never evaluated.")
@@ -78,7 +83,7 @@ def _show_evaluations(details: list[RunDetails]) -> None:
 
 def _show_tables(details: list[RunDetails]) -> None:
     st.subheader("On episodes that were never seen")
-    tables = {_name(one.summary): table for one in details if (table := _load_table(one))}
+    tables = {name_of_run(one.summary): table for one in details if (table := _load_table(one))}
     if not tables:
         st.info("These runs kept no table: they ended before they were judged.")
         return

@@ -30,7 +30,7 @@ from console.server import ask
 from console.showing import plain, told
 from orchestration.client.client import Client
 from orchestration.endpoints.job_views import JobDetails
-from orchestration.jobs import Desired
+from orchestration.jobs import TERMINAL, Desired, JobState
 from utils.clock import SystemClock
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import RunDetails
@@ -113,7 +113,8 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
             st.error(f"It broke: {plain(summary.error)}")
         else:
             st.warning(f"Its last try broke: {plain(summary.error)}")
-    if job is not None and job.desired is not Desired.RUN and not job.state.is_terminal:
+    is_moving = job is not None and job.state not in {*TERMINAL, JobState.PAUSED}
+    if job is not None and is_moving and job.desired is not Desired.RUN:
         st.info(f"Asked to {job.desired.value}; the job is {job.state.value}.")
 
 

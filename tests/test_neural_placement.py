@@ -17,9 +17,9 @@ from benchmarks.neural_node_value import (
     list_afterstates,
     take,
 )
-from benchmarks.neural_placement import RULES, SEEDS, Shuffles, Size, Timed, main, play
+from benchmarks.neural_placement import RULES, Shuffles, Size, main
 from benchmarks.neural_placement_learning import fit_changes, fit_outcomes, follow, watch
-from benchmarks.placement_value import weights
+from benchmarks.placement_runs import SEEDS, Timed, play, weights
 from data.cluster_trace import GPU_MILLI, make_cluster_trace
 from rl.domains.cluster import Nodes, Task
 from rl.domains.cluster_experts import EXPERTS

@@ -79,7 +79,7 @@ class View:
 
     @property
     def scores(self) -> list[float]:
-        """Of all evaluations, oldest first; those that were not finite are left out."""
+        """Of all evaluations, oldest first; those that are finite."""
         found = [one.scores.get("kpi") for one in self.run.evaluations] if self.run else []
         return [one for one in found if one is not None]
 
@@ -129,12 +129,14 @@ def describe(view: View) -> str:
     return "  ".join(parts)
 
 
-def figure(value: float) -> str:
+def figure(value: float | None) -> str:
     """Write a score of any size so that its changes can be seen.
 
     Args:
-        value: Finite.
+        value: Finite; None stands for what was not.
     """
+    if value is None:
+        return "not finite"
     return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.4g}"
 
 
@@ -145,16 +147,12 @@ def score_line(evaluation: Evaluation) -> str:
         evaluation: With scores as training reports them.
     """
     scores = evaluation.scores
-    known = [_known(scores.get("kpi"))]
     told = [name for name in ("expert", "bound") if scores.get(name) is not None]
+    known = [figure(scores.get("kpi"))]
     known += [f"{name} {figure(scores[name])}" for name in told]
     if scores.get("gap_closed") is not None:
         known.append(f"gap closed {scores['gap_closed']:.0%}")
     return "  ".join(known)
-
-
-def _known(score: float | None) -> str:
-    return "not finite" if score is None else figure(score)
 
 
 def spark(values: Sequence[float], width: int = WIDEST) -> str:
@@ -181,8 +179,8 @@ def _figures(view: View, width: int) -> Table:
     if view.evaluation is not None:
         scores = view.evaluation.scores
         score, expert = scores.get("kpi"), scores.get("expert")
-        is_ahead = score is not None and expert is not None and score > expert
-        kpi = Text(_known(score), style="bold green" if is_ahead else "bold")
+        ahead = score is not None and expert is not None and score > expert
+        kpi = Text(figure(score), style="bold green" if ahead else "bold")
         rest = score_line(view.evaluation).partition("  ")[2]
         where = f"{rest}  (validation, at {view.evaluation.env_steps:,} steps)".strip()
         table.add_row("evaluation", kpi, Text(spark(view.scores, room), style="cyan"))

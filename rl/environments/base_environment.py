@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from numbers import Integral
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,7 +28,7 @@ MOST_STEPS = 1_000_000
 """Of an episode whose scenarios are drawn whole before it begins."""
 
 
-def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+def check_names(what: str, names: Sequence[Any]) -> tuple[str, ...]:
     """Return names that tell things apart.
 
     Args:
@@ -38,7 +38,7 @@ def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: There is none, or one is no text, blank or repeated.
     """
-    found = (names,) if isinstance(names, str) else tuple(names)
+    found: tuple[Any, ...] = (names,) if isinstance(names, str) else tuple(names)
     texts = all(isinstance(name, str) and name.strip() for name in found)
     if isinstance(names, str) or not found or not texts or len(set(found)) < len(found):
         raise ConfigError(f"{what}={names!r}: give one name or more, each a text of its own")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -116,9 +116,9 @@ def _episodes_of(
 
 
 def _check_same_world(candidate: PolicyArtifact, champion: PolicyArtifact, version: int) -> None:
-    sizes = ("observation_size", "action")
-    if scores_choices(candidate) or scores_choices(champion):
-        sizes = ()  # who is asked for every choice apart plays any policy's world
+    asks_apart = scores_choices(candidate) or scores_choices(champion)
+    # Who is asked for every choice apart observes and acts otherwise, in the same world.
+    sizes = () if asks_apart else ("observation_size", "action")
     for what in ("domain", "domain_config", *sizes):
         if getattr(candidate, what) != getattr(champion, what):
             raise ConfigError(
@@ -135,9 +135,11 @@ def _play(
     champion: PolicyArtifact | None,
 ) -> tuple[EvaluationTable, dict[str, float]]:
     plays = problem.contest.policy_player
-    policies = {CANDIDATE: partial(artifact_player, candidate, plays)}
+    agents: dict[str, Callable[[], Player]] = {
+        CANDIDATE: partial(artifact_player, candidate, plays)
+    }
     if champion is not None:
-        policies[CHAMPION] = partial(artifact_player, champion, plays)
+        agents[CHAMPION] = partial(artifact_player, champion, plays)
     best = candidate.card.baseline
     if best.expert not in problem.experts:
         raise ConfigError(f"the card names the expert {best.expert}, which {problem.name} has not")
@@ -146,15 +148,13 @@ def _play(
         return problem.experts[best.expert].player(best.parameters)
 
     entrants = [Entrant(name=best.expert, kind="expert", players=(expert,))]
-    entrants += [
-        Entrant(name=name, kind="agent", players=(policy,)) for name, policy in policies.items()
-    ]
+    entrants += [Entrant(name=name, kind="agent", players=(make,)) for name, make in agents.items()]
     table = evaluate(
         problem.contest, episodes, entrants, rival=None if champion is None else CHAMPION
     )
     violations = {
-        name: float(record_play(problem.contest, play(), episodes).violation.sum(1).mean())
-        for name, play in {**policies, best.expert: expert}.items()
+        name: float(record_play(problem.contest, make(), episodes).violation.sum(1).mean())
+        for name, make in {**agents, best.expert: expert}.items()
     }
     return table, violations
 

@@ -72,17 +72,6 @@ def make_player(world: str, decider: Decider, environment: Any, seed: int) -> Pl
     return _agent(world, decider.name, artifact, environment)
 
 
-def project_player(world: str, player: Player) -> Player | None:
-    """Return a player whose actions meet the world's limit exactly; None without such a limit.
-
-    Args:
-        world: Its name.
-        player: Who decides.
-    """
-    make = PROJECTIONS.get(world)
-    return None if make is None else make(player)
-
-
 def _expert(world: str, name: str, environment: Any) -> Player:
     rules = rules_of(world)
     if not rules:
@@ -179,7 +168,8 @@ def _within_availability(player: Player) -> Player:
 PROJECTIONS: Mapping[str, Callable[[Player], Player]] = {
     "constrained_allocation": _within_availability,
 }
-"""Of worlds that let actions break a limit; the others project every action by themselves."""
+"""By world, what makes a player's actions meet its limit exactly; other worlds project every action
+by themselves."""
 
 
 def action_of(environment: BatchedEnvironment, joint: Tensor, agents: list[str]) -> dict[str, Any]:

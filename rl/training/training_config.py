@@ -12,6 +12,7 @@ from data.scenario import BankConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.training.learning_settings import LearningSettings
 from rl.training.world_settings import WorldSettings
+from utils.config import check_types
 from utils.errors import ConfigError
 
 CUSTOM = "custom"
@@ -113,8 +114,9 @@ class TrainingConfig:
         """Refuse settings that cannot work.
 
         Raises:
-            ConfigError: A field is out of range.
+            ConfigError: A field is out of range, or of another type.
         """
+        check_types(self)
         _check_name("environment", self.environment, tuple(EPISODE_STEPS))
         _check_name("algorithm", self.algorithm, get_args(Algorithm))
         counted = ("num_agents", "total_episodes", "num_envs", "eval_episodes")
@@ -160,7 +162,7 @@ class TrainingConfig:
 def _check_name(field_name: str, value: str, known: tuple[str, ...]) -> None:
     if value in known:
         return
-    near = get_close_matches(value, known, n=1)
+    near = get_close_matches(str(value), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
     raise ConfigError(f"{field_name}={value!r} is unknown: {hint}")
 

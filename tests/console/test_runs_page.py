@@ -169,6 +169,7 @@ def test_pause_resume_cancel_with_confirmation_and_retry(house):
     app.button(key="run:pause").click().run()
     assert "the server has taken it" in words_of(app)
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.PAUSED
+    assert "Asked to pause" not in words_of(app), "it is paused"
     app.button(key="run:resume").click().run()
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.QUEUED
     app.button(key="run:cancel:yes").click().run()

@@ -19,6 +19,7 @@ from rl.algorithms.qmix_config import QMIXConfig
 from rl.algorithms.sac_config import SACConfig
 from rl.algorithms.td3_config import TD3Config
 from rl.training.learning_settings import LearningSettings, algorithm_of
+from rl.training.training_config import TrainingConfig
 from tests.test_torch_free import import_in_a_fresh_process
 from utils.config import from_json, to_json
 from utils.errors import ConfigError
@@ -89,6 +90,13 @@ def test_limits_and_optional_numbers_are_looked_at_too():
 def test_learning_does_not_start_before_the_first_step(make):
     with pytest.raises(ConfigError, match="learning_starts=-1"):
         make(learning_starts=-1)
+
+
+def test_no_limit_of_time_is_none():
+    for bad in (math.inf, math.nan, 0.0):
+        with pytest.raises(ConfigError, match=r"max_hours=.*or no limit"):
+            TrainingConfig(max_hours=bad)
+    assert TrainingConfig(max_hours=None).max_hours is None
 
 
 def test_layers_without_units_are_refused():
