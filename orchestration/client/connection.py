@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from orchestration.client.errors import (
     ApiError,
@@ -166,8 +166,7 @@ class Connection:
         )
         tries = self.config.max_tries if may_repeat else 1
         content = await self._send(request, tries=tries, seconds=seconds)
-        adapter: TypeAdapter[Answer] = TypeAdapter(answer)
-        return adapter.validate_json(content or b"null")
+        return _read(content or b"null", answer, request)
 
     async def fetch(self, path: str) -> bytes:
         """Download something.
@@ -208,8 +207,8 @@ class Connection:
             params={k: v for k, v in (query or {}).items() if v is not None},
             headers={"Content-Type": "application/octet-stream"},
         )
-        adapter: TypeAdapter[Answer] = TypeAdapter(answer)
-        return adapter.validate_json(await self._send(request, tries=self.config.max_tries))
+        content = await self._send(request, tries=self.config.max_tries)
+        return _read(content, answer, request)
 
     async def _send(
         self, request: httpx.Request, *, tries: int, seconds: float | None = None
@@ -295,6 +294,17 @@ class Connection:
                 fields = {}
         finally:
             await response.aclose()
+
+
+def _read(content: bytes, answer: type[Answer], request: httpx.Request) -> Answer:
+    adapter: TypeAdapter[Answer] = TypeAdapter(answer)
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:  # a proxy, or another server
+        raise UnreachableError(
+            f"{request.method} {request.url} was answered by no server of this version: check "
+            f"the address ({error.error_count()} fields do not fit)"
+        ) from error
 
 
 def _error_of(response: httpx.Response) -> ApiError:

@@ -13,6 +13,7 @@ from orchestration.client import errors
 from orchestration.client.client import Client
 from orchestration.client.connection import ClientConfig, Connection
 from orchestration.endpoints.job_views import JobRequest
+from orchestration.endpoints.run_routes import RunPage
 from orchestration.jobs import JobState
 from tests.orchestration.doors import open_doors
 from tests.orchestration.house import AGENT, REQUEST, Hand
@@ -302,3 +303,13 @@ def test_settings_are_positive(field):
 def test_problems_that_are_none_do_not_break_the_client():
     error = errors.make_error(422, json.dumps({"problems": []}).encode())
     assert "Unprocessable" in str(error)
+
+
+@pytest.mark.parametrize("content", [b"<html>welcome</html>", b"", b"[]", b"{}", b"\xff"])
+async def test_an_answer_of_somebody_else_is_told(content):
+    stranger = httpx.MockTransport(lambda request: httpx.Response(200, content=content))
+    async with Connection(BASE, config=QUICK, transport=stranger) as connection:
+        with pytest.raises(errors.UnreachableError, match="no server of this version"):
+            await connection.call("GET", "/v1/runs", RunPage)
+        with pytest.raises(errors.UnreachableError, match="no server of this version"):
+            await connection.upload("/v1/policies", b"x", RunPage)

@@ -163,22 +163,6 @@ def test_a_picture_fits_into_its_terminal(shell, width):
         assert sum("━" in line and "50%" in line for line in lines) == 1
 
 
-def test_a_policy_that_diverged_is_shown_not_fatal(shell):
-    async def diverge(_application, hand, state):
-        nan = float("nan")
-        await hand.report(state["job"], 2160, kpi=90.0)
-        await hand.report(state["job"], 4608, value=nan, kpi=nan)
-
-    views, _ = watch_steps(shell, begin, diverge, finish)
-    seen = views[-1]
-    assert "evaluation not finite  expert 80  bound 120" in describe(seen)
-    console = Console(file=StringIO(), width=120, color_system=None)
-    console.print(draw(seen, "heading", width=120))
-    assert "not finite" in console.file.getvalue()
-    assert seen.scores == [90.0]
-    assert "not finite" in shell("show", "latest").stdout
-
-
 @pytest.mark.parametrize(
     ("state", "code"), [("succeeded", 0), ("cancelled", 0), ("failed", 1), ("dead", 1),
                         ("timed_out", 1)]
