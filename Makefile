@@ -2,6 +2,8 @@
 
 PYTHON ?=
 ARGS ?=
+# Test files go to as many processes as there are cores, four at most. To see prints or use a debugger: ARGS='-n0 -s'.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile
 export PYTHON
 run := .venv/bin/python
 
@@ -23,10 +25,10 @@ console: install-console  ## the console in the browser, and a server for it if 
 	@$(run) -m console $(ARGS)
 
 test: install-dev  ## run all tests but the learning ones
-	@OMP_NUM_THREADS=1 $(run) -m pytest -m "not learning" $(ARGS)
+	@OMP_NUM_THREADS=1 $(run) -m pytest -m "not learning" $(SPREAD) $(ARGS)
 
 learn: install-dev  ## train each algorithm on a small problem until a known score
-	@OMP_NUM_THREADS=1 $(run) -m pytest -m learning $(ARGS)
+	@OMP_NUM_THREADS=1 $(run) -m pytest -m learning $(SPREAD) --dist load $(ARGS)
 
 chaos: install-dev  ## kill, freeze and restart everything for minutes; nothing may be lost or doubled
 	@QUARTERMASTER_CHAOS_SECONDS=$${QUARTERMASTER_CHAOS_SECONDS:-180} OMP_NUM_THREADS=1 $(run) -m pytest -s --hypothesis-profile=chaos -o faulthandler_timeout=3600 \

@@ -26,7 +26,7 @@ from rl.training.demos import DEMOS, demo_config
 from rl.training.training_config import TrainingConfig
 from utils.errors import QuartermasterError
 from utils.logs import configure_logs
-from utils.persistence.files import write_atomically
+from utils.persistence.files import make_folder, write_atomically
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 REQUEST_FILE = "request.json"
@@ -39,14 +39,14 @@ def main() -> int:
     """Run the demo and return its exit code."""
     arguments = read_arguments()
     console = Console()
-    arguments.var.mkdir(parents=True, exist_ok=True)
-    with (arguments.var / "demo.log").open("a", encoding="utf-8") as log:
-        configure_logs(stream=log, json=False)  # lines would tear the display
-        try:
+    try:
+        make_folder(arguments.var)
+        with (arguments.var / "demo.log").open("a", encoding="utf-8") as log:
+            configure_logs(stream=log, json=False)  # lines would tear the display
             return anyio.run(run_demo, arguments, console)
-        except QuartermasterError as error:
-            console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-            return REFUSED
+    except QuartermasterError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return REFUSED
 
 
 def read_arguments() -> argparse.Namespace:

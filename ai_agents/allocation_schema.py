@@ -38,7 +38,8 @@ class ServiceState(RequestModel):
 
     name: Name = Field(description="One of the services that the agent was trained for.")
     waiting: list[Amount] = Field(
-        default=[],
+        default_factory=list,  # a default that changes would be copied slowly
+        json_schema_extra={"default": []},
         max_length=MOST_STEPS,
         description="Work units by the further steps they can wait: the first entry is lost "
         "unless it is served in this step, the next one in the step after, and so on. At most as "
@@ -54,7 +55,8 @@ class ServiceState(RequestModel):
         default=None, description="Value of one unit of served work; the trained one if absent."
     )
     holding: Amounts = Field(
-        default={},
+        default_factory=dict,
+        json_schema_extra={"default": {}},
         description="Units held now, by resource; none where a resource is not named.",
     )
 
@@ -71,7 +73,8 @@ class AllocationRequest(DecisionRequest):
     )
     capacity: Amounts = Field(description="Units that can be shared now, by resource; all of them.")
     price: Amounts = Field(
-        default={},
+        default_factory=dict,
+        json_schema_extra={"default": {}},
         description="Cost of one unit held idle for one step, by resource; the trained one where "
         "a resource is not named.",
     )

@@ -26,9 +26,9 @@ from rl.domains.small_arrays import SmallArrays
 Array64 = NDArray[np.float64]
 PARTS = tuple(field.name for field in fields(AllocationView))
 ROUNDING = 1e-3
+"""Share of an amount that a reader would call nothing."""
 SHORT = 0.01
 """A resource of which less than this share is left over counts as short."""
-"""Share of an amount that a reader would call nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,10 @@ class AllocationTranslator:
         self._valid = valid
         self.domain = AllocationDomain(config)
         self._index = {service.name: index for index, service in enumerate(config.services)}
-        self._patience = {service.name: service.patience for service in config.services}
         self._resources = frozenset(config.resources)
-        self._nothing = (0.0,) * len(config.resources)
+        self._nothing = dict.fromkeys(config.resources, 0.0)
+        self._capacity = dict(zip(config.resources, map(float, config.capacity), strict=True))
+        self._price = dict(zip(config.resources, map(float, config.price), strict=True))
         self._usage = np.asarray([service.usage for service in config.services])
         self._arrival_slot = self.domain.arrival_slot.astype(np.float64)
 
@@ -102,18 +103,20 @@ class AllocationTranslator:
         """
         if not self.fits(request):
             raise RequestError(self.find_problems(request))
-        order = tuple(self._index[state.name] for state in request.services)
-        states = sorted(request.services, key=lambda state: self._index[state.name])
+        order = tuple([self._index[state.name] for state in request.services])
+        by_index = dict(zip(order, request.services, strict=True))
+        states = [by_index[index] for index in range(len(order))]
+        price = _amounts(request.price, self._price)
         view = AllocationView(
             backlog=np.asarray([_filled(s.waiting, self.domain.num_slacks) for s in states]),
             recent_demand=np.asarray([self._recent(s.recent_demand) for s in states]),
-            allocation=np.asarray([self._amounts(s.holding, self._nothing) for s in states]),
-            capacity=np.asarray(self._amounts(request.capacity, self.config.capacity)),
+            allocation=np.asarray([_amounts(s.holding, self._nothing) for s in states]),
+            capacity=np.asarray(_amounts(request.capacity, self._capacity)),
             priority=np.asarray([self._priority(s) for s in states]),
-            price=np.asarray(self._amounts(request.price, self.config.price)),
+            price=np.asarray(price),
             time_of_day=np.asarray(request.time_of_day),
         )
-        outside = find_out_of_range(self._values(request), self._valid)
+        outside = find_out_of_range(self._values(request, price), self._valid)
         warnings = (*map(range_warning, outside), *self._gap_warnings(request))
         return AllocationSituation(view=view, outside=outside, order=order, warnings=warnings)
 
@@ -123,18 +126,20 @@ class AllocationTranslator:
         Args:
             request: Well formed.
         """
-        names, known = [state.name for state in request.services], self._resources
-        return (
-            len(names) == len(self._index)
-            and self._index.keys() == set(names)
-            and request.capacity.keys() == known
-            and request.price.keys() <= known
-            and all(
-                len(state.waiting) <= self._patience[state.name]
-                and len(state.recent_demand) <= self.config.lookback
-                and state.holding.keys() <= known
-                for state in request.services
-            )
+        names, known = {state.name for state in request.services}, self._resources
+        if (
+            len(request.services) != len(self._index)
+            or names != self._index.keys()
+            or request.capacity.keys() != known
+            or not request.price.keys() <= known
+        ):
+            return False
+        services, lookback = self.config.services, self.config.lookback
+        return all(
+            len(state.waiting) <= services[self._index[state.name]].patience
+            and len(state.recent_demand) <= lookback
+            and state.holding.keys() <= known
+            for state in request.services
         )
 
     def find_problems(self, request: AllocationRequest) -> list[FieldProblem]:
@@ -265,32 +270,29 @@ class AllocationTranslator:
         unknown = [name for name in named if name not in self.config.resources]
         return [problem_of(f"{where}.{n}", f"unknown resource; known: {known}") for n in unknown]
 
-    def _recent(self, known: Sequence[float]) -> list[float]:
+    def _recent(self, known: Sequence[float]) -> Sequence[float]:
         missing = self.config.lookback - len(known)
-        return [sum(known) / len(known)] * missing + list(known)
-
-    def _amounts(self, named: Mapping[str, float], default: Sequence[float]) -> list[float]:
-        pairs = zip(self.config.resources, default, strict=True)
-        return [float(named.get(name, value)) for name, value in pairs]
+        return [*[sum(known) / len(known)] * missing, *known] if missing else known
 
     def _priority(self, state: ServiceState) -> float:
         trained = self.config.services[self._index[state.name]].priority
         return trained if state.priority is None else state.priority
 
-    def _values(self, request: AllocationRequest) -> dict[str, list[float]]:
+    def _values(
+        self, request: AllocationRequest, price: Sequence[float]
+    ) -> dict[str, Sequence[float]]:
         """Return the numbers of a request by field, as the card's validated ranges name them."""
-        price = self._amounts(request.price, self.config.price)
-        values = {f"capacity.{name}": [amount] for name, amount in request.capacity.items()}
+        services = request.services
+        values: dict[str, Sequence[float]] = {
+            f"capacity.{name}": (amount,) for name, amount in request.capacity.items()
+        }
         for name, cost in zip(self.config.resources, price, strict=True):
-            values[f"price.{name}"] = [cost]
-            values[f"services.holding.{name}"] = [
-                state.holding.get(name, 0.0) for state in request.services
-            ]
-        for state in request.services:
-            prefix = f"services.{state.name}"
-            values[f"{prefix}.recent_demand"] = state.recent_demand
-            values[f"{prefix}.priority"] = [self._priority(state)]
-            values[f"{prefix}.waiting"] = [sum(state.waiting)]
+            values[f"price.{name}"] = (cost,)
+            values[f"services.holding.{name}"] = [one.holding.get(name, 0.0) for one in services]
+        for one in services:
+            values[f"services.{one.name}.recent_demand"] = one.recent_demand
+            values[f"services.{one.name}.priority"] = (self._priority(one),)
+            values[f"services.{one.name}.waiting"] = (sum(one.waiting),)
         return values
 
     def _gap_warnings(self, request: AllocationRequest) -> list[str]:
@@ -339,3 +341,10 @@ def _reason(served: float, total: float, resource: str, *, is_short: bool) -> st
 
 def _filled(values: Sequence[float], size: int) -> list[float]:
     return [*values, *[0.0] * (size - len(values))]
+
+
+def _amounts(named: Mapping[str, float], usual: Mapping[str, float]) -> list[float]:
+    """Return amounts by resource, in their order; the usual ones where they are not named."""
+    return (
+        [named.get(name, amount) for name, amount in usual.items()] if named else [*usual.values()]
+    )

@@ -27,6 +27,8 @@ ApprovalState = Literal["not_needed", "waiting", "approved", "overridden", "reje
 MOST_PROBLEMS = 20
 MOST_REQUESTS = 256
 """In one batch."""
+LONGEST_NAME = 100
+"""Characters of a name that a problem repeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,9 +284,12 @@ def field_path(location: Sequence[str | int]) -> str:
     """Write a field's place as people do, such as `services[1].name`.
 
     Args:
-        location: Names and positions from the outside in; empty for the whole request.
+        location: Names and positions from the outside in; empty for the whole request. Names may be
+            as long as a caller likes; their beginning is kept.
     """
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part[:LONGEST_NAME]}" for part in location
+    )
     return path.removeprefix(".") or "request"
 
 

@@ -27,10 +27,12 @@ class Hints(CardModel):
 
 
 class ServiceLevel(CardModel):
-    """What a caller may count on."""
+    """What is aimed at, and what happens where it is missed."""
 
     p99_seconds: float = Field(
-        default=P99_SECONDS, description="99 of 100 decisions are computed within this time."
+        default=P99_SECONDS,
+        description="An aim: 99 of 100 decisions of the example's size are computed within this "
+        "time. `seconds_per_decision` is measured.",
     )
     late_policy: str = Field(
         default="fallback_expert",

@@ -113,6 +113,14 @@ class DecisionDomain(ABC, Generic[RequestT, DecisionT, SituationT]):
             Amounts in units that may be added up, or 1 for each thing chosen.
         """
 
+    def comparable(self, actions: Actions) -> Actions:
+        """Return what of actions says how far apart they are: amounts, or whole numbers of choices.
+
+        Args:
+            actions: As `plan` returns them.
+        """
+        return actions
+
     def decide_all(
         self,
         situations: Sequence[SituationT],

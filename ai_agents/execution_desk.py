@@ -25,7 +25,7 @@ from ai_agents.execution_schema import DeskRequest
 from ai_agents.policy_checks import check_policy, range_warning
 from data.desk_orders import DeskLaws
 from rl.artifacts import PolicyArtifact, ValidRange
-from rl.deployment.guardrails import find_out_of_range
+from rl.deployment.guardrails import OutOfRange, find_out_of_range
 from rl.domains.order_desks import (
     EXPERTS,
     OBSERVATION_SIZE,
@@ -40,6 +40,11 @@ LOOKBACK = DeskLaws().lookback
 """Moves that desks know in training."""
 LARGEST_MOVE = 1e6
 """In deviations; a price that did more than that is as unusual as can be."""
+FAR_APART = 2.0
+"""Times that own sales, at most, move a price away from what it is without them."""
+BEHIND = 0.15
+"""Share of the order by which a policy may be behind even slices. Training begins each order with
+all slices to come and hardly ever gets there; policies then sell far too much at once."""
 
 
 class DeskMarket:
@@ -102,20 +107,24 @@ class DeskMarket:
         prices = np.asarray(request.recent_prices[-LOOKBACK - 1 :])
         moves = (prices[1:] / prices[:-1] - 1.0) * BASIS_POINTS / request.volatility_bp
         missing = LOOKBACK - len(moves)
+        change = (request.price / request.arrival_price - 1.0) * BASIS_POINTS
         values = {
             "order.moves": [float(moves.min()), float(moves.max())],
+            "order.price_change": [change / (request.volatility_bp * config.num_steps**0.5)],
             "order.volatility": [request.volatility_bp],
             "order.impact": [request.impact_bp],
             "order.risk_aversion": [request.risk_aversion],
         }
-        outside = find_out_of_range(values, self._valid)
+        outside = (*find_out_of_range(values, self._valid), *self._behind(request))
         words = list(map(range_warning, outside))
+        newest = request.recent_prices[-1]
+        if not newest / FAR_APART <= request.price <= newest * FAR_APART:
+            words.append(f"price = {request.price:g}, but recent_prices end at {newest:g}")
         if missing > 0:
             words.append(
                 f"recent_prices: {len(moves)} of {LOOKBACK} moves given; the earlier ones are "
                 "taken to be as large as volatility_bp"
             )
-        change = (request.price / request.arrival_price - 1.0) * BASIS_POINTS
         kept = np.clip(moves, -LARGEST_MOVE, LARGEST_MOVE)
         return OrderSituation(
             order=request,
@@ -138,6 +147,13 @@ class DeskMarket:
                 risk_aversion=request.risk_aversion,
             ),
         )
+
+    def _behind(self, request: DeskRequest) -> tuple[OutOfRange, ...]:
+        even = request.slices_left / self._config.num_steps
+        valid = ValidRange(
+            field="shares_left", low=0.0, high=(even + BEHIND) * request.shares_total
+        )
+        return find_out_of_range({"shares_left": [request.shares_left]}, (valid,))
 
     def observe(self, view: DeskView, known: Any) -> Float32:
         """Return what the policy sees.

@@ -302,6 +302,7 @@ def _reason(slices: Sequence[int], order: OrderRequest) -> str:
     even = order.shares_left / order.slices_left
     part = f"Sells {slices[0]:,} of {order.shares_left:,} shares left"
     if slices[0] == order.shares_left:
-        return f"{part}: all at once, {order.slices_left - 1} slices early."
+        early = order.slices_left - 1
+        return f"{part}: all at once, {early} slice{'s' if early > 1 else ''} early."
     pace = slices[0] / even
     return f"{part}: {pace:.2f} times an even slice of {even:,.0f}, {order.slices_left} to go."

@@ -114,6 +114,7 @@ class NetworkOrdersDecisions(
                     link: draw(30.0, len(coming)) for link, coming in example.on_the_way.items()
                 },
                 "customers_wait": bool(generator.integers(0, 2)),
+                "customers_remember": True,
                 "recent_demand": draw(40.0, config.max_steps - left),
                 "expected_demand": generator.uniform(12.0, 40.0, min(config.horizon, left))
                 .round(1)

@@ -118,6 +118,8 @@ class NetworkReader:
         for place in self.places:
             if place not in request.stock:
                 yield problem_of(f"stock.{place}", "missing")
+        if request.sentiment != 1 and not request.customers_remember:
+            yield problem_of("sentiment", "customers do not remember: leave it out")
         leads = self.leads
         for link, coming in request.on_the_way.items():
             if link not in leads:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.base_agent import Header, RequestError
-from ai_agents.decision_domain import DecisionDomain, Plan, Situation
 from ai_agents.node_checks import find_problems
 from ai_agents.node_schema import (
     ExpertPlacements,
@@ -21,17 +20,18 @@ from ai_agents.node_schema import (
     example_of,
 )
 from ai_agents.policy_checks import range_warning
+from ai_agents.view_plans import ViewPlans, ViewSituation
 from ai_agents.wishes import read_placements, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
-from rl.deployment.view_policy import ViewPolicy, join_views
+from rl.deployment.view_policy import ViewPolicy
 from rl.domains.nodes import NodeConfig, NodeView
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeSituation(Situation):
+class NodeSituation(ViewSituation):
     """Nodes and workloads in arrays, in their units."""
 
     nodes: tuple[str, ...]
@@ -43,13 +43,8 @@ class NodeSituation(Situation):
     need: Floats
     """`[workload, resource]`"""
 
-    @property
-    def view(self) -> NodeView:
-        """What the nodes see, with a batch axis of one."""
-        return NodeView(usage=(self.in_use / self.capacity)[None])
 
-
-class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
+class NodeDecisions(ViewPlans[NodeRequest, NodeDecision, NodeSituation]):
     """Which node takes which workload, by what the nodes offer."""
 
     title = "Node workload agent"
@@ -102,35 +97,18 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
 
         in_use = table([node.in_use for node in request.nodes])
         capacity = table([node.capacity for node in request.nodes])
-        outside = find_out_of_range({"usage": (in_use / capacity).ravel().tolist()}, self._valid)
+        usage = in_use / capacity
+        outside = find_out_of_range({"usage": usage.ravel().tolist()}, self._valid)
         return NodeSituation(
             outside=outside,
             warnings=tuple(map(range_warning, outside)),
+            view=NodeView(usage=usage[None]),
             nodes=tuple(node.name for node in request.nodes),
             workloads=tuple(workload.name for workload in request.workloads),
             capacity=capacity,
             in_use=in_use,
             need=table([workload.need for workload in request.workloads]),
         )
-
-    def plan(self, situations: Sequence[NodeSituation]) -> Plan:
-        """Ask every node what it offers.
-
-        Args:
-            situations: At least one.
-
-        Returns:
-            Shares of what is free, `[row, node, resource]`.
-        """
-        return Plan(*self._policy.act(join_views([one.view for one in situations])))
-
-    def ask_expert(self, situations: Sequence[NodeSituation]) -> NDArray[Any]:
-        """Return what the nodes would offer by the expert's rule.
-
-        Args:
-            situations: At least one.
-        """
-        return self._policy.ask_expert(join_views([one.view for one in situations]))
 
     def decide(
         self,
@@ -157,7 +135,7 @@ class NodeDecisions(DecisionDomain[NodeRequest, NodeDecision, NodeSituation]):
             **header,
             placements=placements,
             offers=self._word_offers(situation, action),
-            guardrails=[f"capacity.{name}" for name in cut],
+            guardrails=[] if header["fallback_used"] else [f"capacity.{name}" for name in cut],
             expert=compared,
         )
 

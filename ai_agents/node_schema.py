@@ -10,7 +10,8 @@ from ai_agents.base_agent import Decision, DecisionRequest, RequestModel
 
 MOST_NODES = 256
 MOST_WORKLOADS = 64
-LARGEST_AMOUNT = 1e9
+LARGEST_AMOUNT = 1e15
+"""Bytes of the largest disks are less."""
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Amount = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT)]

@@ -36,11 +36,14 @@ def occlude_request(domain: DecisionDomain[Any, Any, Any], request: DecisionRequ
         if changed is not None:
             names.append(field)
             situations.append(changed)
-    actions = np.asarray(domain.plan(situations).actions)
+    actions = np.asarray(domain.comparable(domain.plan(situations).actions))
     is_choice = np.issubdtype(actions.dtype, np.integer)
     flat = actions.reshape(len(situations), -1)
-    apart = flat[1:] != flat[:1] if is_choice else np.abs(flat[1:] - flat[:1])
-    moved = np.where(np.isfinite(apart), apart, 0.0).mean(-1)
+    if is_choice:
+        moved = (flat[1:] != flat[:1]).any(-1)
+    else:
+        apart = np.abs(flat[1:] - flat[:1])
+        moved = np.where(np.isfinite(apart), apart, 0.0).mean(-1)
     found = [
         FieldInfluence(field=name, moved=float(value), contributed=None)
         for name, value in zip(names, moved, strict=True)

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST = 1e15
+"""More than that is a slip of whoever told it, and would make regret infinite."""
+
 
 def read_amounts(told: Any, names: Collection[str]) -> NDArray[np.float64] | None:
     """Return amounts by name as an array, in the order of the names.
@@ -17,7 +20,7 @@ def read_amounts(told: Any, names: Collection[str]) -> NDArray[np.float64] | Non
         names: Each must be there.
 
     Returns:
-        `[name]`; None unless all are finite numbers and none is negative.
+        `[name]`; None unless all are numbers from 0 to `LARGEST`.
     """
     if not (isinstance(told, Mapping) and all(_is_amount(told.get(name)) for name in names)):
         return None
@@ -37,4 +40,4 @@ def continues(before: Sequence[float], after: Sequence[float]) -> bool:
 
 def _is_amount(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and bool(np.isfinite(value)) and value >= 0
+    return is_number and 0 <= value <= LARGEST

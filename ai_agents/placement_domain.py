@@ -155,9 +155,17 @@ class PlacementDecisions(DecisionDomain[PlacementRequest, PlacementDecision, Pla
             fitting_nodes=len(situation.fitting),
             unmet=count_unmet(situation.needs),
             reason=_explain(situation, kept, by_policy=not header["fallback_used"]),
-            guardrails=broken,
+            guardrails=[] if header["fallback_used"] else broken,
             expert=compared,
         )
+
+    def comparable(self, actions: Ranking) -> NDArray[np.int64]:  # type: ignore[override]
+        """Return node and GPU of the best place; positions are names, not amounts.
+
+        Args:
+            actions: Rankings, `[row, rank, 3]`.
+        """
+        return actions[:, 0, :2].astype(np.int64)
 
     def amounts(self, decision: PlacementDecision) -> Mapping[Hashable, float]:
         """Return one for the place that the pod gets.

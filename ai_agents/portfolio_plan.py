@@ -47,7 +47,7 @@ def word_plan(
                 trade_shares=change * wealth / price,
                 trade_value=change * wealth,
                 cost=paid,
-                reason=_reason(now, weight, equal),
+                reason=_reason(now, weight, change, equal),
             )
             for symbol, now, weight, change, paid, price in rows
         ],
@@ -58,8 +58,8 @@ def word_plan(
     )
 
 
-def _reason(now: float, target: float, equal: float) -> str:
+def _reason(now: float, target: float, change: float, equal: float) -> str:
     if abs(target - now) < NO_TRADE:
         return f"Kept at {now:.2%} of wealth; an equal share is {equal:.2%}."
-    word = "Bought" if target > now else "Sold"
+    word = "Bought" if change > 0 else "Sold"  # costs shrink wealth: a share may rise by selling
     return f"{word} from {now:.2%} to {target:.2%} of wealth; an equal share is {equal:.2%}."

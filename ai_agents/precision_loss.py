@@ -85,12 +85,13 @@ def _on_requests(whole: PolicyArtifact, reduced: PolicyArtifact) -> ActionDiffer
     domain = make(whole)
     situations = draw_situations(domain, whole, count=REQUESTS)
     situations.append(domain.read(domain.example_request()))
-    return _differ(domain.plan(situations).actions, make(reduced).plan(situations).actions)
+    plans = [one.plan(situations).actions for one in (domain, make(reduced))]
+    return _differ(*map(domain.comparable, plans))
 
 
 def _differ(before: NDArray[np.generic], after: NDArray[np.generic]) -> ActionDifference:
     if np.issubdtype(before.dtype, np.integer):
-        distance = (before != after).astype(np.float64)
+        distance = (before != after).reshape(len(before), -1).any(-1).astype(np.float64)
     else:
         distance = np.abs(before.astype(np.float64) - after.astype(np.float64))
     return ActionDifference(

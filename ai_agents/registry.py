@@ -17,9 +17,23 @@ from ai_agents.registry_versions import LoadedVersions, Phase
 from rl.artifacts import PolicyArtifact
 from utils.clock import Clock, SystemClock
 from utils.config import to_json
-from utils.errors import QuartermasterError
+from utils.errors import ConfigError, QuartermasterError
+from utils.logs import get_logger
+from utils.persistence.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    ArtifactsUnreachableError,
+)
 
 CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
+NOT_THERE = (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    ArtifactsUnreachableError,
+    ConfigError,
+)
+"""Why a version cannot be set up."""
+logger = get_logger(__name__)
 
 
 class UnknownAgentError(QuartermasterError, LookupError):
@@ -217,14 +231,21 @@ class AgentRegistry:
     async def cards(self, *, alias: str = CHAMPION) -> list[AgentCard]:
         """Return the cards of all agents that have an alias and can be asked, by name.
 
+        One whose artifact is damaged, missing or out of reach is left out and logged, so that the
+        others are still found.
+
         Args:
             alias: Which of their versions.
         """
-        found = [
-            await self._aliases.follow(name, alias) for name in await self._store.list_agents()
-        ]
-        known = [one for one in found if one is not None and await self.can_ask(one)]
-        return [describe(await self._loaded.ready(one)) for one in known]
+        cards = []
+        for name in await self._store.list_agents():
+            record = await self._aliases.follow(name, alias)
+            try:
+                if record is not None and await self.can_ask(record):
+                    cards.append(describe(await self._loaded.ready(record)))
+            except NOT_THERE as error:
+                logger.warning("agent_not_listed", agent=name, reason=str(error))
+        return cards
 
     async def can_ask(self, record: ArtifactRecord) -> bool:
         """Say whether this program has a business agent for a version's domain.

@@ -81,9 +81,11 @@ class ReplenishmentReader:
                 [[one.waiting_orders.get(place, 0.0) for place in places] for one in products]
             ),
             demand=np.array(
-                [self._recent(one.recent_demand, n) for one, n in zip(products, taken, strict=True)]
+                [self._recent(one, days) for one, days in zip(products, taken, strict=True)]
             ),
-            average=np.array([self._average(one.recent_demand) for one in products]),
+            average=np.array(
+                [self._average(one, days) for one, days in zip(products, taken, strict=True)]
+            ),
             days_taken=np.array(taken, np.float64),
             scale=np.array(scale),
             trouble=np.broadcast_to(
@@ -109,19 +111,24 @@ class ReplenishmentReader:
             return 1.0
         return usual / product.usual_sales
 
-    def _recent(self, known: Sequence[float], taken: int) -> list[float]:
+    def _usual(self, product: ProductState) -> float:
+        """Return what is sold on a usual day, in the caller's units; 0 where nobody knows."""
+        return product.usual_sales or self._terms.usual_sales or 0.0
+
+    def _recent(self, product: ProductState, taken: int) -> list[float]:
         """Return the last days as they are seen on that day of a plan."""
         window = min(taken, self._terms.lookback)
-        seen = list(known[-window:]) if window else []
+        seen = product.recent_demand[-window:] if window else []
         missing = window - len(seen)
-        filler = sum(seen) / len(seen) if seen else self._terms.usual_sales or 0.0
+        filler = sum(seen) / len(seen) if seen else self._usual(product)
         before = [0.0] * (self._terms.lookback - window)
         return [*before, *[filler] * missing, *seen]
 
-    def _average(self, known: Sequence[float]) -> float:
+    def _average(self, product: ProductState, taken: int) -> float:
         """Smooth demand from its first day on, as an episode does."""
+        known = product.recent_demand
         if not known:
-            return 0.0
+            return self._usual(product) if taken else 0.0
         kept, weight = 1.0 - self._terms.smoothing, self._terms.smoothing
         level = known[0]
         for value in known[1:]:
@@ -194,9 +201,10 @@ class ReplenishmentReader:
         for product, days in zip(products, taken, strict=True):
             wanted, known = min(days, self._terms.lookback), len(product.recent_demand)
             if known < wanted and len(words) < MOST_WARNINGS:
+                filler = "their mean" if known else f"{self._usual(product):g} a day"
                 words.append(
                     f"{product.name}: {known} of {wanted} days of recent_demand given; the "
-                    "earlier ones are taken as their mean"
+                    f"earlier ones are taken as {filler}"
                 )
         return words
 

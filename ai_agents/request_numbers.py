@@ -51,6 +51,8 @@ def with_values(request: DecisionRequest, field: str, values: Sequence[float]) -
 def _collect(value: Any, place: str, found: dict[str, list[float]], depth: int) -> None:
     if _is_number(value):
         found.setdefault(place, []).append(float(value))
+    elif depth > 0 and value and _is_list(value) and all(map(_is_number, value)):
+        found.setdefault(place, []).extend(map(float, value))  # most numbers come in such lists
     elif depth > 0:
         for _, inner, one in _parts(value, place):
             _collect(one, inner, found, depth - 1)

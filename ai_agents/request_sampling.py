@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,9 +60,19 @@ def _set(node: Any, path: Sequence[str], one: ValidRange, generator: np.random.G
         return
     elif rest:
         _set(node.get(name), rest, one, generator)
-    elif isinstance(node.get(name), list):
-        size = len(node[name])  # the range may be that of each entry, or that of their sum
-        width = (one.high - one.low) / generator.choice([1, max(size, 1)])
-        node[name] = (one.low + width * generator.random(size)).tolist()
     elif name in node:
-        node[name] = float(generator.uniform(one.low, one.high))
+        node[name] = _draw_like(node[name], one, generator)
+
+
+def _draw_like(value: Any, one: ValidRange, generator: np.random.Generator) -> Any:
+    """Return numbers in the range, of the shape and kind of those that stand there."""
+    if isinstance(value, dict):
+        return {key: _draw_like(inner, one, generator) for key, inner in value.items()}
+    if isinstance(value, list):  # the range may be that of each entry, or that of their sum
+        width = (one.high - one.low) / generator.choice([1, max(len(value), 1)])
+        part = replace(one, high=one.low + width)
+        return [_draw_like(inner, part, generator) for inner in value]
+    if isinstance(value, int):
+        least = math.ceil(one.low)
+        return int(generator.integers(least, max(math.floor(one.high), least) + 1))
+    return float(generator.uniform(one.low, one.high))

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.base_agent import DecisionRequest, FieldProblem, Header, RequestError
-from ai_agents.decision_domain import DecisionDomain, Plan, Situation
 from ai_agents.policy_checks import range_warning
+from ai_agents.view_plans import ViewPlans, ViewSituation
 from ai_agents.view_schema import ActionWish, ExpertAction, ViewDecision, make_request_type
 from ai_agents.wishes import read_wish, refuse
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
-from rl.deployment.view_policy import ViewPolicy, join_views
+from rl.deployment.view_policy import ViewPolicy
 
 
-@dataclass(frozen=True, kw_only=True)
-class ViewSituation(Situation):
-    """A view, in double precision, with a batch axis of one."""
-
-    view: Any
-
-
-class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]):
+class ViewDecisions(ViewPlans[DecisionRequest, ViewDecision, ViewSituation]):
     """Decides in one world of the catalogue."""
 
     decision_type = ViewDecision
@@ -91,22 +83,6 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
             view=self._policy.world.view(**arrays),
         )
 
-    def plan(self, situations: Sequence[ViewSituation]) -> Plan:
-        """Ask the policy.
-
-        Args:
-            situations: At least one.
-        """
-        return Plan(*self._policy.act(join_views([one.view for one in situations])))
-
-    def ask_expert(self, situations: Sequence[ViewSituation]) -> NDArray[Any]:
-        """Ask the expert.
-
-        Args:
-            situations: At least one.
-        """
-        return self._policy.ask_expert(join_views([one.view for one in situations]))
-
     def decide(
         self,
         situation: ViewSituation,
@@ -137,7 +113,7 @@ class ViewDecisions(DecisionDomain[DecisionRequest, ViewDecision, ViewSituation]
             action=self._project(action, situation),
             meaning=world.decision,
             reason=f"{world.about} Here {who}.",
-            guardrails=self._cut(action, situation),
+            guardrails=[] if header["fallback_used"] else self._cut(action, situation),
             expert=compared,
         )
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_agents.base_agent import Header, RequestError
-from ai_agents.decision_domain import DecisionDomain, Plan, Situation
 from ai_agents.outcomes import read_amounts
 from ai_agents.policy_checks import range_warning
+from ai_agents.view_plans import ViewPlans, ViewSituation
 from ai_agents.workforce_calls import call_people, read_calls
 from ai_agents.workforce_reading import find_problems, make_view
 from ai_agents.workforce_schema import (
@@ -23,18 +23,17 @@ from ai_agents.workforce_schema import (
 )
 from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import find_out_of_range
-from rl.deployment.view_policy import ViewPolicy, join_views
+from rl.deployment.view_policy import ViewPolicy
 from rl.domains.workforce import WorkforceConfig, WorkforceView
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkforceSituation(Situation):
-    """A roster in arrays."""
+class WorkforceSituation(ViewSituation):
+    """A roster in arrays; the last places of its view may be nobody's."""
 
     view: WorkforceView
-    """Double precision, with a batch axis of one; the last places may be nobody's."""
     names: tuple[str, ...]
     skills: tuple[str, ...]
 
@@ -49,7 +48,7 @@ class _Shift(NamedTuple):
     """Skills for which fewer come than are asked for."""
 
 
-class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, WorkforceSituation]):
+class WorkforceDecisions(ViewPlans[WorkforceRequest, WorkforceDecision, WorkforceSituation]):
     """Who is called to the coming shift."""
 
     title = "Workforce agent"
@@ -140,25 +139,6 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             skills=tuple(request.skills),
         )
 
-    def plan(self, situations: Sequence[WorkforceSituation]) -> Plan:
-        """Ask the policy.
-
-        Args:
-            situations: At least one.
-
-        Returns:
-            Shares of the people with each skill, `[row, skill]`.
-        """
-        return Plan(*self._policy.act(join_views([one.view for one in situations])))
-
-    def ask_expert(self, situations: Sequence[WorkforceSituation]) -> NDArray[Any]:
-        """Ask the expert.
-
-        Args:
-            situations: At least one.
-        """
-        return self._policy.ask_expert(join_views([one.view for one in situations]))
-
     def decide(
         self,
         situation: WorkforceSituation,
@@ -187,7 +167,9 @@ class WorkforceDecisions(DecisionDomain[WorkforceRequest, WorkforceDecision, Wor
             staffing=shift.staffing,
             overtime_hours=shift.overtime_hours,
             wages=shift.wages,
-            guardrails=[f"people.{name}" for name in shift.short],
+            guardrails=[]
+            if header["fallback_used"]
+            else [f"people.{name}" for name in shift.short],
             expert=compared,
         )
 

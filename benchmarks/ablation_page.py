@@ -5,6 +5,7 @@ Run `python -m benchmarks.ablation_page`: the page is written anew. Nothing is m
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,5 +135,15 @@ def fill_page(summaries: Sequence[Summary], page: Path = PAGE) -> None:
     print(f"written: {page}")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fill the page from what is stored.
+
+    Args:
+        arguments: Of the command line.
+    """
+    argparse.ArgumentParser(description=__doc__).parse_args(arguments)
     fill_page(stored_summaries())
+
+
+if __name__ == "__main__":
+    main()

@@ -154,13 +154,26 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 2000 else f"{value:,.2f}"
 
 
+def beside(row: QualityRow) -> tuple[str, str]:
+    """Write our figure and the best expert's, the better one bold.
+
+    Args:
+        row: What was found.
+    """
+    ours, expert = number(row.ours), number(row.expert)
+    if row.expert is None or ours == expert:
+        return ours, expert
+    ours_wins = (row.ours < row.expert) == row.lower_is_better
+    return (f"**{ours}**", expert) if ours_wins else (ours, f"**{expert}**")
+
+
 def format_row(row: QualityRow) -> str:
     """Write one line of the table of figures.
 
     Args:
         row: What was found.
     """
-    expert = f"{number(row.expert)} ({row.expert_name})" if row.expert is not None else ""
+    ours, expert = beside(row)
     published = f"{number(row.published)} ({row.published_name})" if row.published_name else ""
     gain = ""
     if row.difference is not None:
@@ -169,8 +182,8 @@ def format_row(row: QualityRow) -> str:
     better = "less" if row.lower_is_better else "more"
     cells = (
         row.setting,
-        f"**{number(row.ours)}** ({row.agent})",
-        expert,
+        f"{ours} ({row.agent})",
+        f"{expert} ({row.expert_name})" if expert else "",
         gain,
         published,
         number(row.bound),
@@ -214,10 +227,11 @@ def headline_table(reports: dict[str, Report | None]) -> str:
         for setting in wanted:
             row = rows[setting]
             better = "less" if row.lower_is_better else "more"
+            ours, expert = beside(row)
             cells = (
                 f"{BENCHMARKS[name].title}: {setting}; {row.unit}, {better} is better",
-                f"**{number(row.ours)}**",
-                f"{number(row.expert)} ({row.expert_name})",
+                ours,
+                f"{expert} ({row.expert_name})",
                 f"{number(row.published)} ({row.published_name})",
             )
             lines.append(f"| {' | '.join(cells)} |")

@@ -86,3 +86,16 @@ def write_report(path: Path, report: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**report, **describe_machine()}, indent=1) + "\n")
     print(f"written: {path}")
+
+
+def put_table(page: Path, name: str, table: str) -> None:
+    """Replace a table of a page; it stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+    Args:
+        page: Changed.
+        name: Of the table.
+        table: As Markdown.
+    """
+    before, begin, rest = page.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    page.write_text(f"{before}{begin}{table}\n{end}{after}")

@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +25,7 @@ import anyio
 import anyio.to_process
 import numpy as np
 
-from benchmarks.measuring import RESULTS, describe_machine, write_report
+from benchmarks.measuring import RESULTS, describe_machine, put_table, write_report
 from orchestration.app import Application, Settings, open_application
 from orchestration.cli.adoption import SHIPPED
 from orchestration.endpoints.rest import ApiServer, make_api
@@ -288,13 +287,7 @@ def write_page(report: Mapping[str, Any], page: Path = PAGE) -> None:
         report: As it is written.
         page: Where.
     """
-    text = re.sub(
-        r"(<!-- cost -->\n).*?(\n<!-- end of cost -->)",
-        lambda found: found[1] + table(report) + found[2],
-        page.read_text(),
-        flags=re.DOTALL,
-    )
-    page.write_text(text)
+    put_table(page, "cost", table(report))
 
 
 def judge(report: Mapping[str, Any]) -> dict[str, bool]:

@@ -23,7 +23,7 @@ from typing import Any
 import anyio
 
 from benchmarks import engine_speed as ours
-from benchmarks.measuring import RESULTS, write_report
+from benchmarks.measuring import RESULTS, put_table, write_report
 from benchmarks.peer_python import PeerMissingError, run_peer
 from tests.postgres import missing, run_server
 
@@ -204,12 +204,8 @@ def write_page(report: Mapping[str, Any], page: Path = PAGE) -> None:
         report: As in the JSON.
         page: Holds them between comments.
     """
-    text = page.read_text()
-    for name, table in (("bars", speed_table(report)), ("peers", peer_table(report))):
-        before, begin, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        text = f"{before}{begin}{table}\n{end}{after}"
-    page.write_text(text)
+    put_table(page, "bars", speed_table(report))
+    put_table(page, "peers", peer_table(report))
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -1,6 +1,6 @@
 """How close our worlds come to the published ones, from the stored results of their benchmarks.
 
-Run `python -m benchmarks.originals`: the table of the README, read from benchmarks/results/.
+Run `python -m benchmarks.originals`: the table of docs/environments/README.md, from stored results.
 Nothing is measured here; each row names the benchmark that did.
 """
 

@@ -1,9 +1,10 @@
 """How fast agents answer over HTTP, and public serving peers beside them in the same run.
 
 Run `OMP_NUM_THREADS=1 python -m benchmarks.serving` on a quiet machine: JSON and a table in
-benchmarks/results/serving.{json,md}; the exit code is 1 if a bar is missed. Needs wrk (apt-get
-install wrk). Peers are those that `scripts/install-peers fastapi litserve ray_serve` has installed
-(or that the folder of QUARTERMASTER_PEERS holds); one that is absent is left out and said so.
+benchmarks/results/serving.{json,md} and docs/agents/speed.md; the exit code is 1 if a bar is
+missed. Needs wrk (apt-get install wrk). Peers are those that `scripts/install-peers fastapi
+litserve ray_serve` has installed (or that the folder of QUARTERMASTER_PEERS holds); one that is
+absent is left out and said so.
 
 Everybody serves one untrained policy (3 services, 2 resources: 58 observed numbers -> 256 -> 256 ->
 12, tanh) and gets the same request, in the business's words, checks it, computes, projects onto the
@@ -31,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from ai_agents.allocation_domain import AllocationDecisions
-from benchmarks.measuring import RESULTS, describe_machine, write_report
+from benchmarks.measuring import RESULTS, describe_machine, put_table, write_report
 from benchmarks.peer_python import PeerMissingError
 from benchmarks.serving_servers import (
     OURS,
@@ -48,6 +49,7 @@ from rl.domains.shared_services import shared_services
 from tests.serving import make_artifact
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.serving"
+PAGE = ROOT / "docs" / "agents" / "speed.md"
 ROUNDS_FILE = ROOT / "var" / "benchmarks" / "serving_rounds.json"
 SCRIPT = Path(__file__).with_name("serving.lua")
 HIDDEN, SERVICES, BATCH, MANY = 256, 3, 64, 16
@@ -345,6 +347,8 @@ def main() -> None:
     write_report(options.output, report)
     text = tables(report)
     options.output.with_suffix(".md").write_text(f"`{COMMAND}`\n\n{text}\n")
+    if options.output == RESULTS / "serving.json":
+        put_table(PAGE, "servers", text)
     print(text)
     missed = [name for name, value in report["bars"].items() if not is_met(name, value)]
     if missed:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from console.server import ask
-from console.showing import told
+from console.showing import plain, told
 from orchestration.client.client import Client
 
 Answer = TypeVar("Answer")
@@ -30,4 +30,4 @@ def act(question: Callable[[Client], Awaitable[Answer]], said: Callable[[Answer]
 def say_what_happened() -> None:
     """Say what came of the last press, once."""
     if SAID in st.session_state:
-        st.success(st.session_state.pop(SAID))
+        st.success(plain(st.session_state.pop(SAID)))

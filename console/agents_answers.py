@@ -9,10 +9,14 @@ from typing import Any
 
 import altair as alt
 
+from console.showing import AXIS_ROOM
+
 Answer = Mapping[str, Any]
 Amount = tuple[str, float]
 MOST_BARS = 60
 MOST_FIELDS = 12
+MOST_LABELS = 20
+"""Beside each other; of more, some are left out."""
 AXIS = alt.Axis(labelLimit=320, labelOverlap=False)
 
 
@@ -148,7 +152,12 @@ def draw_picture(picture: Picture) -> alt.Chart:
         .mark_bar()
         .encode(
             x=alt.X(
-                "what:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, labelLimit=240)
+                "what:N",
+                title=None,
+                sort=order,
+                axis=alt.Axis(
+                    labelAngle=-30, labelLimit=240, labelOverlap=len(order) > MOST_LABELS
+                ),
             ),
             xOffset=alt.XOffset("who:N", sort=who),
             y=alt.Y("amount:Q", title=picture.of),
@@ -229,6 +238,6 @@ def draw_influences(rows: Sequence[Mapping[str, Any]], unit: str) -> alt.Chart:
             x=alt.X("moved:Q", title=f"Change of the answer, {unit}"),
             tooltip=["field:N", alt.Tooltip("moved:Q", format=".4~g")],
         )
-        .properties(height=max(80, 26 * len(rows)))
+        .properties(height=AXIS_ROOM + 26 * len(rows))
     )
     return chart

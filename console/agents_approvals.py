@@ -12,7 +12,7 @@ from console.agents_acting import act
 from console.agents_answers import draw_picture, head_of, picture_of
 from console.agents_form import FormError, read_json
 from console.server import ask
-from console.showing import figure
+from console.showing import figure, plain
 from orchestration.feedback.approvals import Approval
 from orchestration.orchestrator import AgentSummary
 
@@ -71,7 +71,7 @@ def _show_one(one: Approval, *, is_open: bool) -> None:
     with st.expander(
         f"{one.decision_id}, asked {one.asked_at:%H:%M:%S}, {until}", expanded=is_open
     ):
-        st.markdown(head_of(one.proposed))
+        st.markdown(plain(head_of(one.proposed)))
         picture = picture_of(one.proposed)
         if picture is not None:
             key = f"agents_waiting_{one.decision_id}"
@@ -113,7 +113,7 @@ def _show_override(one: Approval) -> None:
     try:
         own = read_json("decision", text)
     except FormError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     if not isinstance(own, dict):
         st.error("decision: write an object, such as the one that the form began with")

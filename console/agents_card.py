@@ -11,7 +11,7 @@ from console.agents_form import describe_fields
 from console.agents_proof import draw_proof, lineage_rows, proof_rows, proof_words
 from console.monitoring_headlines import labelled_values
 from console.server import ask
-from console.showing import figure
+from console.showing import figure, plain
 from orchestration.client.client import Client
 from orchestration.client.errors import NotFoundError
 from orchestration.orchestrator import AgentSummary
@@ -28,9 +28,11 @@ def show(agent: AgentSummary) -> None:
     try:
         card, metrics = ask(lambda client: _look(client, agent.name))
     except NotFoundError as error:
-        st.warning(f"{error.detail}. Choose *Versions* to promote one.")
+        st.warning(f"{plain(error.detail)}. Choose *Versions* to promote one.")
         return
-    st.markdown(f"**{card['title']}**, version {card['version']}. {card['description']}")
+    st.markdown(
+        f"**{plain(card['title'])}**, version {card['version']}. {plain(card['description'])}"
+    )
     _show_figures(card)
     st.subheader("How good it is")
     rows = proof_rows(card)
@@ -44,14 +46,14 @@ async def _look(client: Client, name: str) -> tuple[dict[str, Any], str]:
 
 
 def _show_figures(card: Mapping[str, Any]) -> None:
-    promised, took = card["service_level"]["p99_seconds"], card["seconds_per_decision"]
+    aim, took = card["service_level"]["p99_seconds"], card["seconds_per_decision"]
     gap = card["gap_closed_fraction"]
     columns = st.columns(4)
-    columns[0].metric("Promised, 99 of 100", f"{promised * 1e3:g} ms")
+    columns[0].metric("Aim, 99 of 100 within", f"{aim * 1e3:g} ms")
     columns[1].metric("Its example took", "unknown" if took is None else f"{took * 1e3:.2g} ms")
     columns[2].metric("Gap to the bound closed", "no bound" if gap is None else f"{gap:.1%}")
     columns[3].metric("Stands in for it", card["fallback_expert"])
-    st.caption("Skills: " + ", ".join(card["tags"]))
+    st.caption("Skills: " + plain(", ".join(card["tags"])))
 
 
 def _show_trust(card: Mapping[str, Any], cut: Mapping[str, float]) -> None:
@@ -62,7 +64,9 @@ def _show_trust(card: Mapping[str, Any], cut: Mapping[str, float]) -> None:
         "answers in its place, and the decision says so."
     )
     st.dataframe(model["validated_for"], hide_index=True, key="agents_ranges")
-    st.markdown("\n".join(f"- {limit}" for limit in model["limits"]) or "No limits are named.")
+    st.markdown(
+        "\n".join(f"- {plain(limit)}" for limit in model["limits"]) or "No limits are named."
+    )
     st.subheader("Guardrails")
     if cut:
         said = ", ".join(f"`{name}` {count:.0f} times" for name, count in sorted(cut.items()))

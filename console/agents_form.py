@@ -33,8 +33,6 @@ class FormField:
     value: Any
     """What the form begins with."""
     about: str
-    low: float | None = None
-    high: float | None = None
     columns: tuple[FormField, ...] = ()
     """Of rows, or the fields of a part."""
 
@@ -61,8 +59,6 @@ def _field(name: str, part: Schema, root: Schema, value: Any) -> FormField:
         kind=kind if value is not None or kind in {"json", "text"} else "json",
         value=value,
         about=str(part.get("description") or found.get("description", "")),
-        low=found.get("minimum"),
-        high=found.get("maximum"),
         columns=columns,
     )
 
@@ -136,7 +132,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _from_cell(place: str, value: Any, column: FormField) -> Any:
-    if column.kind == "whole":
+    if column.kind == "whole" and float(value).is_integer():
         return int(value)
     if column.kind in {"json", "amounts", "rows"}:
         return read_json(place, str(value))

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from console.showing import Drawing
+from console.showing import AXIS_ROOM, Drawing
 
 Card = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def draw_proof(rows: list[dict[str, Any]]) -> Drawing:
     interval = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=3)
     return alt.layer(
         interval.encode(x="low:Q", x2="high:Q", color=alt.Color("who:N", legend=None)), point
-    ).properties(height=150)
+    ).properties(height=AXIS_ROOM + 30 * len(rows))
 
 
 def lineage_rows(card: Card) -> list[dict[str, str]]:

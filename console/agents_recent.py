@@ -13,7 +13,7 @@ from console.agents_acting import act
 from console.agents_form import FormError, read_json
 from console.agents_overview import OBJECTIVE_SECONDS, Service, service_of
 from console.server import ask
-from console.showing import Drawing, figure
+from console.showing import Drawing, figure, plain
 from orchestration.orchestrator import AgentSummary
 from utils.persistence.decisions import DecisionRecord
 
@@ -72,7 +72,7 @@ def draw_records(rows: Sequence[dict[str, Any]]) -> Drawing:
         alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
         .mark_circle(size=50)
         .encode(
-            x=alt.X("at:T", title=None),
+            x=alt.X("at:T", title=None, scale=alt.Scale(nice="minute")),
             y=alt.Y(
                 "ms:Q",
                 title="Milliseconds",
@@ -120,7 +120,7 @@ def _show_report(records: Sequence[DecisionRecord]) -> None:
     try:
         realised = read_json("realised", text)
     except FormError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     if not isinstance(realised, dict):
         st.error('realised: write an object, such as {"served_work": 71.5}')

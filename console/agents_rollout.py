@@ -19,7 +19,7 @@ from console.agents_trials import (
     trial_words,
 )
 from console.server import ask
-from console.showing import figure, told
+from console.showing import figure, plain, told
 from orchestration.client.client import Client
 from orchestration.client.errors import NotFoundError
 from orchestration.endpoints.rollout_routes import USUAL, Limits, SecondAnswer
@@ -74,11 +74,11 @@ def _show_canary(agent: AgentSummary, found: Rollout) -> None:
     if found.plan is None:
         st.markdown("There was none yet: all requests go to the champion.")
         return
-    st.markdown(plan_words(found.plan))
+    st.markdown(plain(plan_words(found.plan)))
     if found.trial is not None:
         st.dataframe(arm_rows(found.trial), hide_index=True, key="agents_arms")
         words = trial_words(found.plan, found.trial)
-        (st.error if found.trial.verdict else st.info)(words)
+        (st.error if found.trial.verdict else st.info)(plain(words))
     with st.expander("Limits"):
         st.dataframe(limit_rows(found.plan), hide_index=True, key="agents_limits")
     if found.plan.state != "running":

@@ -6,6 +6,7 @@ import streamlit as st
 
 from console.agents_acting import act
 from console.server import ask
+from console.showing import plain
 from orchestration.endpoints.decision_routes import SettingsChange
 from orchestration.feedback.settings import LONGEST_APPROVAL_SECONDS, MOST_KEPT
 from orchestration.orchestrator import AgentSummary
@@ -19,7 +20,8 @@ def show(agent: AgentSummary) -> None:
     """
     found = ask(lambda client: client.supervision.settings(agent.name))
     if found.changed_at is not None:
-        st.caption(f"Last changed by {found.changed_by} at {found.changed_at:%Y-%m-%d %H:%M} UTC.")
+        when = f"{found.changed_at:%Y-%m-%d %H:%M} UTC"
+        st.caption(f"Last changed by {plain(found.changed_by)} at {when}.")
     with st.form(f"agents_settings_{agent.name}"):
         approval = st.checkbox(
             "Its decisions wait until a person approves them",

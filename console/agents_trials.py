@@ -137,7 +137,7 @@ def draw_answers(rows: Sequence[dict[str, Any]]) -> alt.Chart:
         alt.Chart(alt.InlineData(values=[row for row in rows if row["distance"] is not None]))
         .mark_circle(size=60)
         .encode(
-            x=alt.X("at:T", title=None),
+            x=alt.X("at:T", title=None, scale=alt.Scale(nice="minute")),
             y=alt.Y("distance:Q", title="Distance", axis=alt.Axis(format="%")),
             color=alt.Color("outcome:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=["at:T", "version:N", "outcome:N", alt.Tooltip("distance:Q", format=".2%")],

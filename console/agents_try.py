@@ -19,7 +19,7 @@ from console.agents_answers import (
 from console.agents_form import FormError, FormField, fields_of, from_cells, read_json, to_cells
 from console.agents_snippets import command_lines, curl_lines, python_lines
 from console.server import ask, server_url
-from console.showing import figure, told
+from console.showing import figure, plain, told
 from orchestration.client.errors import NotFoundError
 from orchestration.orchestrator import AgentSummary
 
@@ -36,7 +36,7 @@ def show(agent: AgentSummary) -> None:
     try:
         card = ask(lambda client: client.agents.card(agent.name))
     except NotFoundError as error:
-        st.warning(f"{error.detail}. Choose *Versions* to promote one.")
+        st.warning(f"{plain(error.detail)}. Choose *Versions* to promote one.")
         return
     way = st.segmented_control(
         "Write the request as", [AS_FORM, AS_JSON], default=AS_FORM, key="agents_way"
@@ -44,7 +44,7 @@ def show(agent: AgentSummary) -> None:
     try:
         asked = _show_form(agent, card, is_json=way == AS_JSON)
     except FormError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return
     kept = f"agents_answer {agent.name}"
     if asked is not None:
@@ -150,9 +150,9 @@ def _read_text(text: str) -> dict[str, Any]:
 
 def _show_decision(decision: Mapping[str, Any]) -> None:
     st.subheader("Decision")
-    st.markdown(head_of(decision))
+    st.markdown(plain(head_of(decision)))
     if decision["warnings"]:
-        st.warning("\n".join(f"- {warning}" for warning in decision["warnings"]))
+        st.warning("\n".join(f"- {plain(warning)}" for warning in decision["warnings"]))
     if decision["approval"] == "waiting":
         st.warning("It waits for a person: choose *Approvals* to approve, override or reject it.")
     picture = picture_of(decision)

@@ -19,7 +19,6 @@ from orchestration.orchestrator import AgentSummary
 from utils.persistence.engine_queries import AliasMove
 
 ALIASES = ("champion", "challenger", "shadow")
-OTHER = "another"
 
 
 def version_rows(agent: AgentSummary, standing: AgentStanding) -> list[dict[str, Any]]:

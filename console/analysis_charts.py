@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 
 from console.lab_rows import Row
-from console.showing import Drawing
+from console.showing import AXIS_ROOM, Drawing
 
-ROW_HEIGHT, HEIGHT = 34, 340
+ROW_HEIGHT, LEGEND_ROOM, HEIGHT = 34, 40, 340
 NUMBER = ",.4g"
 HIDDEN = 30.0
 """Where the largest number is so many times a usual small one, the axis becomes logarithmic."""
@@ -48,7 +48,9 @@ def draw_intervals(
         layers.insert(
             0, alt.Chart(_data([{"zero": 0}])).mark_rule(strokeDash=[4, 4]).encode(x="zero:Q")
         )
-    return alt.layer(*layers).properties(height=60 + ROW_HEIGHT * len({row[who] for row in rows}))
+    return alt.layer(*layers).properties(
+        height=AXIS_ROOM + ROW_HEIGHT * len({row[who] for row in rows})
+    )
 
 
 def draw_distribution(rows: Sequence[Row]) -> Drawing:
@@ -71,7 +73,7 @@ def draw_distribution(rows: Sequence[Row]) -> Drawing:
         tooltip=["decider:N", "episode:Q", alt.Tooltip("return:Q", format=NUMBER)],
     )
     count = len({row["decider"] for row in rows})
-    return alt.layer(boxes, ticks).properties(height=60 + ROW_HEIGHT * count)
+    return alt.layer(boxes, ticks).properties(height=AXIS_ROOM + ROW_HEIGHT * count)
 
 
 def draw_curves(rows: Sequence[Row]) -> Drawing:
@@ -135,7 +137,7 @@ def draw_violations(rows: Sequence[Row]) -> alt.Chart:
             color=alt.Color("actions:N", title=None, legend=_legend()),
             tooltip=["decider:N", "actions:N", alt.Tooltip("violation a step:Q", format=NUMBER)],
         )
-        .properties(height=60 + 24 * count)
+        .properties(height=AXIS_ROOM + LEGEND_ROOM + ROW_HEIGHT * count)
     )
     return drawn
 

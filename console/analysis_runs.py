@@ -9,9 +9,11 @@ import streamlit as st
 from console import analysis_rows as rows_of
 from console.analysis_charts import draw_evaluations, draw_intervals
 from console.lab_rows import write
+from console.runs_words import short
 from console.server import ask
 from console.showing import figure
-from orchestration.client.client import Client
+from utils.persistence.run_filter import RunFilter
+from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import RunDetails, RunSummary
 
 MOST_RUNS = 100
@@ -23,7 +25,8 @@ def show_runs() -> None:
         "Runs keep how they did on validation episodes while they learnt, and at their end a table "
         "on episodes that they never saw, beside experts and chance."
     )
-    runs = [run for run in ask(_list_runs) if run.state == "succeeded"]
+    wanted = RunFilter(states=(RunState.SUCCEEDED,))
+    runs = ask(lambda client: client.runs.page(wanted, limit=MOST_RUNS)).items
     if not runs:
         st.info("No run has finished yet. Submit one on the page Submit; it appears here.")
         return
@@ -33,7 +36,7 @@ def show_runs() -> None:
         "Runs",
         list(by_id),
         default=asked or list(by_id)[:1],
-        format_func=lambda one: _name(by_id[one]),
+        format_func=lambda one: name_of_run(by_id[one]),
         key="analysis-runs",
     )
     st.query_params["run"] = chosen
@@ -46,17 +49,13 @@ def _load(run_id: str) -> RunDetails:
     return ask(lambda client: client.runs.get(run_id))
 
 
-async def _list_runs(client: Client) -> list[RunSummary]:
-    found: list[RunSummary] = []
-    async for run in client.runs.list():
-        found.append(run)
-        if len(found) >= MOST_RUNS:
-            break
-    return found
+def name_of_run(run: RunSummary) -> str:
+    """Name a run among others of its experiment and seed.
 
-
-def _name(run: RunSummary) -> str:
-    return f"{run.experiment} · seed {run.seed} · {run.id[:8]}"
+    Args:
+        run: Which.
+    """
+    return f"{run.experiment} · seed {run.seed} · {short(run.id)}"
 
 
 def _show_evaluations(details: list[RunDetails]) -> None:
@@ -64,7 +63,7 @@ def _show_evaluations(details: list[RunDetails]) -> None:
     rows = [
         row
         for one in details
-        for row in rows_of.evaluation_rows(_name(one.summary), one.evaluations)
+        for row in rows_of.evaluation_rows(name_of_run(one.summary), one.evaluations)
     ]
     if not rows:
         st.info("These runs were never evaluated.")
@@ -84,7 +83,7 @@ def _show_evaluations(details: list[RunDetails]) -> None:
 
 def _show_tables(details: list[RunDetails]) -> None:
     st.subheader("On episodes that were never seen")
-    tables = {_name(one.summary): table for one in details if (table := _load_table(one))}
+    tables = {name_of_run(one.summary): table for one in details if (table := _load_table(one))}
     if not tables:
         st.info("These runs kept no table: they ended before they were judged.")
         return

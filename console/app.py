@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -17,6 +18,7 @@ from console import (
     submit_page,
 )
 from console.header import show_header
+from console.runs_link import first_page, go_to
 from console.style import style_for
 
 LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched from elsewhere
@@ -24,10 +26,12 @@ LOGO = Path(__file__).with_name("logo.svg")  # a named icon would be fetched fro
 st.set_page_config(page_title="Quartermaster", page_icon=LOGO, layout="wide")
 st.html(style_for(st.context.theme.type))
 st.logo(LOGO, size="large")
+first = first_page(runs_page.show)
 page = st.navigation(
     {
         "Train": [
-            st.Page(runs_page.show, title="Runs", url_path="runs", default=True),
+            first,
+            st.Page(partial(go_to, first), title="Runs", url_path="runs", visibility="hidden"),
             st.Page(submit_page.show, title="Submit", url_path="submit"),
             st.Page(lab_page.show, title="Environment lab", url_path="lab"),
             st.Page(analysis_page.show, title="Analysis", url_path="analysis"),

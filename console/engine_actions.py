@@ -10,7 +10,7 @@ import streamlit as st
 
 from console import engine_rows as rows
 from console.server import ask
-from console.showing import describe, told
+from console.showing import describe, plain, told
 from orchestration.client.client import Client
 from orchestration.client.errors import ApiError, UnreachableError
 from orchestration.endpoints.job_views import JobView
@@ -31,7 +31,7 @@ def act(question: Callable[[Client], Awaitable[Answer]], words: Callable[[Answer
         words: Says what was done.
     """
     try:
-        st.session_state[ANSWER] = ("success", words(ask(question)))
+        st.session_state[ANSWER] = ("success", plain(words(ask(question))))
     except (ApiError, UnreachableError) as error:
         st.session_state[ANSWER] = ("error", describe(error))
 
@@ -57,7 +57,7 @@ def show_jobs() -> None:
     )
     job = by_id[chosen]
     if job.error:
-        st.write(f"Its last error: {job.error.splitlines()[0]}")
+        st.write(f"Its last error: {plain(job.error.splitlines()[0])}")
     possible = rows.allowed(job)
     with st.container(horizontal=True):
         for action in rows.ACTIONS:

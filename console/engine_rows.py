@@ -12,7 +12,7 @@ from orchestration.endpoints.event_routes import EventView
 from orchestration.endpoints.job_views import JobView
 from orchestration.endpoints.schedule_shapes import PipelineView, ScheduleView
 from orchestration.endpoints.webhook_routes import WebhookView
-from orchestration.jobs import LIVE, WAITING, Desired, JobState, Resources
+from orchestration.jobs import LIVE, TERMINAL, WAITING, Desired, JobState, Resources
 
 SHORT_ID = 8
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -129,7 +129,8 @@ def job_label(job: JobView) -> str:
     share = ""
     if job.progress_done is not None and job.progress_total:
         share = f" {min(1.0, job.progress_done / job.progress_total):.0%}"
-    asked = "" if job.desired is Desired.RUN or job.state.is_terminal else f", {job.desired} asked"
+    is_done = job.desired is Desired.RUN or job.state in {*TERMINAL, JobState.PAUSED}
+    asked = "" if is_done else f", {job.desired} asked"
     return f"{job.id[-SHORT_ID:]} · {job.kind} · {_spaced(job.state)}{share}{asked}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from console.server import ask, server_url
+from console.showing import plain
 from orchestration.client.errors import ApiError, UnreachableError
 from orchestration.endpoints.engine_routes import EngineView
 from orchestration.jobs import LIVE, WAITING, JobState
@@ -26,7 +27,7 @@ def describe_server() -> str:
     except UnreachableError:
         return f":material/error: {server_url()} does not answer"
     except ApiError as error:
-        return f":material/warning: {server_url()}: {error.detail}"
+        return f":material/warning: {server_url()}: {plain(error.detail)}"
 
 
 def sum_up(engine: EngineView) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from console.server import ask
+from console.showing import plain
 from orchestration.client.errors import ApiError
 from orchestration.endpoints.session_play_routes import DeciderRequest
 from orchestration.endpoints.session_routes import AgentView, SessionView
@@ -137,7 +138,7 @@ def choose_agent(world: WorldView, *, key: str) -> DeciderRequest | None:
     fitting = [offer for offer in offers if not offer.why_not]
     others = [offer.why_not for offer in offers if offer.why_not]
     if others:
-        st.caption(f"Not offered: {'; '.join(others)}.")
+        st.caption(f"Not offered: {plain('; '.join(others))}.")
     if not fitting:
         st.info(
             f"No registered agent decides in {world.name}. It would be played by agents of "

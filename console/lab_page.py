@@ -7,7 +7,7 @@ import streamlit as st
 from console import lab_choice, lab_rows, lab_session
 from console.lab_charts import draw_figures, draw_returns, draw_state, draw_terms
 from console.lab_session import Lab
-from console.showing import figure, told
+from console.showing import figure, plain, told
 from orchestration.endpoints.session_play_routes import DeciderRequest
 from orchestration.endpoints.world_routes import WorldView
 
@@ -83,8 +83,8 @@ def _show_lab(lab: Lab) -> None:
 
 def _show_over(lab: Lab) -> None:
     st.warning(
-        f"The server no longer keeps this episode: {lab.over}. What was played is below; press "
-        "Open anew to begin it again with the same seed."
+        f"The server no longer keeps this episode: {plain(lab.over)}. What was played is below; "
+        "press Open anew to begin it again with the same seed."
     )
 
 

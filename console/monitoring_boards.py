@@ -38,22 +38,14 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variable:
-    """A choice at the top of a dashboard."""
-
-    name: str
-    metric: str
-    """Whose label of this name offers the values."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Board:
     """One dashboard."""
 
     uid: str
     title: str
     about: str
-    variables: tuple[Variable, ...]
+    variables: Mapping[str, str]
+    """Choices at the top, by name: the metric whose label of this name offers the values."""
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
     """Heading and panels."""
 
@@ -82,11 +74,11 @@ def _board(document: Mapping[str, Any]) -> Board:
         uid=document["uid"],
         title=document["title"].removeprefix("Quartermaster: ").capitalize(),
         about=document["description"],
-        variables=tuple(
-            Variable(name=found["label"], metric=found["metric"])
+        variables={
+            found["label"]: found["metric"]
             for one in document["templating"]["list"]
             if one["type"] == "query" and (found := LABELS.fullmatch(str(one["query"])))
-        ),
+        },
         rows=tuple((heading, tuple(panels)) for heading, panels in rows),
     )
 

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import streamlit as st
 
-from console.monitoring_boards import Board, Panel, Variable, exactly, load_boards
+from console.monitoring_boards import Board, Panel, exactly, load_boards
 from console.monitoring_headlines import headlines
 from console.monitoring_panels import Found, draw, find_panel, mark_of, rows_of, words_of
 from console.monitoring_prometheus import (
@@ -25,7 +25,7 @@ from console.monitoring_prometheus import (
 )
 from console.monitoring_units import say
 from console.server import ask
-from console.showing import figure, told
+from console.showing import figure, plain, told
 from utils.clock import SystemClock
 
 START = (
@@ -91,7 +91,7 @@ def _show_live(board: Board, seconds: int) -> None:
         _show_without(str(error))
         return
     except PrometheusError as error:
-        st.error(f"{prometheus_url()}: {error}")
+        st.error(f"{prometheus_url()}: {plain(error)}")
         return
     _show_alerts(shown.alerts)
     st.markdown(board.about)
@@ -105,20 +105,20 @@ def _choose(board: Board, span: Span) -> dict[str, str]:
         return {}
     offered = anyio.run(_offers, board.variables, span)
     chosen = {}
-    for column, variable in zip(st.columns(len(board.variables)), board.variables, strict=True):
-        choices = [ALL, *offered[variable.name]]
-        wanted = st.query_params.get(variable.name, ALL)
+    for column, name in zip(st.columns(len(board.variables)), board.variables, strict=True):
+        choices = [ALL, *offered[name]]
+        wanted = st.query_params.get(name, ALL)
         value = column.selectbox(
-            variable.name.capitalize(),
+            name.capitalize(),
             choices,
             index=choices.index(wanted) if wanted in choices else 0,
-            key=f"monitoring_{board.uid}_{variable.name}",
+            key=f"monitoring_{board.uid}_{name}",
         )
         if value == ALL:
-            st.query_params.pop(variable.name, None)
+            st.query_params.pop(name, None)
         else:
-            st.query_params[variable.name] = value
-        chosen[variable.name] = ".*" if value == ALL else exactly(value)
+            st.query_params[name] = value
+        chosen[name] = ".*" if value == ALL else exactly(value)
     return chosen
 
 
@@ -126,11 +126,12 @@ def _http() -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=prometheus_url(), timeout=TIMEOUT_SECONDS)
 
 
-async def _offers(variables: Sequence[Variable], span: Span) -> dict[str, list[str]]:
+async def _offers(variables: Mapping[str, str], span: Span) -> dict[str, list[str]]:
     async with _http() as http:
         prometheus = Prometheus(http)
         return {
-            one.name: await prometheus.values_of(one.name, one.metric, span) for one in variables
+            name: await prometheus.values_of(name, metric, span)
+            for name, metric in variables.items()
         }
 
 
@@ -206,7 +207,7 @@ def _show_row(board: Board, found: Sequence[Found]) -> None:
 def _show_stat(found: Found) -> None:
     panel = found.panel
     if not found.series:
-        st.metric(panel.title, "no data", help=found.trouble or panel.about)
+        st.metric(panel.title, "no data", help=plain(found.trouble) or panel.about)
         return
     value = found.series[0][1].points[-1][1]
     mark = mark_of(panel, value)
@@ -218,7 +219,7 @@ def _show_line(board: Board, found: Found) -> None:
     st.markdown(f"**{found.panel.title}**")
     rows = rows_of(found)
     if found.trouble:
-        st.error(found.trouble)
+        st.error(plain(found.trouble))
     elif not rows:
         st.caption(f"{found.panel.about} Nothing to show in this time.")
     else:
@@ -228,8 +229,8 @@ def _show_line(board: Board, found: Found) -> None:
 
 def _show_without(why: str) -> None:
     st.warning(
-        f"No Prometheus answers at {prometheus_url()} ({why}). Start one in the folder of the "
-        f"program, or name yours by `{PROMETHEUS_VARIABLE}`:"
+        f"No Prometheus answers at {prometheus_url()} ({plain(why)}). Start one in the folder of "
+        f"the program, or name yours by `{PROMETHEUS_VARIABLE}`:"
     )
     st.code(START, language="bash", wrap_lines=True)
     st.subheader("What the server says of itself")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 
 from console.runs_words import newest_score, number
-from console.showing import Drawing
+from console.showing import AXIS_ROOM, Drawing
 from orchestration.client.runs import StageEntry
 from utils.persistence.run_queries import Evaluation, MetricPoint
 
@@ -147,7 +147,7 @@ def draw_stages(stages: Sequence[StageEntry], end: int) -> Picture:
     ]
     names = list(dict.fromkeys(one.name for one in stages))
     y = alt.Y("stage:N", sort=names, title=None, axis=alt.Axis(labelLimit=320))
-    base = alt.Chart(_data(rows), height=36 * len(names) + 40)
+    base = alt.Chart(_data(rows), height=36 * len(names) + AXIS_ROOM)
     tips = [alt.Tooltip("stage:N"), *(alt.Tooltip(f"{n}:Q", format=",") for n in ("from", "to"))]
     bars = base.mark_bar(cornerRadius=3, height=18).encode(
         x=alt.X("from:Q", title=STEPS, axis=alt.Axis(format="~s")), x2="to:Q", y=y, tooltip=tips

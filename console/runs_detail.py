@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import streamlit as st
@@ -26,10 +27,10 @@ from console.runs_words import (
     title_of,
 )
 from console.server import ask
-from console.showing import told
+from console.showing import plain, told
 from orchestration.client.client import Client
 from orchestration.endpoints.job_views import JobDetails
-from orchestration.jobs import Desired
+from orchestration.jobs import TERMINAL, Desired, JobState
 from utils.clock import SystemClock
 from utils.persistence.run_log import RunState
 from utils.persistence.run_queries import RunDetails
@@ -44,6 +45,8 @@ LABELS: dict[Button, tuple[str, str, str]] = {
 }
 DONE = "run:done"
 """What a button has just done, to be told once."""
+NONCE = "run:nonce:"
+"""Of a job's next retry: the same until the server has taken it, however often one clicks."""
 
 
 def show_run(run_id: str) -> None:
@@ -85,15 +88,17 @@ def _show_standing(run_id: str, began_as: RunState) -> None:
 def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
     summary = run.summary
     now = SystemClock().now()
-    took = f", took {span(summary.ended_at - summary.created_at)}" if summary.ended_at else ""
+    ended = ""
+    if summary.ended_at:
+        ended = f", ended {span(summary.ended_at - summary.created_at)} later"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(summary.state.value, color=COLORS[summary.state])
         st.caption(
-            f"Run `{short(summary.id)}` of experiment `{summary.experiment}`, "
-            f"began {age(summary.created_at, now)}{took}"
+            f"Run `{short(summary.id)}` of experiment {plain(summary.experiment)}, "
+            f"submitted {age(summary.created_at, now)}{ended}"
         )
         for tag in run.facts.tags:
-            st.badge(tag, color="gray")
+            st.badge(plain(tag), color="gray")
     scores = run.evaluations[-1].scores if run.evaluations else {}
     figures = {
         "Best score": against_expert(summary.best_score, scores.get("expert")),
@@ -104,8 +109,12 @@ def _draw_standing(run: RunDetails, job: JobDetails | None) -> None:
         column.markdown(f":gray[{name}]  \n**{words}**")
     st.progress(fraction_done(summary), text=progress_words(summary))
     if summary.error:
-        st.error(f"It broke: {summary.error}")
-    if job is not None and job.desired is not Desired.RUN and not job.state.is_terminal:
+        if summary.state is RunState.FAILED:
+            st.error(f"It broke: {plain(summary.error)}")
+        else:
+            st.warning(f"Its last try broke: {plain(summary.error)}")
+    is_moving = job is not None and job.state not in {*TERMINAL, JobState.PAUSED}
+    if job is not None and is_moving and job.desired is not Desired.RUN:
         st.info(f"Asked to {job.desired.value}; the job is {job.state.value}.")
 
 
@@ -127,10 +136,11 @@ def _offer_buttons(job: JobDetails, run_id: str) -> None:
 
 def _act(job_id: str, action: Button) -> None:
     """Do what a button says; a retry leads to the new run."""
+    nonce = st.session_state.setdefault(NONCE + job_id, uuid.uuid4().hex)
 
     async def change(client: Client) -> str | None:
         if action == "retry":
-            again = await client.jobs.retry(job_id, idempotency_key=f"console-retry-{job_id}")
+            again = await client.jobs.retry(job_id, idempotency_key=f"console-retry-{nonce}")
             return again.run_id
         await {
             "pause": client.jobs.pause, "resume": client.jobs.resume, "cancel": client.jobs.cancel,
@@ -138,6 +148,7 @@ def _act(job_id: str, action: Button) -> None:
         return None
 
     run_id = ask(change)
+    del st.session_state[NONCE + job_id]
     st.session_state[DONE] = f"{LABELS[action][0]}: the server has taken it."
     if run_id is not None:
         open_run(run_id)

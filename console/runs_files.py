@@ -6,8 +6,8 @@ import streamlit as st
 
 from console.runs_words import FileRow, file_rows
 from console.server import ask
+from console.showing import plain, told
 from orchestration.client.errors import NotFoundError
-from utils.persistence.errors import ArtifactCorruptError
 from utils.persistence.run_queries import RunDetails
 
 
@@ -33,7 +33,7 @@ def show_files(run: RunDetails) -> None:
 def _draw_file(one: FileRow) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**{one.name}** · {one.kind} · {one.size_bytes / 1024:,.1f} KiB  \n"
+            f"**{plain(one.name)}** · {one.kind} · {one.size_bytes / 1024:,.1f} KiB  \n"
             f":gray[SHA-256 `{one.sha256}`]"
         )
         key = f"run:file:{one.sha256}:{one.name}"
@@ -42,19 +42,16 @@ def _draw_file(one: FileRow) -> None:
                 st.session_state[f"{key}:wanted"] = True
                 st.rerun()
             return
-        try:
+        with told():
             content = ask(lambda client: client.runs.artifact(one.sha256))
-        except ArtifactCorruptError as error:
-            st.error(f"{error}: it is not offered. Fetch it again, or restore it from a backup.")
-            return
-        st.download_button(
-            "Save (hash is right)",
-            content,
-            file_name=one.file_name,
-            key=f"{key}:save",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+            st.download_button(
+                "Save (hash is right)",
+                content,
+                file_name=one.file_name,
+                key=f"{key}:save",
+                icon=":material/download:",
+                on_click="ignore",
+            )
 
 
 def _offer_report(run_id: str) -> None:

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
+from streamlit.navigation.page import Page
+
+
+def first_page(draw: Callable[[], None]) -> Page:
+    """Return the page of runs, whose address is that of the console alone.
+
+    Args:
+        draw: Draws it.
+    """
+    return st.Page(draw, title="Runs", url_path="first", default=True)
+
+
+def go_to(page: Page) -> None:
+    """Go from an address that people type to a page, with all that the address names.
+
+    Args:
+        page: Where to.
+    """
+    st.switch_page(page, query_params=st.query_params.to_dict())
 
 
 def link_to_run(run_id: str, label: str) -> None:
@@ -12,7 +33,7 @@ def link_to_run(run_id: str, label: str) -> None:
         run_id: Which run.
         label: What the link says.
     """
-    page = st.Page(_draw_nothing, title="Runs", url_path="runs", default=True)  # its address only
+    page = first_page(_draw_nothing)  # its address only
     st.page_link(page, label=label, query_params={"run": run_id}, icon=":material/show_chart:")
 
 

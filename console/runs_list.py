@@ -17,7 +17,7 @@ from console.runs_words import (
     title_of_line,
 )
 from console.server import ask
-from console.showing import told
+from console.showing import plain, told
 from utils.clock import SystemClock
 from utils.persistence.run_filter import EVERYTHING, RunFilter
 from utils.persistence.run_lines import RunLine
@@ -31,6 +31,7 @@ HEADINGS = ("", "run", "state", "experiment", "best score", "progress", "age")
 CURSORS = "runs:cursors"
 """Where the pages end that were turned over."""
 CHOSEN = "runs:chosen:"
+COMPARE = ":material/compare:"
 
 
 def show_runs() -> None:
@@ -95,8 +96,9 @@ def _tell_nothing(*, is_filtered: bool) -> None:
 
 def _draw_rows(runs: Sequence[RunLine]) -> None:
     now = SystemClock().now()
-    for column, heading in zip(st.columns(WIDTHS), HEADINGS, strict=True):
-        column.caption(heading)
+    with st.container(key="runs:headings"):
+        for column, heading in zip(st.columns(WIDTHS), HEADINGS, strict=True):
+            column.caption(heading)
     for run in runs:
         with st.container(key=f"runs:row:{run.id}"):
             _draw_row(run, age(run.created_at, now))
@@ -106,13 +108,16 @@ def _draw_row(run: RunLine, how_old: str) -> None:
     cells = st.columns(WIDTHS, vertical_alignment="center")
     name = title_of_line(run)
     cells[0].checkbox(
-        f"Compare {name}, {short(run.id)}", key=CHOSEN + run.id, label_visibility="collapsed"
+        f"Compare {name}, {short(run.id)}",
+        key=CHOSEN + run.id,
+        label_visibility="collapsed",
+        persist_state="session",
     )
     if cells[1].button(name, key=f"runs:open:{run.id}", type="tertiary", help=run.id, wrap=True):
         open_run(run.id)
     cells[2].badge(run.state.value, color=COLORS[run.state])
     tags = "".join(f" `{tag}`" for tag in run.tags)
-    cells[3].markdown(f"{_plain(run.experiment)}{tags}")
+    cells[3].markdown(f"{plain(run.experiment)}{tags}")
     cells[4].markdown(against_expert(run.best_score, run.expert))
     cells[5].progress(fraction_done(run), text=progress_words(run))
     cells[6].markdown(how_old)
@@ -126,8 +131,17 @@ def _offer_comparison() -> None:
     ]
     is_possible = 2 <= len(chosen) <= MOST_COMPARED
     label = f"Compare {len(chosen)} runs" if is_possible else f"Choose 2 to {MOST_COMPARED} runs"
-    if st.button(label, key="runs:compare", disabled=not is_possible, icon=":material/compare:"):
-        open_comparison(chosen)
+    with st.container(horizontal=True):
+        if st.button(label, key="runs:compare", disabled=not is_possible, icon=COMPARE):
+            open_comparison(chosen)
+        if chosen:
+            st.button(f"Choose none of {len(chosen)}", key="runs:none", on_click=_choose_none)
+
+
+def _choose_none() -> None:
+    for name in st.session_state:
+        if str(name).startswith(CHOSEN):
+            st.session_state[name] = False
 
 
 def _told(name: str) -> str:
@@ -136,8 +150,3 @@ def _told(name: str) -> str:
 
 def _first_page() -> None:
     st.session_state[CURSORS] = []
-
-
-def _plain(text: str) -> str:
-    """Return a name of the user's so that Markdown shows it as it is."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|$~:" else sign for sign in text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from console.server import ask
+from console.showing import plain
 from orchestration.client.errors import NotFoundError
 from utils.persistence.run_queries import RunDetails
 
@@ -34,7 +35,7 @@ def show_logs(run: RunDetails) -> None:
     try:
         page = ask(lambda client: client.jobs.logs(job_id, attempt=fence, tail=lines))
     except NotFoundError as error:
-        st.info(error.detail)
+        st.info(plain(error.detail))
         return
     if not page.text:
         st.info(f"Attempt {page.attempt} wrote nothing so far.")

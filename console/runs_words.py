@@ -102,7 +102,9 @@ def progress_words(run: RunSummary) -> str:
         run: Which.
     """
     done = f"{fraction_done(run):.0%}, {run.env_steps:,}"
-    return f"{done} of {run.total_env_steps:,} steps" if run.total_env_steps else f"{done} steps"
+    if not run.total_env_steps or run.env_steps > run.total_env_steps:  # a last update may pass it
+        return f"{done} steps"
+    return f"{done} of {run.total_env_steps:,} steps"
 
 
 def age(since: datetime, now: datetime) -> str:
@@ -155,10 +157,16 @@ def newest_score(evaluations: Sequence[Evaluation]) -> str:
     newest = evaluations[-1]
     scores = newest.scores
     words = f"At {newest.env_steps:,} steps the policy scores {number(scores.get('kpi'))}"
+    if scores.get("kpi") is None:
+        words = f"At {newest.env_steps:,} steps the policy has no finite score"
     low, high = scores.get("kpi_low"), scores.get("kpi_high")
     if low is not None and high is not None:
         words += f" (interval {number(low)} to {number(high)})"
-    beside = [f"{name} {number(scores[name])}" for name in ("expert", "bound") if name in scores]
+    beside = [
+        f"{name} {number(scores[name])}"
+        for name in ("expert", "bound")
+        if scores.get(name) is not None
+    ]
     if beside:
         words += f", the {', the '.join(beside)}"
     gap = scores.get("gap_closed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 BOTH = """
 /* Captions are faded, which is too faint for many. */
 div[data-testid="stCaptionContainer"] { opacity: 1; }
+/* Where there is room for one column, its headings would stand above each other. */
+@media (max-width: 640px) { .st-key-runs-headings { display: none; } }
 """
 LIGHT = """
 /* Code is coloured for dark paper. */

@@ -12,7 +12,7 @@ import streamlit as st
 
 from console.runs_link import link_to_run
 from console.server import TOKEN_VARIABLE, ask, server_url
-from console.showing import told
+from console.showing import plain, told
 from console.submit_fields import TYPED, draw_field, keep_typed
 from console.submit_form import (
     WHOLE_FORM,
@@ -41,19 +41,20 @@ def show() -> None:
     """Draw the page."""
     st.title("Submit")
     with told():
-        form = _fetch_form(server_url())
-        _take_run(form)
+        form = _fetch_form()
+        with told():
+            _take_run(form)
         _ask_preset(form)
         filled = _read(form)
         view, problems = _check(form, filled)
         _draw_form(form, problems)
         if problems.get(WHOLE_FORM):
-            st.error(problems[WHOLE_FORM])
+            st.error(plain(problems[WHOLE_FORM]))
         _offer(form, filled, view)
 
 
 @st.cache_data(ttl=60, show_spinner=False)
-def _fetch_form(_url: str) -> TrainingForm:
+def _fetch_form() -> TrainingForm:
     return ask(lambda client: client.training.form())
 
 
@@ -143,7 +144,7 @@ def _draw_fields(fields: Sequence[FormField], problems: Mapping[str, str]) -> No
             with column:
                 draw_field(field)
                 if field.name in problems:
-                    st.markdown(f":red[:material/error: {problems[field.name]}]")
+                    st.markdown(f":red[:material/error: {plain(problems[field.name])}]")
 
 
 def _offer(form: TrainingForm, filled: Filled, view: CheckView | None) -> None:
@@ -174,7 +175,7 @@ def _submit(body: Mapping[str, Any], key: str) -> None:
     try:
         job = ask(lambda client: client.jobs.submit(request, idempotency_key=key))
     except ConflictError as error:
-        st.error(error.detail)
+        st.error(plain(error.detail))
         return
     st.session_state[MADE] = (key, job)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,10 +97,8 @@ class DecisionDesk:
             decision_ids=(decision_id,),
             deadline_seconds=deadline_seconds,
         )
-        with log_context(agent=name, request=context.request_id):
-            key = request_key or context.request_id
-            async with self._find(name, alias=alias, version=version, key=key) as found:
-                return (await self._ask(found, _Single(request), context))[0]
+        asked = _Asked(name, alias, version, key=request_key or context.request_id)
+        return (await self._serve(asked, _Single(request), context))[0]
 
     async def invoke_batch(
         self,
@@ -134,22 +131,23 @@ class DecisionDesk:
         context = InvocationContext(
             request_id=request_id or new_id(self._clock), deadline_seconds=deadline_seconds
         )
-        with log_context(agent=name, request=context.request_id):
-            key = request_key or context.request_id
-            async with self._find(name, alias=alias, version=version, key=key) as found:
-                return await self._ask(found, _Several(requests), context)
+        asked = _Asked(name, alias, version, key=request_key or context.request_id)
+        return await self._serve(asked, _Several(requests), context)
 
-    @contextlib.asynccontextmanager
-    async def _find(
-        self, name: str, *, alias: str | None, version: int | None, key: str
-    ) -> AsyncIterator[_Found]:
-        router = self._router if alias is None and version is None else None
-        tried = None if router is None else await router.route(name, key)
-        served_as = alias or (CHAMPION if tried is None else CHALLENGER)
-        async with self._registry.lease(name, alias=served_as, version=version or tried) as agent:
-            if version is None:
-                self._note_served(agent, served_as)
-            yield _Found(agent, router)
+    async def _serve(
+        self, asked: _Asked, payload: _Single | _Several, context: InvocationContext
+    ) -> list[Decision]:
+        """Find the version that answers, and hold it open while it does."""
+        name, alias, version, key = asked
+        with log_context(agent=name, request=context.request_id):
+            router = self._router if alias is None and version is None else None
+            tried = None if router is None else await router.route(name, key)
+            served_as = alias or (CHAMPION if tried is None else CHALLENGER)
+            number = version or tried
+            async with self._registry.lease(name, alias=served_as, version=number) as agent:
+                if version is None:
+                    self._note_served(agent, served_as)
+                return await self._ask(_Found(agent, router), payload, context)
 
     async def _ask(
         self, found: _Found, asked: _Single | _Several, context: InvocationContext
@@ -269,6 +267,15 @@ class DecisionDesk:
         still_served = {v for (name, _), v in self._served.items() if name == agent.name}
         if former is not None and former not in still_served:
             metrics.retire(agent.name, former)
+
+
+class _Asked(NamedTuple):
+    """Which version is asked."""
+
+    name: str
+    alias: str | None
+    version: int | None
+    key: str
 
 
 class _Found(NamedTuple):

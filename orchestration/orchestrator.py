@@ -108,6 +108,16 @@ class RunReader:
         async with self._database.read() as connection:
             return await run_filter.list_runs(connection, experiment=experiment, limit=limit)
 
+    async def runs_ending(self, end: str, *, shortest: int) -> list[RunSummary]:
+        """Find up to two runs by the end of their id or of their job's, newest first.
+
+        Args:
+            end: An id, or the end of one.
+            shortest: Fewer characters are not taken for an end.
+        """
+        async with self._database.read() as connection:
+            return await run_filter.find_by_end(connection, end, shortest=shortest)
+
     async def run(self, run_id: str) -> RunDetails:
         """Load a run with its newest metrics, evaluations and models.
 
@@ -172,6 +182,7 @@ class Orchestrator:
         self.invoke, self.invoke_batch = self._desk.invoke, self._desk.invoke_batch
         reader = RunReader(parts.database)
         self.runs, self.run = reader.runs, reader.run
+        self.runs_ending = reader.runs_ending
         self.run_of, self.curve = reader.run_of, reader.curve
         self.facts = parts.blackboard
         self.decisions = DecisionShelf(parts.database, parts.clock, parts.decision_log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -10,9 +11,8 @@ import anyio
 
 from orchestration.app import Application, Settings, make_kinds, open_application, run_with
 from orchestration.care.pruning import KEPT_DAYS, check_days, prune_daily
-from orchestration.endpoints.a2a_door import A2aDoor
 from orchestration.endpoints.callers import Callers
-from orchestration.endpoints.mcp_door import McpDoor
+from orchestration.endpoints.late_doors import LateDoors
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.parts import ApiParts
 from orchestration.endpoints.reception import Reception, ReceptionConfig
@@ -23,6 +23,8 @@ from utils.logs import get_logger
 from utils.persistence.access_tokens import has_tokens
 from utils.persistence.artifact_store import DirectoryArtifactStore
 
+SWITCH_SECONDS = 0.0005
+"""So long a thread that only computes may keep the event loop waiting, each time that it waits."""
 logger = get_logger(__name__)
 
 
@@ -41,6 +43,7 @@ async def serve(
         DatabaseError: The database cannot be used as it is.
     """
     check_days(record_days)
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with open_application(settings, with_worker=True) as application:
         await _check_access(application)
         parts = make_api_parts(application)
@@ -71,7 +74,7 @@ async def serve_stdio(settings: Settings) -> None:
     async with open_application(settings, with_worker=False) as application:
         parts = application.parts
         reception = Reception(application.orchestrator, parts.clock)
-        door = McpDoor(parts.registry, reception, parts.clock)
+        door = await LateDoors(parts.registry, reception, parts.clock).load_mcp()
         await run_with(application, door.run_stdio)
 
 
@@ -88,8 +91,7 @@ def make_api_parts(application: Application, streams: Streams | None = None) -> 
     return ApiParts(
         orchestrator=application.orchestrator,
         reception=reception,
-        mcp=McpDoor(parts.registry, reception, parts.clock),
-        a2a=A2aDoor(parts.registry, reception),
+        late=LateDoors(parts.registry, reception, parts.clock),
         metrics=application.metrics,
         database=application.database,
         callers=Callers(application.database, parts.clock, is_open=settings.is_local),

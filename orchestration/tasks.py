@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.executors.binding import MetricRow, TaskBinding, TaskDefinition
 from orchestration.jobs import JobState
+from rl.training.pairing import check_learnable
 from rl.training.provenance import Provenance, read_provenance
 from rl.training.training_config import TrainingConfig
 from rl.training.training_events import (
@@ -178,7 +179,11 @@ def make_train_spec(
         clock: Tells the run's age.
         init: What `config.init_from` means now.
         rerun_of: The run whose settings and seed it repeats, if any.
+
+    Raises:
+        ConfigError: The algorithm cannot learn the environment.
     """
+    check_learnable(config)
     root = output_dir.absolute()
     return TrainSpec(
         config=config,

@@ -22,7 +22,7 @@ from rl.training.problem import Problem  # noqa: E402
 from rl.training.problems import make_problem  # noqa: E402
 from rl.training.trained_agent import load_agent, load_config  # noqa: E402
 from utils.errors import ConfigError, QuartermasterError  # noqa: E402
-from utils.persistence.files import write_atomically  # noqa: E402
+from utils.persistence.files import make_folder, write_atomically  # noqa: E402
 
 USER_ERROR = 2
 EXAMPLES = """\
@@ -69,11 +69,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     problem = make_problem(config)
     episodes = _episodes(problem, options.num_episodes)
     agent = load_agent(agent_path, config, problem)
+    folder: Path = options.output_dir or run / "evaluation"
+    make_folder(folder)
     with undisturbed(agent, episodes.scenarios.num_episodes):
         play = record_play(problem.contest, problem.contest.policy_player(agent), episodes)
     figures = summarise_play(play)
-    folder: Path = options.output_dir or run / "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "evaluation.json", json.dumps(figures, indent=2).encode())
     if options.render:
         draw_episodes({config.algorithm: play.history}, problem.title).savefig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ class OrchestratorJobs:
         job = await self._orchestrator.job(job_id)
         run = await self._orchestrator.run_of(job_id)
         scores = tuple(
-            float(one.scores["kpi"])
+            math.nan if (score := one.scores["kpi"]) is None else float(score)
             for one in (() if run is None else run.evaluations)
             if one.env_steps > 0
         )

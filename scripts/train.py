@@ -25,7 +25,7 @@ from utils.errors import QuartermasterError  # noqa: E402
 from utils.overrides import expand_sweeps, to_yaml  # noqa: E402
 from utils.persistence.files import write_atomically  # noqa: E402
 
-USER_ERROR = 2
+USER_ERROR, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QuartermasterError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
+    except KeyboardInterrupt:
+        print("stopped; what was saved until now stays", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

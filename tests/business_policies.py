@@ -91,6 +91,7 @@ def serial_policy(config: InventoryConfig = SERIAL, seed: int = 0) -> PolicyArti
 def desk_policy(config: OrderDesksConfig = DESKS, seed: int = 0) -> PolicyArtifact:
     ends = {
         "moves": (-15.0, 15.0),
+        "price_change": (-5.0, 5.0),
         "volatility": (100.0, 400.0),
         "impact": (100.0, 1200.0),
         "risk_aversion": (6e-5, 1.4e-2),

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from utils.persistence.engine import Database
+from utils.persistence.plain_json import write_json
 from utils.persistence.schema import metadata
 from utils.persistence.upgrade import upgrade_connection
 
@@ -102,6 +103,7 @@ def empty_tables(url):
 async def open_server_database(url, folder):
     """Open the server's database, its tables of the newest revision and empty."""
     empty_tables(url)
-    database = Database(create_async_engine(url, poolclass=pool.NullPool), folder / "server")
+    engine = create_async_engine(url, poolclass=pool.NullPool, json_serializer=write_json)
+    database = Database(engine, folder / "server")
     yield database
     await database.aclose()

@@ -79,6 +79,15 @@ def test_a_changed_result_would_be_noticed():
     assert cost_table(slower) not in PAGE.read_text()
 
 
+def test_the_better_figure_is_the_bold_one():
+    table = quality_table("jobs", STORED["jobs"])
+    assert "| **2.11** (one layer, CMA-ES) | 2.27 (tetris) |" in table
+    assert "| 16.01 (one layer, CMA-ES) | **12.88** (tetris) |" in table
+    assert "| 12,073 (LP solved in every step) | **12,128**" in quality_table(
+        "foresight", STORED["foresight"]
+    )
+
+
 def test_what_was_not_measured_says_how(tmp_path):
     assert "decision_quality jobs`: not measured yet" in quality_table("jobs", None)
     page = tmp_path / "page.md"

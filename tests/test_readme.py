@@ -32,7 +32,7 @@ def test_the_table_is_the_stored_one():
 
 
 def test_the_published_figures_are_beside_the_stored_ones():
-    assert originals_table() in README
+    assert originals_table() in (ROOT / "docs/environments/README.md").read_text()
 
 
 def test_decisions_beside_published_ones_are_the_stored_ones():

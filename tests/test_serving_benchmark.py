@@ -9,6 +9,7 @@ import pytest
 
 from ai_agents.allocation_domain import AllocationDecisions
 from benchmarks import serving
+from benchmarks.measuring import put_table
 from benchmarks.serving_servers import OURS, RAY, SERVERS, TORCH, Place, peer, weigh
 
 POLICY = serving.make_policy()
@@ -46,6 +47,18 @@ def test_bodies_are_requests_that_the_policy_answers(tmp_path):
     batch = json.loads(bodies["batch"].read_text())
     assert len(batch) == 64
     assert batch[63] == json.loads(bodies["one"].read_text())
+
+
+def test_the_page_shows_the_stored_results(tmp_path):
+    stored = json.loads((serving.RESULTS / "serving.json").read_text())
+    assert serving.tables(stored) in serving.PAGE.read_text()
+    assert serving.tables(stored) in (serving.RESULTS / "serving.md").read_text()
+    page = tmp_path / "speed.md"
+    page.write_text(serving.PAGE.read_text())
+    put_table(page, "servers", "| nothing |")
+    assert serving.tables(stored) not in page.read_text()
+    put_table(page, "servers", serving.tables(stored))
+    assert page.read_text() == serving.PAGE.read_text()
 
 
 def test_bars_are_judged_by_medians():

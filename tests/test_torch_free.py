@@ -35,8 +35,8 @@ def module_names(place: str) -> list[str]:
     return sorted(".".join(one[:-1] if one[-1] == "__init__" else one) for one in parts)
 
 
-def import_in_a_fresh_process(modules: list[str]) -> dict[str, str]:
-    command = [sys.executable, "-c", PROGRAM, json.dumps([modules, HEAVY])]
+def import_in_a_fresh_process(modules: list[str], heavy: tuple[str, ...] = HEAVY) -> dict[str, str]:
+    command = [sys.executable, "-c", PROGRAM, json.dumps([modules, heavy])]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -47,6 +47,12 @@ def test_serving_imports_nothing_that_only_training_needs():
     assert "utils.logs" in modules
     assert "orchestration" in modules
     assert import_in_a_fresh_process(modules) == {}
+
+
+def test_a_server_starts_without_the_libraries_of_doors_that_nobody_has_come_to():
+    modules = ["orchestration.serving", "orchestration.endpoints.mcp_door"]
+    assert import_in_a_fresh_process(modules[:1], ("mcp", "mcp_types", "a2a")) == {}
+    assert import_in_a_fresh_process(modules, ("mcp",)) == {"mcp": modules[1]}
 
 
 def test_the_search_would_find_torch():

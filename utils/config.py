@@ -46,6 +46,24 @@ def from_json(config_type: type[Config], values: Mapping[str, Any], where: str =
         raise ConfigError(f"{where or config_type.__name__}: {error}") from error
 
 
+def check_types(config: Any) -> None:
+    """Refuse values of other types than the fields have.
+
+    Nested configs have looked after themselves; choices are their owner's, who knows the nearest.
+
+    Args:
+        config: A dataclass instance.
+
+    Raises:
+        ConfigError: A field holds something else.
+    """
+    hints = typing.get_type_hints(type(config))
+    for name in (f.name for f in dataclasses.fields(config)):
+        value, hint = getattr(config, name), hints[name]
+        if not dataclasses.is_dataclass(value) and typing.get_origin(hint) is not typing.Literal:
+            _typed(hint, value, name)
+
+
 def plain(value: Any) -> Any:
     """Return a value of a config as plain JSON.
 

@@ -64,6 +64,9 @@ class _Group(TyperGroup):
         except QuartermasterError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(USER_ERROR) from error
+        except UnicodeEncodeError as error:  # words reach a program as any bytes
+            typer.echo(f"error: {error.object!r} is no text in UTF-8: type it anew", err=True)
+            raise typer.Exit(USER_ERROR) from error
 
 
 cli = typer.Typer(
@@ -128,10 +131,16 @@ def submit(  # noqa: PLR0913  each is an option of the command line
     ] = False,
     priority: Annotated[
         int | None,
-        typer.Option(help="Higher ones go first; 10 with --watch, else 0, if absent."),
+        typer.Option(
+            min=-1000, max=1000, help="Higher ones go first; 10 with --watch, else 0, if absent."
+        ),
     ] = None,
-    cpus: Annotated[float, typer.Option(min=0, help="Cores that it occupies on a worker.")] = 0.0,
-    gpus: Annotated[float, typer.Option(min=0, help="Accelerators that it occupies.")] = 0.0,
+    cpus: Annotated[
+        float, typer.Option(min=0, max=1000, help="Cores that it occupies on a worker.")
+    ] = 0.0,
+    gpus: Annotated[
+        float, typer.Option(min=0, max=1000, help="Accelerators that it occupies.")
+    ] = 0.0,
     limit_key: Annotated[
         str | None, typer.Option(help="Counted against this key's limit: see `limits`.")
     ] = None,

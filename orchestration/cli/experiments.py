@@ -266,10 +266,11 @@ def collect(
     context: typer.Context,
     *,
     grace_days: Annotated[
-        float, typer.Option(min=0, help="How long unwanted things stay, in days.")
+        float, typer.Option(min=0, max=100_000, help="How long unwanted things stay, in days.")
     ] = DEFAULT_GRACE.days,
     log_days: Annotated[
-        float, typer.Option(min=0, help="How long the logs of a job stay after its end.")
+        float,
+        typer.Option(min=0, max=100_000, help="How long the logs of a job stay after its end."),
     ] = KEPT_DAYS,
     log_mib: Annotated[
         float, typer.Option(min=0, help="How much those of ended jobs may take together.")

@@ -79,8 +79,9 @@ class View:
 
     @property
     def scores(self) -> list[float]:
-        """Of all evaluations, oldest first."""
-        return [one.scores["kpi"] for one in self.run.evaluations] if self.run else []
+        """Of all evaluations, oldest first; those that are finite."""
+        found = [one.scores.get("kpi") for one in self.run.evaluations] if self.run else []
+        return [one for one in found if one is not None]
 
     def _running(self) -> str:
         if self.run is None:
@@ -128,12 +129,14 @@ def describe(view: View) -> str:
     return "  ".join(parts)
 
 
-def figure(value: float) -> str:
+def figure(value: float | None) -> str:
     """Write a score of any size so that its changes can be seen.
 
     Args:
-        value: Finite.
+        value: Finite; None stands for what was not.
     """
+    if value is None:
+        return "not finite"
     return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.4g}"
 
 
@@ -144,9 +147,10 @@ def score_line(evaluation: Evaluation) -> str:
         evaluation: With scores as training reports them.
     """
     scores = evaluation.scores
-    known = [figure(scores["kpi"])]
-    known += [f"{name} {figure(scores[name])}" for name in ("expert", "bound") if name in scores]
-    if "gap_closed" in scores:
+    told = [name for name in ("expert", "bound") if scores.get(name) is not None]
+    known = [figure(scores.get("kpi"))]
+    known += [f"{name} {figure(scores[name])}" for name in told]
+    if scores.get("gap_closed") is not None:
         known.append(f"gap closed {scores['gap_closed']:.0%}")
     return "  ".join(known)
 
@@ -174,8 +178,9 @@ def _figures(view: View, width: int) -> Table:
         table.add_row(name, Text(figure(values[-1]), style="bold"), trend)
     if view.evaluation is not None:
         scores = view.evaluation.scores
-        ahead = scores["kpi"] > scores.get("expert", float("inf"))
-        kpi = Text(figure(scores["kpi"]), style="bold green" if ahead else "bold")
+        score, expert = scores.get("kpi"), scores.get("expert")
+        ahead = score is not None and expert is not None and score > expert
+        kpi = Text(figure(score), style="bold green" if ahead else "bold")
         rest = score_line(view.evaluation).partition("  ")[2]
         where = f"{rest}  (validation, at {view.evaluation.env_steps:,} steps)".strip()
         table.add_row("evaluation", kpi, Text(spark(view.scores, room), style="cyan"))

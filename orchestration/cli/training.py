@@ -127,14 +127,14 @@ async def find_run(orchestrator: Orchestrator, reference: str) -> RunSummary:
     Raises:
         RunNotFoundError: None fits, or several.
     """
-    runs = await orchestrator.runs(limit=1000)
-    if reference == "latest" and runs:
-        return runs[0]
-    found = [run for run in runs if _fits(reference, run.id) or _fits(reference, run.job_id)]
+    if reference == "latest":
+        found = await orchestrator.runs(limit=1)
+    else:
+        found = await orchestrator.runs_ending(reference, shortest=SHORTEST_END)
     if len(found) == 1:
         return found[0]
     if found:
-        raise RunNotFoundError(f"{len(found)} runs end in {reference!r}: give more of the id")
+        raise RunNotFoundError(f"several runs end in {reference!r}: give more of the id")
     raise RunNotFoundError(f"no run {reference!r}: `python -m orchestration runs` lists them")
 
 
@@ -178,7 +178,7 @@ def exit_code(job: Job) -> int:
     Args:
         job: As it ended.
     """
-    return FAILED if job.state in {JobState.FAILED, JobState.DEAD} else 0
+    return FAILED if job.state in {JobState.FAILED, JobState.DEAD, JobState.TIMED_OUT} else 0
 
 
 async def _train(
@@ -198,13 +198,6 @@ async def _train(
         )
     with make_display(console, clock) as display:
         return await watch(orchestrator, job.id, display, clock)
-
-
-def _fits(reference: str, identifier: str | None) -> bool:
-    if identifier is None:
-        return False
-    is_end = len(reference) >= SHORTEST_END and identifier.endswith(reference)
-    return identifier == reference or is_end
 
 
 def _read_value(text: str) -> Any:

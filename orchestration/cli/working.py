@@ -76,7 +76,8 @@ def serve(
         artifacts=artifacts,
     )
     server = importlib.import_module("orchestration.serving")  # no other command needs FastAPI
-    anyio.run(functools.partial(server.serve, settings, announce=announce, record_days=record_days))
+    work = functools.partial(server.serve, settings, announce=announce, record_days=record_days)
+    anyio.run(work, backend_options={"use_uvloop": True})  # an answer in one write, not in two
     console.print("Stopped; running jobs are saved and go on with the next worker.")
 
 
@@ -93,10 +94,14 @@ def worker(
     parallel_jobs: ParallelJobs = 1,
     cpus: Annotated[
         float | None,
-        typer.Option(min=0, help="Cores for jobs that say what they need; not counted if absent."),
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Cores for jobs that say what they need; not counted if absent.",
+        ),
     ] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="Accelerators, with --cpus.")] = 0.0,
-    memory_mb: Annotated[int, typer.Option(min=0, help="Memory, with --cpus.")] = 0,
+    gpus: Annotated[float, typer.Option(min=0, max=1000, help="Accelerators, with --cpus.")] = 0.0,
+    memory_mb: Annotated[int, typer.Option(min=0, max=10**8, help="Memory, with --cpus.")] = 0,
     artifacts: Artifacts = None,
     executor: Annotated[
         Literal["process", "ray"], typer.Option(help="Where jobs run.")

@@ -34,23 +34,18 @@ from google.protobuf.struct_pb2 import Value
 from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_agents.base_agent import RequestError
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
-from orchestration.endpoints.guard import Guard
+from orchestration.endpoints.late_doors import CARD_PATH, JSONRPC_PATH, REST_PATH
 from orchestration.endpoints.reception import Reception, TooManyCallsError
 from utils.errors import QuartermasterError
-from utils.persistence.access_tokens import Scope as TokenScope
 
 if TYPE_CHECKING:
     from ai_agents.cards import AgentCard
     from ai_agents.registry import AgentRegistry
-    from orchestration.endpoints.callers import Callers
 
-CARD_PATH = "/.well-known/agent-card.json"
-JSONRPC_PATH, REST_PATH = "/a2a", "/a2a/message:send"
 PROTOCOL_VERSION = "1.0"
 SCHEMAS_URI = "urn:quartermaster:a2a:schemas"
 JSON_MODE = "application/json"
@@ -82,12 +77,8 @@ class A2aDoor(RequestHandler):
         A2A_ERROR_MAPPING[BusyAgentError] = ErrorMapping(429, "RESOURCE_EXHAUSTED", "BUSY")
         A2A_ERROR_MAPPING[AwayError] = ErrorMapping(503, "UNAVAILABLE", "AWAY")
 
-    def make_routes(self, callers: Callers) -> list[Route]:
-        """Return the door's routes.
-
-        Args:
-            callers: Known ones; a token of scope `invoke` opens the door.
-        """
+    def make_apps(self) -> dict[str, ASGIApp]:
+        """Return what answers callers that may enter, by path."""
         context = _CallerContext()
         rest = RestDispatcher(self, context)
         rpc = JsonRpcDispatcher(self, context)
@@ -97,15 +88,11 @@ class A2aDoor(RequestHandler):
             card = MessageToDict(make_card(base, await self._registry.cards()))
             await JSONResponse(card)(scope, receive, send)
 
-        def guarded(path: str, app: ASGIApp, method: str) -> Route:
-            guard = Guard(app, callers, TokenScope.INVOKE)
-            return Route(path, guard, methods=[method], include_in_schema=False)
-
-        return [
-            guarded(CARD_PATH, serve_card, "GET"),
-            guarded(REST_PATH, _Bounded(rest.on_message_send), "POST"),
-            guarded(JSONRPC_PATH, _Bounded(rpc.handle_requests), "POST"),
-        ]
+        return {
+            CARD_PATH: serve_card,
+            REST_PATH: _Bounded(rest.on_message_send),
+            JSONRPC_PATH: _Bounded(rpc.handle_requests),
+        }
 
     async def on_message_send(
         self, params: wire.SendMessageRequest, context: ServerCallContext
@@ -326,7 +313,7 @@ def _skill_of(card: AgentCard) -> wire.AgentSkill:
         id=card.name,
         name=card.title,
         description=f"{card.description} Version {card.version} answers.",
-        tags=[card.domain],
+        tags=card.tags,
         examples=[json.dumps(example) for example in card.examples],
         input_modes=[JSON_MODE],
         output_modes=[JSON_MODE],

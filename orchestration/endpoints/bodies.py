@@ -8,11 +8,10 @@ that others can reach answers to the names that its operator gave.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY_BYTES = 64 * 1024
@@ -46,7 +45,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = dict(reversed(scope["headers"]))  # the first of a name counts
         if not _is_expected(headers, self._names):
             detail = "this server does not answer to that Host or Origin; see --allow-host"
             await _refuse(send, HTTPStatus.FORBIDDEN, detail)
@@ -56,8 +55,8 @@ class BodyLimit:
             return
         is_bulk = scope["path"].endswith(BULK_ENDS)
         most = LARGEST_BULK_BYTES if is_bulk else LARGEST_BODY_BYTES
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > 20 or int(length) > most:
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 20 or int(length) > most:
             await _refuse_size(send, most)
             return
         await self._serve(scope, receive, send, most=most)
@@ -93,11 +92,13 @@ def problem(status: int, detail: str) -> dict[str, Any]:
     return {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
 
 
-def _is_expected(headers: Headers, names: Collection[str]) -> bool:
-    host = headers.get("host", "")
-    name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    origin = headers.get("origin")
-    return name in names and origin in {None, f"http://{host}", f"https://{host}"}
+def _is_expected(headers: Mapping[bytes, bytes], names: Collection[str]) -> bool:
+    host = headers.get(b"host", b"").decode("latin-1")
+    name = f"{host.partition(']')[0]}]" if host.startswith("[") else host.partition(":")[0]
+    if name not in names:
+        return False
+    origin = headers.get(b"origin")
+    return origin is None or origin.decode("latin-1") in {f"http://{host}", f"https://{host}"}
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestration.care.engine_view import LiveJob, WorkerView, identify, look
 from orchestration.endpoints.event_routes import EventView
-from orchestration.endpoints.parts import Conductor, Parts
+from orchestration.endpoints.parts import Parts
 from orchestration.endpoints.security import Trainer
 from orchestration.endpoints.shapes import ID_PATTERN, may_fail
-from orchestration.jobs import LIVE, WAITING, JobState
+from orchestration.jobs import LIVE, WAITING, Desired, JobState
 from utils.persistence.engine_queries import WorkerRecord, count_states, list_workers
 
 HALT_PAGE = 200
@@ -89,14 +89,13 @@ async def get_engine_details(
 
 
 @router.post("/halt", status_code=HTTPStatus.ACCEPTED, dependencies=[Trainer])
-async def halt_engine(request: HaltRequest, parts: Parts, orchestrator: Conductor) -> Halted:
+async def halt_engine(request: HaltRequest, parts: Parts) -> Halted:
     """Have all jobs that run or wait pause or end; some at once, ask again while there is `next`.
 
     What is submitted meanwhile, and what schedules submit later, is not halted.
     """
     found = await parts.store.list_jobs(states=UNDER_WAY, before=request.before, limit=HALT_PAGE)
-    ask = orchestrator.cancel if request.fate == "cancel" else orchestrator.pause
-    for job in found:
-        await ask(job.id)
     ids = [job.id for job in found]
+    await parts.store.request_all(ids, Desired(request.fate))
+    parts.wake()
     return Halted(jobs=ids, next=ids[-1] if len(ids) == HALT_PAGE else None)

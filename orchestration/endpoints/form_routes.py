@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestration.endpoints.security import Trainer, Unaudited
 from orchestration.endpoints.shapes import Settings, may_fail
-from orchestration.endpoints.submission import read_config
+from orchestration.endpoints.submission import read_whole_config
 from rl.training.settings_form import TrainingForm, describe_training, differing
 from utils.config import to_json
 
@@ -44,7 +44,7 @@ async def get_form() -> TrainingForm:
 @router.post("/check", dependencies=[Unaudited])
 async def check_config(request: CheckRequest) -> CheckView:
     """Say what a job would be told of its settings, without queueing it."""
-    config = read_config(request.config)
+    config = read_whole_config(request.config)
     return CheckView(
         config=to_json(config),
         differing=differing(config),

@@ -53,6 +53,26 @@ def check_scope(caller: Caller, wanted: Collection[str]) -> None:
         raise HTTPException(HTTPStatus.FORBIDDEN, f"this needs a token of scope {names}")
 
 
+async def let_in(scope: AsgiScope, callers: Callers, wanted: Collection[Scope]) -> Caller:
+    """Return who sends a request that asks and changes nothing.
+
+    Args:
+        scope: Of the request; notes who it is, and that the audit log needs no line.
+        callers: Known ones.
+        wanted: Scopes of which one is needed.
+
+    Raises:
+        HTTPException: The caller may not.
+    """
+    authorization = next((v for k, v in scope["headers"] if k == b"authorization"), None)
+    text = None if authorization is None else authorization.decode("latin-1")
+    caller = await find_caller(callers, text)
+    state = scope.setdefault("state", {})
+    state["caller"], state["is_unaudited"] = caller, True
+    check_scope(caller, wanted)
+    return caller
+
+
 class Guard:
     """An ASGI application that only callers of a scope reach; they ask, and change nothing."""
 
@@ -79,10 +99,5 @@ class Guard:
         Raises:
             HTTPException: The caller may not.
         """
-        authorization = next((v for k, v in scope["headers"] if k == b"authorization"), None)
-        text = None if authorization is None else authorization.decode("latin-1")
-        caller = await find_caller(self._callers, text)
-        state = scope.setdefault("state", {})
-        state["caller"], state["is_unaudited"] = caller, True
-        check_scope(caller, self._wanted)
+        await let_in(scope, self._callers, self._wanted)
         await self._app(scope, receive, send)

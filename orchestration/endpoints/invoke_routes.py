@@ -5,6 +5,7 @@ The OpenAPI entries are written by hand, since no framework reads the signatures
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,12 +13,14 @@ from urllib.parse import parse_qsl
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_agents.base_agent import MOST_REQUESTS, Decision, DecisionRequest
 from orchestration.endpoints.callers import Callers
-from orchestration.endpoints.guard import Guard
+from orchestration.endpoints.guard import let_in
+from orchestration.endpoints.problems import explain
 from orchestration.endpoints.reception import (
     ALIAS_PATTERN,
     LARGEST_VERSION,
@@ -29,76 +32,74 @@ from orchestration.endpoints.reception import (
 from orchestration.endpoints.shapes import AGENT_PATTERN, SCHEMAS, may_fail
 from utils.persistence.access_tokens import Scope as TokenScope
 
-PLACES = ("/v1/agents/{name:word}", "/v1/agents/{name:word}/versions/{version:word}")
+PLACES = ("/v1/agents/{name}", "/v1/agents/{name}/versions/{version}")
+ADDRESS = re.compile("/v1/agents/([^/:]+)(?:/versions/([^/:]+))?:(invoke|batch)")
 JSON = b"application/json"
 HEADERS = {b"x-request-id": "request_id", b"x-request-key": "request_key"}
 """What callers say about a request in headers."""
 
 
 class InvokeDoor:
-    """Answers `:invoke` with one decision and `:batch` with as many as were asked for."""
+    """Answers `:invoke` with one decision and `:batch` with as many as were asked for.
 
-    def __init__(self, reception: Reception) -> None:
+    It stands in front of the framework, whose layers take as long as wording a decision.
+    """
+
+    def __init__(self, app: ASGIApp, reception: Reception, callers: Callers) -> None:
         """Keep the way to the agents.
 
         Args:
+            app: Answers at all other addresses.
             reception: Passes requests on.
+            callers: Known ones.
         """
+        self._app = app
         self._reception = reception
+        self._callers = callers
 
-    async def invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request by one decision.
-
-        Args:
-            scope: As ASGI defines it.
-            receive: As ASGI defines it.
-            send: As ASGI defines it.
-        """
-        caller, name = scope["state"]["caller"].name, scope["path_params"]["name"]
-        body = await _read(receive)
-        decision = await self._reception.decide(caller, name, body, read_choice(scope))
-        await _answer(send, decision.model_dump_json().encode(), _status_of([decision]))
-
-    async def batch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a list of requests by a list of decisions.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
 
         Args:
             scope: As ASGI defines it.
             receive: As ASGI defines it.
             send: As ASGI defines it.
         """
-        caller, name = scope["state"]["caller"].name, scope["path_params"]["name"]
-        body = await _read(receive)
-        decisions = await self._reception.decide_all(caller, name, body, read_choice(scope))
+        found = ADDRESS.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            body, decisions = await self._ask(scope, receive, found)
+        except Exception as error:  # noqa: BLE001  each has its answer
+            answer = await explain(Request(scope), error)
+            await answer(scope, receive, send)
+            return
+        await _answer(send, body, _status_of(decisions))
+
+    async def _ask(
+        self, scope: Scope, receive: Receive, found: re.Match[str]
+    ) -> tuple[bytes, Sequence[Decision]]:
+        if scope["method"] != "POST":
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
+        caller = await let_in(scope, self._callers, (TokenScope.INVOKE,))
+        name, version, verb = found.groups()
+        choice = read_choice(scope, version)
+        payload: bytes = (await receive())["body"]  # whole: the outermost door has collected it
+        if verb == "invoke":
+            decision = await self._reception.decide(caller.name, name, payload, choice)
+            return decision.model_dump_json().encode(), (decision,)
+        decisions = await self._reception.decide_all(caller.name, name, payload, choice)
         joined = ",".join([one.model_dump_json() for one in decisions])
-        await _answer(send, f"[{joined}]".encode(), _status_of(decisions))
+        return f"[{joined}]".encode(), decisions
 
 
-def make_routes(reception: Reception, callers: Callers) -> list[Route]:
-    """Return the routes that ask agents.
-
-    Args:
-        reception: Passes requests on.
-        callers: Known ones.
-    """
-    door = InvokeDoor(reception)
-    return [
-        Route(
-            f"{place}:{verb}",
-            Guard(endpoint, callers, TokenScope.INVOKE),
-            methods=["POST"],
-            include_in_schema=False,
-        )
-        for place in PLACES
-        for verb, endpoint in (("invoke", door.invoke), ("batch", door.batch))
-    ]
-
-
-def read_choice(scope: Scope) -> Choice:
+def read_choice(scope: Scope, version: str | None) -> Choice:
     """Return which version a request is for, and by when.
 
     Args:
         scope: Of the request.
+        version: In the address, if it names one.
 
     Raises:
         RequestValidationError: A parameter has no such value.
@@ -108,8 +109,8 @@ def read_choice(scope: Scope) -> Choice:
         known = Choice.model_fields.keys() - HEADERS.values()
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = {name: value for name, value in pairs if name in known}
-    if "version" in scope["path_params"]:
-        given["version"] = scope["path_params"]["version"]
+    if version is not None:
+        given["version"] = version
     for header, value in scope["headers"]:
         if header in HEADERS:
             given.setdefault(HEADERS[header], value.decode("latin-1"))
@@ -120,11 +121,6 @@ def read_choice(scope: Scope) -> Choice:
     except ValidationError as error:
         found = [{**one, "loc": ("query", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found) from error
-
-
-async def _read(receive: Receive) -> bytes:
-    body: bytes = (await receive())["body"]  # whole: the outermost door has collected it
-    return body
 
 
 def _status_of(decisions: Sequence[Decision]) -> HTTPStatus:
@@ -167,7 +163,7 @@ def describe_routes(
     }
     for place in PLACES:
         for verb, (summary, body, answer) in words.items():
-            path = f"{place}:{verb}".replace(":word", "")
+            path = f"{place}:{verb}"
             kind = "_of_version" if "version" in place else ""
             document["paths"][path] = {
                 "post": {

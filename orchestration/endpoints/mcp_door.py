@@ -20,24 +20,20 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ListenHandler, ServerEvent, ToolsListChanged
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from ai_agents.registry import UnknownAgentError
 from orchestration.endpoints.bodies import LARGEST_BULK_BYTES
-from orchestration.endpoints.guard import Guard
 from utils.errors import QuartermasterError
 from utils.logs import get_logger
-from utils.persistence.access_tokens import Scope as TokenScope
 from utils.persistence.errors import DatabaseError
 
 if TYPE_CHECKING:
     from ai_agents.cards import AgentCard
     from ai_agents.registry import AgentRegistry
-    from orchestration.endpoints.callers import Callers
     from orchestration.endpoints.reception import Reception
     from utils.clock import Clock
 
-PATH = "/mcp"
 CARD = "agents://{name}/card"
 CARD_START, CARD_END = CARD.split("{name}")
 WATCH_SECONDS = 2.0
@@ -116,13 +112,15 @@ class McpDoor:
             max_request_body_size=LARGEST_BULK_BYTES,
         )
 
-    def make_route(self, callers: Callers) -> Route:
-        """Return the door's route.
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request over HTTP, of a caller that may enter; `run` must run.
 
         Args:
-            callers: Known ones; a token of scope `invoke` opens the door.
+            scope: As ASGI defines it.
+            receive: As ASGI defines it.
+            send: As ASGI defines it.
         """
-        return Route(PATH, Guard(self._sessions.handle_request, callers, TokenScope.INVOKE))
+        await self._sessions.handle_request(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

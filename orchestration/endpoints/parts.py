@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.late_doors import LateDoors
 from orchestration.endpoints.outbox import Outbox
 from orchestration.endpoints.reception import Reception
 from orchestration.endpoints.streams import Streams
@@ -23,10 +24,6 @@ from utils.clock import Clock
 from utils.persistence.artifact_store import DirectoryArtifactStore
 from utils.persistence.engine import Database
 
-if TYPE_CHECKING:  # clients of the API do without what these load
-    from orchestration.endpoints.a2a_door import A2aDoor
-    from orchestration.endpoints.mcp_door import McpDoor
-
 
 @dataclass(frozen=True, kw_only=True)
 class ApiParts:
@@ -35,8 +32,8 @@ class ApiParts:
     orchestrator: Orchestrator
     reception: Reception
     """Where requests of all doors go to agents."""
-    mcp: McpDoor
-    a2a: A2aDoor
+    late: LateDoors
+    """MCP and A2A."""
     metrics: CollectorRegistry
     database: Database
     callers: Callers
@@ -59,7 +56,7 @@ class ApiParts:
     def stop(self) -> None:
         """End what would keep connections open."""
         self.streams.stop()
-        self.mcp.stop()
+        self.late.stop()
 
 
 async def get_parts(request: Request) -> ApiParts:

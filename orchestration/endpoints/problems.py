@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import cast
 
@@ -91,12 +91,19 @@ def explain_errors(app: FastAPI) -> None:
     Args:
         app: Whose.
     """
-    app.add_exception_handler(QuartermasterError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DataError, _unfit)
-    app.add_exception_handler(OverflowError, _unfit)
-    app.add_exception_handler(Exception, _unexpected)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def explain(request: Request, error: Exception) -> Response:
+    """Return the answer to an error, as problem+json.
+
+    Args:
+        request: That failed.
+        error: Why.
+    """
+    handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
+    return await handler(request, error)
 
 
 async def _ours(_: Request, error: Exception) -> Response:
@@ -127,10 +134,12 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"nothing at {request.url.path}; /openapi.json lists what there is"
     answer = _answer(status, detail)
     answer.headers.update(http.headers or {})
-    path = CONVERTOR.sub("}", getattr(request.scope.get("route"), "path", ""))
-    methods = request.app.openapi()["paths"].get(path)
-    if status is HTTPStatus.METHOD_NOT_ALLOWED and methods:  # the router knows those of one route
-        answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
+    route = request.scope.get("route")
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and route is not None:
+        path = CONVERTOR.sub("}", getattr(route, "path", ""))
+        methods = request.app.openapi()["paths"].get(path)
+        if methods:  # the router knows those of one route
+            answer.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
     return answer
 
 
@@ -151,3 +160,13 @@ def _answer(status: HTTPStatus, detail: str, problems: Sequence[FieldProblem] = 
         content["problems"] = jsonable_encoder(list(problems))
     body = json.dumps(content)  # ASCII: what a caller sent may hold halves of characters
     return Response(body, status_code=status, media_type=PROBLEM)
+
+
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    QuartermasterError: _ours,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    DataError: _unfit,
+    OverflowError: _unfit,
+    Exception: _unexpected,
+}

@@ -98,21 +98,18 @@ def make_api(parts: ApiParts) -> ASGIApp:
         summary="Train agents that allocate scarce things, and ask them.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
-        lifespan=lambda _: parts.mcp.run(),
+        lifespan=lambda _: parts.late.run(),
     )
     api.state.parts = parts
-    api.router.routes[:0] = [  # first, as they are asked most
-        *invoke_routes.make_routes(parts.reception, parts.callers),
-        parts.mcp.make_route(parts.callers),
-        *parts.a2a.make_routes(parts.callers),
-    ]
+    api.router.routes[:0] = parts.late.make_routes(parts.callers)
     api.include_router(router)
     for topic in TOPICS:
         api.include_router(topic.router)
     explain_errors(api)
     bare = api.openapi
     api.openapi = lambda: _describe(bare())  # type: ignore[method-assign]
-    return BodyLimit(AuditTrail(api, parts), allowed_hosts=parts.allowed_hosts)
+    doors = invoke_routes.InvokeDoor(api, parts.reception, parts.callers)
+    return BodyLimit(AuditTrail(doors, parts), allowed_hosts=parts.allowed_hosts)
 
 
 def _describe(document: dict[str, Any]) -> dict[str, Any]:

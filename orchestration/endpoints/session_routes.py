@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestration.endpoints.parts import Parts
@@ -182,7 +182,9 @@ class TrajectoryPage(BaseModel):
 
 
 @router.post("", status_code=HTTPStatus.CREATED)
-async def open_session(request: SessionRequest, parts: Parts, response: Response) -> SessionView:
+async def open_session(
+    request: SessionRequest, parts: Parts, response: Response, connection: Request
+) -> SessionView:
     """Open a world in a process of its own and begin its episode; it ends when nobody uses it."""
     order = SessionOrder(
         environment=request.environment,
@@ -192,6 +194,8 @@ async def open_session(request: SessionRequest, parts: Parts, response: Response
     )
     check_sizes(order.environment, order.sizes)
     session_id, world = await parts.sessions.start(order)
+    if await connection.is_disconnected():  # nobody will ever name it, nor end it
+        await parts.sessions.close(session_id)
     response.headers["Location"] = f"/v1/environments/sessions/{session_id}"
     return SessionView(id=session_id, **world)
 

@@ -119,7 +119,8 @@ class Streams:
                 f"{self.open} streams are open already: close one, or ask for pages instead",
                 headers={"Retry-After": "5"},
             )
-        return _CountedAnswer(self, self._follow(source, after))
+        most = self._config.longest_seconds + self._config.heartbeat_seconds
+        return _CountedAnswer(self, self._follow(source, after), most_seconds=most)
 
     async def _follow(self, source: Source, after: int) -> AsyncIterator[str]:
         config = self._config
@@ -150,16 +151,23 @@ class Streams:
 
 
 class _CountedAnswer(StreamingResponse):
-    """Counts as open from the first byte until the reader has left, however that happens."""
+    """Counts as open from the first byte until the reader has left, however that happens.
 
-    def __init__(self, streams: Streams, content: AsyncIterator[str]) -> None:
+    One that takes nothing of what is sent is left after a while: it would keep its place for ever.
+    """
+
+    def __init__(
+        self, streams: Streams, content: AsyncIterator[str], *, most_seconds: float
+    ) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(content, media_type=EVENT_STREAM, headers=headers)
         self._streams = streams
+        self._most_seconds = most_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._streams.open += 1
         try:
-            await super().__call__(scope, receive, send)
+            with anyio.move_on_after(self._most_seconds):
+                await super().__call__(scope, receive, send)
         finally:
             self._streams.open -= 1

@@ -25,6 +25,7 @@ from orchestration.jobs import (
     Resources,
 )
 from orchestration.tasks import TRAIN, TrainSpec, find_start_point, make_train_spec
+from rl.training.pairing import check_learnable
 from rl.training.settings_check import find_problems
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
@@ -121,7 +122,7 @@ async def _make_spec(
         if request.spec:
             problem = "write `config`; the rest of a training's spec is made here"
             raise RequestError([FieldProblem(field="spec", problem=problem)])
-        config = read_config(request.config)
+        config = read_whole_config(request.config)
         async with parts.database.read() as connection:
             init = await find_start_point(connection, config)
         spec = make_train_spec(config, output_dir=parts.output_dir, clock=parts.clock, init=init)
@@ -150,8 +151,25 @@ def _spec_again(job: Job, parts: ApiParts) -> Mapping[str, Any]:
     return again.to_json()
 
 
+def read_whole_config(values: Mapping[str, Any]) -> TrainingConfig:
+    """Build the config of a run from what a caller sent: all of it, so that it fits together.
+
+    Args:
+        values: Fields by name.
+
+    Raises:
+        RequestError: Fields are unknown or wrong; each is named.
+    """
+    config = read_config(values)
+    try:
+        check_learnable(config)
+    except ConfigError as error:
+        raise RequestError([FieldProblem(field="config.algorithm", problem=str(error))]) from error
+    return config
+
+
 def read_config(values: Mapping[str, Any]) -> TrainingConfig:
-    """Build a training config from what a caller sent.
+    """Build a training config from what a caller sent; others may be laid over it.
 
     Args:
         values: Fields by name.

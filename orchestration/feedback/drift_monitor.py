@@ -102,6 +102,8 @@ class DriftMonitor:
         touched = dict.fromkeys(key for key, _ in seen)
         found = {}
         for key in touched:
+            if key not in self._watches:  # forgotten, as the batch had more versions than places
+                continue
             await self._keep_reference(key)
             report = await anyio.to_thread.run_sync(self._watches[key].report)
             if report is not None:

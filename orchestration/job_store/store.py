@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
+MOST_AT_ONCE = 10**6
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutboxEvent:
     """One line of the outbox."""
@@ -191,6 +194,18 @@ class SqlJobStore:
             await self._ledger.notify(connection)
             return job
 
+    async def request_all(self, job_ids: Collection[str], desired: Desired) -> None:
+        """Ask the same of many jobs in one transaction; those that are not there are passed over.
+
+        Args:
+            job_ids: Which jobs.
+            desired: What their owner wants now.
+        """
+        asked = [(job_id, Requested(desired=desired)) for job_id in job_ids]
+        async with self._database.write() as connection:
+            await self._ledger.apply_many(connection, asked)
+            await self._ledger.notify(connection)
+
     async def limits(self) -> dict[str, int]:
         """Return how many jobs with each limited key may hold leases at once."""
         table = tables.job_limit
@@ -206,10 +221,10 @@ class SqlJobStore:
             most: So many; None lifts the limit.
 
         Raises:
-            ConfigError: `most` is negative.
+            ConfigError: `most` is negative, or beyond all sense.
         """
-        if most is not None and most < 0:
-            raise ConfigError(f"most={most}: write 0 or more")
+        if most is not None and not 0 <= most <= MOST_AT_ONCE:
+            raise ConfigError(f"most={most}: write 0 or more, {MOST_AT_ONCE} at most")
         table = tables.job_limit
         async with self._database.write() as connection:
             if most is None:

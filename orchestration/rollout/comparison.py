@@ -8,7 +8,6 @@ values; it needs a domain that knows what decisions are worth (`DecisionDomain.w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,9 +17,7 @@ from ai_agents.decision_domain import DecisionDomain, Situation
 
 AnyDomain = DecisionDomain[Any, Any, Any]
 TOLERANCE = 1e-6
-"""Relative; numbers this close are the same."""
-SAID_BESIDE = {*Decision.model_fields, "guardrails", "expert"}
-"""Fields that say how a decision came about, not what was decided."""
+"""Decisions no further apart are equal, whatever words and scores stand beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +43,13 @@ def compare(
         domain: What they are about.
         situation: The request as the domain reads it.
     """
-    is_equal = _same(_decided(served), _decided(other))
+    distance = _distance(domain.amounts(served), domain.amounts(other))
     worths = [domain.worth(situation, one, None) for one in (served, other)]
     return Comparison(
-        outcome="equal" if is_equal else "different",
-        distance=_distance(domain.amounts(served), domain.amounts(other)),
+        outcome="equal" if distance <= TOLERANCE else "different",
+        distance=distance,
         regret=_regret(worths[0], worths[1]),
     )
-
-
-def _decided(decision: Decision) -> dict[str, Any]:
-    return decision.model_dump(exclude=SAID_BESIDE)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, float) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return bool(one == other)
 
 
 def _regret(served: float | None, other: float | None) -> float | None:

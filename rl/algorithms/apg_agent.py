@@ -32,6 +32,7 @@ from rl.algorithms.policy_state import (
     under_prefix,
     with_prefix,
 )
+from rl.algorithms.setting_checks import check_sizes
 
 OUTPUT_GAIN = 0.01
 
@@ -61,6 +62,7 @@ class APGAgent:
             seed: Of the weights; nothing else is left to chance.
             device: Where weights live.
         """
+        check_sizes(state_dim, action_dim)
         self.agent_id = agent_id
         self.config = config
         self.device = torch.device(device)

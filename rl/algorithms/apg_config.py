@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rl.algorithms.activation import PlainActivation
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 
@@ -37,6 +38,9 @@ class APGConfig:
         Raises:
             ConfigError: A field is out of range.
         """
+        check_finite(self, unlimited=("max_grad_norm", "observation_clip"))
+        if any(size < 1 for size in self.hidden_dims):
+            raise ConfigError(f"hidden_dims={self.hidden_dims}: every layer needs a unit")
         if min(self.learning_rate, self.max_grad_norm) <= 0 or not 0 <= self.averaging < 1:
             raise ConfigError(f"rates and norms must be above 0, averaging in [0, 1): {self}")
         if self.warmup_updates < 1 or min(self.normalizer_updates, self.range_penalty) < 0:

@@ -27,6 +27,7 @@ from rl.algorithms.q_learning import QLearning, QStep, step_metrics
 from rl.algorithms.q_network import QNetwork
 from rl.algorithms.replay_buffer import ReplayBuffer, Step
 from rl.algorithms.replay_steps import without_state
+from rl.algorithms.setting_checks import check_sizes
 from rl.algorithms.step_writer import StepWriter
 
 
@@ -53,6 +54,7 @@ class DQNAgent:
             seed: Of the weights, the exploration and the sampling.
             device: Where weights and memory live.
         """
+        check_sizes(state_dim, action_dim)
         self.agent_id = agent_id
         self.config = config
         self.device = torch.device(device)

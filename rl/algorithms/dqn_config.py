@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rl.algorithms.activation import Activation
 from rl.algorithms.priority_config import PriorityConfig
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 
@@ -50,6 +51,7 @@ class DQNConfig:
         Raises:
             ConfigError: A field is out of range.
         """
+        check_finite(self, unlimited=("max_grad_norm",))
         counts = ["buffer_size", "batch_size", "train_frequency", "gradient_steps", "n_step"]
         counts += ["target_update_frequency", "epsilon_decay_steps"]
         for name in (*counts, "learning_rate", "max_grad_norm", "tau"):
@@ -60,3 +62,5 @@ class DQNConfig:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose a number in [0, 1]")
         if any(size < 1 for size in self.hidden_dims):
             raise ConfigError(f"hidden_dims={self.hidden_dims}: every layer needs a unit")
+        if self.learning_starts < 0:
+            raise ConfigError(f"learning_starts={self.learning_starts}: choose 0 or more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 
@@ -71,6 +72,7 @@ def check_experience_config(config: ExperienceConfig) -> None:
     Raises:
         ConfigError: A field is out of range.
     """
+    check_finite(config)
     counts = ("buffer_size", "batch_size", "train_frequency", "gradient_steps")
     for name in ("learning_rate", *counts):
         if not getattr(config, name) > 0:
@@ -84,3 +86,5 @@ def check_experience_config(config: ExperienceConfig) -> None:
         )
     if any(size < 1 for size in config.hidden_dims):
         raise ConfigError(f"hidden_dims={config.hidden_dims}: every layer needs a unit")
+    if config.learning_starts < 0:
+        raise ConfigError(f"learning_starts={config.learning_starts}: choose 0 or more")

@@ -29,6 +29,7 @@ from rl.algorithms.policy_state import (
 )
 from rl.algorithms.replay_buffer import ReplayBuffer, Step, TransitionBatch
 from rl.algorithms.replay_steps import without_state
+from rl.algorithms.setting_checks import check_sizes
 from rl.algorithms.target_networks import Tracked
 from rl.algorithms.team_batch import TeamBatch, arrange, join
 from rl.algorithms.team_noise import TeamNoise
@@ -74,6 +75,7 @@ class MADDPGAgent:
             action_high: Largest continuous action.
             device: Where weights and replay live.
         """
+        check_sizes(state_dim, action_dim, num_agents)
         self.agent_id, self.config, self.discrete = agent_id, config, discrete
         self.device = torch.device(device)
         self.env_steps = 0

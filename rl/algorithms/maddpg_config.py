@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 
@@ -53,6 +54,7 @@ class MADDPGConfig:
         Raises:
             ConfigError: A field is out of range.
         """
+        check_finite(self)
         positive = ("learning_rate", "actor_learning_rate", "buffer_size", "batch_size")
         for name in (*positive, "train_frequency", "gradient_steps", "policy_delay"):
             if not getattr(self, name) > 0:

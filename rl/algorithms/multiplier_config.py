@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 Method = Literal["projected", "softplus", "pid"]
@@ -32,6 +33,7 @@ class MultiplierConfig:
         Raises:
             ConfigError: A field is out of range.
         """
+        check_finite(self)
         if not self.cost_limits:
             raise ConfigError("cost_limits=(): give one limit for each cost of the environment")
         if self.method not in get_args(Method):

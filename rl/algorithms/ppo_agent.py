@@ -28,6 +28,7 @@ from rl.algorithms.ppo_config import PPOConfig
 from rl.algorithms.ppo_gradient import LossRows, LossSettings, loss_gradient, loss_settings
 from rl.algorithms.ppo_metrics import STEP_METRICS, UpdateHistory
 from rl.algorithms.rollout_buffer import Rollout
+from rl.algorithms.setting_checks import check_sizes
 from rl.algorithms.vector_adam import VectorAdam
 from utils.errors import ConfigError
 
@@ -66,6 +67,7 @@ class PPOAgent(OwnLoop):
             ConfigError: The groups of the configuration are not a partition of the agents, or it
                 asks for a memory.
         """
+        check_sizes(state_dim, action_dim, num_agents)
         if config.memory_size:
             raise ConfigError(f"memory_size={config.memory_size}: take RecurrentPPOAgent, or 0")
         self.agent_id = agent_id

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from rl.algorithms.activation import Activation
 from rl.algorithms.multiplier_config import MultiplierConfig
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 ParameterSharing = Literal["shared", "grouped", "independent"]
@@ -80,6 +81,7 @@ class PPOConfig:
             ConfigError: A field is out of range.
         """
         object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
+        check_finite(self, unlimited=("max_grad_norm",))
         _require_known(self)
         positive = ("learning_rate", "epsilon_clip", "max_grad_norm", "ppo_epochs", "kl_coeff")
         optional = [n for n in ("value_clip", "target_kl") if getattr(self, n) is not None]

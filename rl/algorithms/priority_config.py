@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 
@@ -24,6 +25,7 @@ class PriorityConfig:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
+        check_finite(self)
         if not 0.0 <= self.alpha <= 1.0:
             raise ConfigError(f"alpha is {self.alpha}: it lies in [0, 1]; 0 draws uniformly")
         if not 0.0 <= self.beta <= self.final_beta <= 1.0:

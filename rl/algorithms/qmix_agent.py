@@ -22,6 +22,7 @@ from rl.algorithms.policy_state import (
 )
 from rl.algorithms.qmix_config import QMIXConfig
 from rl.algorithms.replay_buffer import EpisodeBatch, ReplayBuffer, Step
+from rl.algorithms.setting_checks import check_sizes
 from rl.algorithms.td_losses import greedy_choice
 from rl.algorithms.team_losses import as_episodes
 from rl.algorithms.team_optimizer import TeamOptimizer
@@ -59,6 +60,7 @@ class QMIXAgent:
         Raises:
             ConfigError: QMIX is to mix without a global state.
         """
+        check_sizes(state_dim, action_dim, num_agents)
         self.agent_id = agent_id
         self.config = config
         self.device = torch.device(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rl.algorithms.setting_checks import check_finite
 from utils.errors import ConfigError
 
 Mixing = Literal["vdn", "qmix"]
@@ -67,6 +68,7 @@ class QMIXConfig:
         Raises:
             ConfigError: A field is out of range.
         """
+        check_finite(self, unlimited=("max_grad_norm",))
         for name in ("gamma", "epsilon_start", "epsilon_end", "tau"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose a number in [0, 1]")

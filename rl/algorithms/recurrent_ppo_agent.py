@@ -79,6 +79,8 @@ class RecurrentPPOAgent:
         )
         if self.network.log_std is not None:
             nn.init.constant_(self.network.log_std, config.initial_log_std)
+            with torch.no_grad():
+                list(self.network.actor.output.parameters())[-1].fill_(config.initial_action_mean)
         self.network.to(self.device)
         self.memory_size = self.network.memory_size
         self.parameters = list(self.network.parameters())

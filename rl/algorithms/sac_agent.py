@@ -25,6 +25,7 @@ from rl.algorithms.policy_state import (
 )
 from rl.algorithms.replay_buffer import Step, TransitionBatch
 from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.setting_checks import check_sizes
 from rl.algorithms.stacked_networks import StackedMLP
 from rl.algorithms.td_losses import td_target
 from rl.algorithms.temperature import Temperature
@@ -63,6 +64,7 @@ class SACAgent:
             action_high: Largest action.
             device: Where weights and replay live.
         """
+        check_sizes(state_dim, action_dim)
         self.agent_id = agent_id
         self.config = config
         self.device = torch.device(device)

@@ -25,6 +25,7 @@ from rl.algorithms.policy_state import (
     with_prefix,
 )
 from rl.algorithms.replay_buffer import Step, TransitionBatch
+from rl.algorithms.setting_checks import check_sizes
 from rl.algorithms.stacked_networks import StackedMLP
 from rl.algorithms.td3_config import TD3Config
 from rl.algorithms.td_losses import td_target
@@ -61,6 +62,7 @@ class TD3Agent:
             action_high: Largest action.
             device: Where weights and replay live.
         """
+        check_sizes(state_dim, action_dim)
         self.agent_id = agent_id
         self.config = config
         self.device = torch.device(device)

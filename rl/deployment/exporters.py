@@ -138,27 +138,15 @@ def export_allocation_planner(
     Raises:
         ConfigError: The network does not observe or act as a planner of this world does.
     """
-    exported = agent.export_layers()
     domain = AllocationDomain(config)
-    observed = exported.layers[0][0].shape[0]
-    if observed != domain.observation_size:
-        raise ConfigError(
-            f"the policy observes {observed} numbers, a planner of this world "
-            f"{domain.observation_size}: export it with the config it was trained with"
-        )
-    return PolicyArtifact(
-        layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
-        activation=exported.activation,
-        normalizer=Normalizer(exported.mean, exported.std, exported.clip),
-        action=ActionSpec(
-            kind="squashed" if exported.output_activation == "tanh" else "continuous",
-            size=planner_action_size(domain, action),
-            meaning=action,
-        ),
+    shape = PolicyShape(
         domain=RESOURCE_ALLOCATION,
-        domain_config=json.dumps(to_json(config), sort_keys=True),
-        card=card,
+        config=json.dumps(to_json(config), sort_keys=True),
+        observation_size=domain.observation_size,
+        action_size=planner_action_size(domain, action),
+        meaning=action,
     )
+    return export_policy(agent, card, shape)
 
 
 def planner_action_size(domain: AllocationDomain, action: AllocationAction) -> int:

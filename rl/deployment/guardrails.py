@@ -135,6 +135,8 @@ def find_out_of_range(
         if not numbers:
             continue
         low, high = min(numbers), max(numbers)
+        if one.low <= low and high <= one.high:
+            continue
         slack = RANGE_TOLERANCE * max(abs(one.low), abs(one.high))
         if high > one.high + slack:
             found.append(OutOfRange(field=one.field, value=high, valid=one))

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.supply_scenarios import SupplyScenarios
-from rl.artifacts import ActionSpec, Layer, Normalizer, PolicyArtifact, PolicyCard, ValidRange
-from rl.deployment.exporters import ExportableAgent
+from rl.artifacts import PolicyArtifact, PolicyCard, ValidRange
+from rl.deployment.exporters import ExportableAgent, PolicyShape, export_policy
 from rl.domains.echelon_levels import EchelonLevels
 from rl.domains.supply_chain import SupplyConfig, SupplyDomain
 from utils.config import to_json
-from utils.errors import ConfigError
 
 SUPPLY_CHAIN = "supply_chain"
 LEVELS = "levels"
@@ -34,27 +33,15 @@ def export_supply_planner(
     Raises:
         ConfigError: The network does not observe or act as a planner of this world does.
     """
-    exported = agent.export_layers()
     levels = EchelonLevels(SupplyDomain(config))
-    expected = levels.observation_size, levels.domain.index.num_shelves
-    sizes = exported.layers[0][0].shape[0], exported.layers[-1][0].shape[1]
-    if sizes != expected:
-        raise ConfigError(
-            f"the policy turns {sizes[0]} numbers into {sizes[1]}, a planner of this world "
-            f"{expected[0]} into {expected[1]}: export it with the config it was trained with"
-        )
-    squashed = exported.output_activation == "tanh"
-    return PolicyArtifact(
-        layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
-        activation=exported.activation,
-        normalizer=Normalizer(exported.mean, exported.std, exported.clip),
-        action=ActionSpec(
-            kind="squashed" if squashed else "continuous", size=expected[1], meaning=LEVELS
-        ),
+    shape = PolicyShape(
         domain=SUPPLY_CHAIN,
-        domain_config=json.dumps(to_json(config), sort_keys=True),
-        card=card,
+        config=json.dumps(to_json(config), sort_keys=True),
+        observation_size=levels.observation_size,
+        action_size=levels.domain.index.num_shelves,
+        meaning=LEVELS,
     )
+    return export_policy(agent, card, shape)
 
 
 def supply_ranges(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.desk_orders import DeskScenarios
 from data.scenario import ScenarioArrays
-from rl.artifacts import ActionSpec, Layer, Normalizer, PolicyArtifact, PolicyCard, ValidRange
-from rl.deployment.exporters import ExportableAgent
+from rl.artifacts import PolicyArtifact, PolicyCard, ValidRange
+from rl.deployment.exporters import ExportableAgent, PolicyShape, export_policy
 from rl.domains.order_desks import OBSERVATION_SIZE, OrderDesksConfig
 from utils.config import to_json
 from utils.errors import ConfigError
@@ -31,26 +33,14 @@ def export_desk(
     Raises:
         ConfigError: The network does not observe or act as a desk does.
     """
-    exported = agent.export_layers()
-    observed = exported.layers[0][0].shape[0]
-    if observed != OBSERVATION_SIZE:
-        raise ConfigError(
-            f"the policy observes {observed} numbers, a desk {OBSERVATION_SIZE}: export an agent "
-            "that was trained in BatchedOrderDesks"
-        )
-    return PolicyArtifact(
-        layers=tuple(Layer(weight, bias) for weight, bias in exported.layers),
-        activation=exported.activation,
-        normalizer=Normalizer(exported.mean, exported.std, exported.clip),
-        action=ActionSpec(
-            kind="squashed" if exported.output_activation == "tanh" else "continuous",
-            size=1,
-            meaning="pace",
-        ),
+    shape = PolicyShape(
         domain=ORDER_DESKS,
-        domain_config=json.dumps(to_json(config), sort_keys=True),
-        card=card,
+        config=json.dumps(to_json(config), sort_keys=True),
+        observation_size=OBSERVATION_SIZE,
+        action_size=1,
+        meaning="pace",
     )
+    return export_policy(agent, card, shape)
 
 
 def desk_ranges(scenarios: Sequence[ScenarioArrays]) -> tuple[ValidRange, ...]:
@@ -68,11 +58,20 @@ def desk_ranges(scenarios: Sequence[ScenarioArrays]) -> tuple[ValidRange, ...]:
     moves = [np.concatenate([one.history, one.shock], axis=1) for one in orders]
     terms = ("volatility", "impact", "risk_aversion")
     pooled = {name: [getattr(one, name) for one in orders] for name in terms}
+    changes = [_price_changes(one) for one in orders]
     return tuple(
         ValidRange(
             field=f"order.{name}",
             low=float(min(part.min() for part in parts)),
             high=float(max(part.max() for part in parts)),
         )
-        for name, parts in {"moves": moves, **pooled}.items()
+        for name, parts in {"moves": moves, "price_change": changes, **pooled}.items()
     )
+
+
+def _price_changes(orders: DeskScenarios) -> NDArray[Any]:
+    """Return how far prices go in deviations of a horizon, pushed by own sales at most, or not."""
+    root = np.sqrt(orders.shock.shape[1])
+    alone = np.cumsum(orders.shock, axis=1) / root
+    pushed = alone - (orders.impact / (orders.volatility * root))[:, None]
+    return np.concatenate([alone, pushed], axis=1)

@@ -125,7 +125,10 @@ class ClusterValue:
         gpus = np.asarray(prices.gpus)
         single, several = np.flatnonzero(gpus == 1), np.flatnonzero(gpus > 1)
         order = np.concatenate([single, several])
-        self._cpu = np.asarray(prices.cpu)[order]
+        cpu = np.asarray(prices.cpu)[order]
+        self._cpu = np.where(cpu > 0, cpu, 1.0)
+        self._unlimited = np.where(cpu > 0, 0.0, np.inf)
+        """Added to the CPU left: tasks without any have room on every node."""
         size = (gpus * np.asarray(prices.milli))[order]
         share = np.asarray(prices.count, np.float64)[order]
         self._usable = self._weights[1] * size * share / max(share.sum(), 1.0)
@@ -215,7 +218,8 @@ class ClusterValue:
         """
         prices, cpu = len(self._cpu_price), cpu[..., None]
         relaxed = (sums[..., :prices] + cpu * self._cpu_price).min(-1)
-        usable = np.minimum(sums[..., prices:], np.floor(cpu / self._cpu)) @ self._usable
+        room = np.floor((cpu + self._unlimited) / self._cpu)
+        usable = np.minimum(sums[..., prices:], room) @ self._usable
         return np.asarray(self._weights[0] * relaxed - usable)
 
 

@@ -19,6 +19,7 @@ from utils.errors import ConfigError
 
 OBSERVATION_LIMIT = 10.0
 OBSERVATION_SIZE = 8
+MOST_DESKS = 1_024
 RECENT = 10
 """Moves that the observed recent volatility is taken from."""
 _LEAST_MOVE = 1e-3
@@ -41,8 +42,8 @@ class OrderDesksConfig:
         Raises:
             ConfigError: A field is out of range.
         """
-        if min(self.num_desks, self.num_steps) < 1:
-            raise ConfigError(f"num_desks and num_steps must be at least 1: {self}")
+        if not 1 <= self.num_desks <= MOST_DESKS or self.num_steps < 1:
+            raise ConfigError(f"num_desks must lie in 1 .. {MOST_DESKS}, num_steps above 0: {self}")
         if not (0 <= self.half_spread < math.inf and 0 <= self.permanent_share < 2):
             raise ConfigError(
                 "half_spread must be finite and not negative, permanent_share from 0 to below 2, "

@@ -41,6 +41,7 @@ DEMAND_LAWS = (
 )  # fmt: skip
 """Fitted by eye to the training days of the four series; a mixture of both is trained on."""
 UNITS_PER_SERVICE = 20.0
+MOST_SERVICES = 1_024
 IDLE_PRICE = 0.15
 TRAINING_JITTER = 0.2
 DEMAND_JITTER = 0.2
@@ -64,10 +65,10 @@ def shared_services(num_services: int = 4) -> SharedServices:
         num_services: How many; beyond four the kinds repeat, and capacities grow along.
 
     Raises:
-        ConfigError: The number is not positive.
+        ConfigError: They are none, or too many.
     """
-    if num_services < 1:
-        raise ConfigError(f"give at least one service, not {num_services}")
+    if not 1 <= num_services <= MOST_SERVICES:
+        raise ConfigError(f"choose 1 to {MOST_SERVICES:,} services, not {num_services}")
     kinds = len(KINDS)
     services = tuple(
         ServiceSpec(

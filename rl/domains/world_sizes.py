@@ -139,10 +139,10 @@ def _check(size: Size, value: float | str) -> None:
         return
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ConfigError(f"{size.name}={value!r}: give a finite number")
+    if size.is_whole and not isinstance(value, int):
+        raise ConfigError(f"{size.name}={value}: give a whole number")
     if not size.low <= value <= size.high:
         raise ConfigError(f"{size.name}={value}: give {size.low:g} to {size.high:g}")
-    if size.is_whole and value != int(value):
-        raise ConfigError(f"{size.name}={value}: give a whole number")
 
 
 def _steps(default: int, low: int, high: int) -> Size:

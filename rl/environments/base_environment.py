@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol, runtime_checkable
+from numbers import Integral
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +22,40 @@ class EpisodeEndedError(QuartermasterError):
 
 class InvalidActionError(QuartermasterError, ValueError):
     """An action has the wrong shape or is not finite."""
+
+
+MOST_STEPS = 1_000_000
+"""Of an episode whose scenarios are drawn whole before it begins."""
+
+
+def check_names(what: str, names: Sequence[Any]) -> tuple[str, ...]:
+    """Return names that tell things apart.
+
+    Args:
+        what: They name, for the error.
+        names: One at least.
+
+    Raises:
+        ConfigError: There is none, or one is no text, blank or repeated.
+    """
+    found: tuple[Any, ...] = (names,) if isinstance(names, str) else tuple(names)
+    texts = all(isinstance(name, str) and name.strip() for name in found)
+    if isinstance(names, str) or not found or not texts or len(set(found)) < len(found):
+        raise ConfigError(f"{what}={names!r}: give one name or more, each a text of its own")
+    return found
+
+
+def check_length(max_steps: int) -> None:
+    """Refuse episodes that nobody can draw.
+
+    Args:
+        max_steps: Of an episode.
+
+    Raises:
+        ConfigError: It is no whole number from 1 to `MOST_STEPS`.
+    """
+    if not (isinstance(max_steps, Integral) and 1 <= max_steps <= MOST_STEPS):
+        raise ConfigError(f"max_steps={max_steps!r}: choose a whole number, 1 to {MOST_STEPS:,}")
 
 
 class AgentRole(Enum):
@@ -44,8 +79,7 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         """Turn the name of a role into the role."""
-        if not self.agent_id:
-            raise ConfigError("give every agent an agent_id")
+        check_names("agent_id", (self.agent_id,))
         if not (math.isfinite(self.initial_balance) and self.initial_balance > 0):
             raise ConfigError(
                 f"initial_balance of {self.agent_id!r} is {self.initial_balance}; give a finite "

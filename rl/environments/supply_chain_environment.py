@@ -13,7 +13,7 @@ from rl.domains.supply_business import PRODUCTS, TIERS, VEHICLES, five_product
 from rl.domains.supply_chain import SupplyConfig
 from rl.domains.supply_network import Network, Node, NodeType, Product
 from rl.domains.supply_presets import SupplyPreset, make_source, multi_echelon, serial
-from rl.environments.base_environment import AgentConfig
+from rl.environments.base_environment import AgentConfig, check_length
 from rl.environments.faces import DictEnvironment
 from rl.environments.supply_network_environment import BatchedSupplyNetwork, SupplyOptions
 from utils.errors import ConfigError
@@ -68,6 +68,7 @@ class SupplyChainEnvironment(DictEnvironment):
         Raises:
             ConfigError: Agents are missing, too many or named alike, or do not fit the network.
         """
+        check_length(max_steps)
         names = tuple(config.agent_id for config in agent_configs)
         if not 1 <= len(names) <= MOST_AGENTS or len(set(names)) < len(names):
             raise ConfigError(f"give 1 to {MOST_AGENTS} agents with different names, not {names}")

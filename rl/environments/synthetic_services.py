@@ -9,7 +9,12 @@ from data.scenario import BankConfig, ScenarioBank
 from data.workload import SyntheticWorkload
 from rl.domains.resource_allocation import AllocationConfig
 from rl.domains.shared_services import IDLE_PRICE, UNITS_PER_SERVICE, shared_services
-from rl.environments.base_environment import AgentConfig, AgentRole
+from rl.environments.base_environment import (
+    AgentConfig,
+    AgentRole,
+    check_length,
+    check_names,
+)
 from rl.environments.episodes import WorkloadBank
 from utils.errors import ConfigError
 
@@ -46,9 +51,9 @@ def make_synthetic_services(
     if agent_configs is not None:
         names = [agent.agent_id for agent in agent_configs]
         _check_agents(agent_configs)
-    resources = tuple(preset.allocation.resources if resource_types is None else resource_types)
-    if not resources or len(set(resources)) < len(resources):
-        raise ConfigError(f"resources need different names, not {resources}")
+    check_length(max_steps)
+    chosen = preset.allocation.resources if resource_types is None else resource_types
+    resources = check_names("resource_types", chosen)
     totals = dict(total_resources or {})
     if unknown := set(totals) - set(resources):
         raise ConfigError(f"no resources {sorted(unknown)}; there are {', '.join(resources)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -13,12 +14,18 @@ View = TypeVar("View")
 
 
 def view_to_numpy(view: View) -> View:
-    """Turn a view of tensors into the same view of arrays, as experts want it.
+    """Turn a view of tensors, or of views of them, into one of arrays, as experts want it.
 
     Args:
-        view: A dataclass of tensors, on any device.
+        view: A dataclass of tensors, on any device; what is neither tensor nor view stays.
     """
-    return type(view)(**{k: values.detach().cpu().numpy() for k, values in vars(view).items()})
+
+    def turn(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach().cpu().numpy()
+        return view_to_numpy(value) if is_dataclass(value) else value
+
+    return type(view)(**{name: turn(value) for name, value in vars(view).items()})
 
 
 def make_torch_tools(device: torch.device, dtype: torch.dtype) -> ArrayTools:

@@ -21,7 +21,7 @@ from data.traces import TRACES_SETTING, locate_traces
 from data.trading_scenarios import TradingSource, TradingStage
 from rl.domains.indicators import annualise, read_indicators
 from rl.domains.trading_config import TradingConfig
-from rl.environments.base_environment import AgentConfig
+from rl.environments.base_environment import AgentConfig, check_length, check_names
 from rl.environments.faces import Actions, AgentInfo, DictEnvironment
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.trading_ledger import indicators_of
@@ -117,13 +117,14 @@ class TradingEnvironment(DictEnvironment):
                 real prices.
             TraceError: A symbol is not among the real prices.
         """
+        check_length(max_steps)
+        if symbols is not None:
+            check_names("symbols", symbols)
         regime = _find_regime(market_regime)
         if use_synthetic_data:
             names = tuple(DEFAULT_SYMBOLS if symbols is None else symbols)
             market: ScenarioSource[MarketScenarios] = SyntheticMarket(
-                SyntheticMarketConfig(
-                    max_symbols=max(len(names), 1), max_steps=max_steps, regime=regime
-                )
+                SyntheticMarketConfig(max_symbols=len(names), max_steps=max_steps, regime=regime)
             )
         else:
             names, market = _load_market(symbols, max_steps)

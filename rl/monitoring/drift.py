@@ -7,6 +7,7 @@ distance of the two distribution functions. Memory is bounded: so many values of
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ def ks_distance(one: ArrayLike, other: ArrayLike) -> float:
 def count_in_bins(sample: ArrayLike, values: ArrayLike, num_bins: int) -> tuple[Array64, Array64]:
     """Count a reference and values in bins that split the reference evenly.
 
-    A value that many of the reference share makes its bin larger; it is never split.
+    A value that many of the reference share makes its bin larger; it is never split. Where that is
+    its smallest value, what lies below has a bin of its own.
 
     Args:
         sample: `[value]`, the reference.
@@ -133,6 +135,8 @@ def count_in_bins(sample: ArrayLike, values: ArrayLike, num_bins: int) -> tuple[
     """
     before, now = np.asarray(sample, np.float64), np.asarray(values, np.float64)
     edges = np.unique(np.quantile(before, np.arange(1, num_bins) / num_bins, method="lower"))
+    if edges[0] == before.min():
+        edges = np.append(np.nextafter(edges[0], -np.inf), edges)
     counts = []
     for numbers in (before, now):
         bins = np.searchsorted(edges, numbers, side="left")
@@ -162,7 +166,7 @@ class DriftWatch:
         Returns:
             Whether it completed the reference.
         """
-        finite = {name: float(value) for name, value in features.items() if np.isfinite(value)}
+        finite = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         if self.reference is not None:
             known = self.reference
             self._window.append({name: value for name, value in finite.items() if name in known})

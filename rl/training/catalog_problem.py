@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from data.scenario import ScenarioArrays, ScenarioBank, ScenarioSource, fixed_bank
-from rl.algorithms.capabilities import CAPABILITIES, Algorithm
+from rl.algorithms.capabilities import CAPABILITIES, Algorithm, check_pairing
 from rl.environments.base_environment import BatchedEnvironment
 from rl.environments.catalog import (
     PRESETS,
@@ -24,9 +24,11 @@ from rl.environments.catalog import (
 from rl.environments.discrete_faces import BinnedActions, UnitActions
 from rl.environments.world_builders import World, make_constrained_allocation
 from rl.evaluation.contest import Contest, ScenarioSet
+from rl.training.agents import task_of
 from rl.training.catalog_export import view_experts, view_exporter
 from rl.training.problem import Problem
 from rl.training.world_settings import WorldSettings
+from utils.errors import ConfigError
 from utils.seeding import make_generator
 
 FIXED_SEED: Final = 20_140_214
@@ -45,12 +47,14 @@ def catalog_problem(
         sizes: Of the world, where they can be chosen.
 
     Raises:
-        ConfigError: There is no such world, or its grid would be too large.
+        ConfigError: There is no such world, or its grid would be too large; names who can learn it.
     """
     make = _maker(world_name, sizes or WorldSettings())
     probe = make(1, 0)
     kind = probe.groups[0].action.kind
     actions: Actions = "own" if kind in CAPABILITIES[algorithm].kinds else "binned"
+    if kind == "continuous" and actions == "binned":
+        _check_grid(probe, algorithm)
     build = partial(_build, make, actions if kind == "continuous" else "own")
     source: ScenarioSource[ScenarioArrays] = probe.bank.source
     about = PRESETS[world_name].about
@@ -76,6 +80,14 @@ def catalog_problem(
         experts=view_experts(world_name) if plays_own else {},
         exporter=view_exporter(world_name, judge, held_out.scenarios) if plays_own else None,
     )
+
+
+def _check_grid(world: World, algorithm: Algorithm) -> None:
+    try:
+        with_actions(world, "binned")
+    except ConfigError:
+        check_pairing(algorithm, task_of(world))
+        raise
 
 
 def _maker(world_name: str, sizes: WorldSettings) -> Callable[[int, int], World]:

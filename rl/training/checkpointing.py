@@ -261,8 +261,10 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
         manifest = json.loads(content)
         version = manifest["schema_version"]
         if version == SCHEMA_VERSION:
-            names = ("tensors_file", "tensors_sha256", "env_steps", "fields")
-            return {"score": manifest.get("score"), **{name: manifest[name] for name in names}}
+            wanted = {"tensors_file": str, "tensors_sha256": str, "env_steps": int, "fields": dict}
+            if all(isinstance(manifest[name], kind) for name, kind in wanted.items()):
+                return {"score": manifest.get("score"), **{name: manifest[name] for name in wanted}}
+            raise _corrupt(path, "it is not a whole manifest")
     except (ValueError, KeyError, TypeError) as error:
         raise _corrupt(path, "it is not a whole manifest") from error
     raise _corrupt(path, f"it has schema version {version}, this program reads {SCHEMA_VERSION}")

@@ -18,9 +18,10 @@ from rl.domains.world_sizes import WorldSizes
 from rl.environments.base_environment import AgentGroup, BatchedEnvironment, EpisodeEndedError
 from rl.environments.catalog import make_world, with_actions
 from rl.environments.faces import DictEnvironment
+from rl.environments.torch_tools import view_to_numpy
 from rl.evaluation.players import Player
 from rl.training.session_comparison import Comparison, ComparisonOrder
-from rl.training.session_players import Decider, action_of, make_player, view_as_arrays
+from rl.training.session_players import Decider, action_of, make_player
 from utils.clock import SystemClock
 from utils.config import to_json
 from utils.errors import QuartermasterError
@@ -99,7 +100,7 @@ class PlayedEpisode:
         core: Any = self._world.core
         state = {"observation": self._world.record.final_observation[0].numpy()}
         if hasattr(core, "view") and not self._has_ended:
-            state = _flatten(view_as_arrays(core.view))
+            state = _flatten(view_to_numpy(core.view))
         return {
             "step": len(self._lines),
             "state": {

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
 from rl.artifacts import PolicyArtifact
+from rl.deployment.view_policy import scores_choices
 from rl.evaluation.comparison import EvaluationTable, evaluate
 from rl.evaluation.contest import ScenarioSet
 from rl.evaluation.entrants import Entrant
 from rl.evaluation.players import Player
 from rl.evaluation.recorded_play import record_play
-from rl.training.artifact_policy import artifact_policy
+from rl.training.artifact_policy import artifact_player
 from rl.training.job import JobContext
 from rl.training.job_places import open_artifacts
 from rl.training.problem import Problem
@@ -114,7 +116,10 @@ def _episodes_of(
 
 
 def _check_same_world(candidate: PolicyArtifact, champion: PolicyArtifact, version: int) -> None:
-    for what in ("domain", "domain_config", "observation_size", "action"):
+    asks_apart = scores_choices(candidate) or scores_choices(champion)
+    # Who is asked for every choice apart observes and acts otherwise, in the same world.
+    sizes = () if asks_apart else ("observation_size", "action")
+    for what in ("domain", "domain_config", *sizes):
         if getattr(candidate, what) != getattr(champion, what):
             raise ConfigError(
                 f"champion version {version} of {champion.card.agent} is of another world than "
@@ -129,9 +134,12 @@ def _play(
     candidate: PolicyArtifact,
     champion: PolicyArtifact | None,
 ) -> tuple[EvaluationTable, dict[str, float]]:
-    policies = {CANDIDATE: artifact_policy(candidate)}
+    plays = problem.contest.policy_player
+    agents: dict[str, Callable[[], Player]] = {
+        CANDIDATE: partial(artifact_player, candidate, plays)
+    }
     if champion is not None:
-        policies[CHAMPION] = artifact_policy(champion)
+        agents[CHAMPION] = partial(artifact_player, champion, plays)
     best = candidate.card.baseline
     if best.expert not in problem.experts:
         raise ConfigError(f"the card names the expert {best.expert}, which {problem.name} has not")
@@ -140,16 +148,13 @@ def _play(
         return problem.experts[best.expert].player(best.parameters)
 
     entrants = [Entrant(name=best.expert, kind="expert", players=(expert,))]
-    entrants += [
-        Entrant(name=name, kind="agent", policies=(policy,)) for name, policy in policies.items()
-    ]
+    entrants += [Entrant(name=name, kind="agent", players=(make,)) for name, make in agents.items()]
     table = evaluate(
         problem.contest, episodes, entrants, rival=None if champion is None else CHAMPION
     )
-    players = {name: problem.contest.policy_player(one) for name, one in policies.items()}
     violations = {
-        name: float(record_play(problem.contest, player, episodes).violation.sum(1).mean())
-        for name, player in {**players, best.expert: expert()}.items()
+        name: float(record_play(problem.contest, make(), episodes).violation.sum(1).mean())
+        for name, make in {**agents, best.expert: expert}.items()
     }
     return table, violations
 

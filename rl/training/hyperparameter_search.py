@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from utils.config import to_json
 from utils.errors import ConfigError, QuartermasterError
+from utils.persistence.files import make_folder
 from utils.search_axis import Axis
 from utils.seeding import derive_seed
 
@@ -306,7 +307,7 @@ def open_search(
     Raises:
         ConfigError: Another process searches here, or the study was begun with other axes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / "search.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ from rl.deployment.inventory_exporter import (
 )
 from rl.domains.inventory import InventoryConfig, inv_management, inv_management_demand
 from rl.domains.inventory_experts import base_stock, tune_base_stock
+from rl.domains.world_rules import BASE_STOCK_LEVELS
 from rl.environments.base_environment import StepRecord
 from rl.environments.inventory_environment import BatchedInventory, InventoryOptions
 from rl.evaluation.contest import Column, Contest, Numbers, ScenarioSet
@@ -33,12 +34,6 @@ from utils.seeding import make_generator
 
 WORLDS = {"serial_inventory": False, "serial_inventory_lost_sales": True}
 """Name in the catalogue, and whether what is not delivered is lost."""
-SERVED_LEVELS: Mapping[str, tuple[float, ...]] = {
-    "serial_inventory": (91.0, 211.0, 415.0),
-    "serial_inventory_lost_sales": (93.0, 210.0, 0.0),
-}
-"""What base stock was tuned to by `python -m benchmarks.inventory`: it stands in for a policy that
-serves, since the shrinking horizon needs a solver."""
 LIMITS = (
     "Trained and judged in a simulated chain on independent Poisson demand of one mean.",
     "The measured expert is told the mean and solves a program; base stock stands in for it.",
@@ -115,7 +110,7 @@ def inventory_problem(name: str) -> Problem:
         exporter=Exporter(
             make=partial(
                 export_inventory_planner,
-                served=ServedInventory(chain=config, base_stock_levels=SERVED_LEVELS[name]),
+                served=ServedInventory(chain=config, base_stock_levels=BASE_STOCK_LEVELS[name]),
             ),
             ranges=partial(inventory_ranges, config),
             limits=LIMITS,

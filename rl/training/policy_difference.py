@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from rl.artifacts import PolicyArtifact
-from rl.evaluation.entrants import Entrant, play_runs
 from rl.evaluation.statistics import Estimate, block_bootstrap_interval
-from rl.training.artifact_policy import artifact_policy
+from rl.training.artifact_policy import artifact_player
 from rl.training.problems import make_problem
 from rl.training.training_config import TrainingConfig
 from utils.config import from_json
@@ -44,11 +43,9 @@ def compare_policies(
     """
     torch.set_num_threads(1)
     problem = make_problem(from_json(TrainingConfig, config, "config."))
-    episodes = problem.held_out
-    kpis = []
-    for artifact in (first, other):
-        entrant = Entrant(name="policy", kind="agent", policies=(artifact_policy(artifact),))
-        kpis.append(play_runs(problem.contest, entrant, episodes)[0].kpi)
+    contest, episodes = problem.contest, problem.held_out
+    players = (artifact_player(artifact, contest.policy_player) for artifact in (first, other))
+    kpis = [contest.play(player, episodes).kpi for player in players]
     return PolicyDifference(
         episodes=len(episodes.blocks),
         about=episodes.about,

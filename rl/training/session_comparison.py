@@ -23,7 +23,7 @@ from rl.evaluation.episode_statistics import (
     share_of,
     share_of_wins,
 )
-from rl.training.session_players import Decider, make_player, project_player
+from rl.training.session_players import PROJECTIONS, Decider, make_player
 from utils.clock import SystemClock
 from utils.errors import ConfigError
 from utils.seeding import make_generator
@@ -126,17 +126,15 @@ class Comparison:
         scenarios = probe.bank.source.draw(order.episodes, make_generator(seed, "comparison"))
         self._counts_costs = probe.num_costs > 0
 
-        def seat(decider: Decider, *, is_projected: bool) -> _Play | None:
+        def seat(decider: Decider, *, is_projected: bool) -> _Play:
             environment = make_world(world, num_envs=order.episodes, seed=seed, sizes=sizes)
             player = make_player(world, decider, environment, seed)
             environment.use_bank(fixed_bank(scenarios), seed=0, in_order=True)
-            shown = project_player(world, player) if is_projected else player
-            if shown is None:
-                return None
+            shown = PROJECTIONS[world](player) if is_projected else player
             return _Play(environment, decider, shown, is_projected=is_projected)
 
-        both = (seat(one, is_projected=later) for one in order.deciders for later in (False, True))
-        self._plays = [play for play in both if play is not None]
+        ways = (False, True) if world in PROJECTIONS else (False,)
+        self._plays = [seat(one, is_projected=way) for one in order.deciders for way in ways]
 
     def advance(self, seconds: float) -> dict[str, Any]:
         """Play on.

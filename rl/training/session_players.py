@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,17 +13,18 @@ from torch import Tensor
 
 from rl.artifacts import PolicyArtifact
 from rl.deployment.projections import to_budget
+from rl.deployment.view_policy import scores_choices
 from rl.domains.portfolio import PortfolioDomain
 from rl.domains.resource_allocation import AllocationDomain
 from rl.domains.world_rules import RANDOM, played_by, rules_of
 from rl.environments.base_environment import BatchedEnvironment, StepRecord
 from rl.environments.supply_network_environment import BatchedSupplyNetwork
-from rl.evaluation.players import Player, policy_player, random_player
-from rl.training.artifact_policy import artifact_policy
+from rl.environments.torch_tools import view_to_numpy
+from rl.evaluation.players import Player, random_player
+from rl.training.artifact_policy import artifact_player
 from utils.errors import ConfigError
 
 COVERAGE = "coverage"
-View = TypeVar("View")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,32 +72,6 @@ def make_player(world: str, decider: Decider, environment: Any, seed: int) -> Pl
     return _agent(world, decider.name, artifact, environment)
 
 
-def project_player(world: str, player: Player) -> Player | None:
-    """Return a player whose actions meet the world's limit exactly; None without such a limit.
-
-    Args:
-        world: Its name.
-        player: Who decides.
-    """
-    make = PROJECTIONS.get(world)
-    return None if make is None else make(player)
-
-
-def view_as_arrays(view: View) -> View:
-    """Turn a view of tensors, or of views of them, into one of NumPy arrays.
-
-    Args:
-        view: A dataclass.
-    """
-
-    def turn(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.detach().cpu().numpy()
-        return view_as_arrays(value) if is_dataclass(value) else value
-
-    return type(view)(**{name: turn(value) for name, value in vars(view).items()})
-
-
 def _expert(world: str, name: str, environment: Any) -> Player:
     rules = rules_of(world)
     if not rules:
@@ -107,7 +82,7 @@ def _expert(world: str, name: str, environment: Any) -> Player:
 
     def act(environment: Any, record: StepRecord) -> Tensor:
         del record
-        action = np.asarray(rule(view_as_arrays(environment.view)))
+        action = np.asarray(rule(view_to_numpy(environment.view)))
         copies, agents = environment.num_envs, environment.num_agents
         if isinstance(environment, BatchedSupplyNetwork):
             orders = torch.from_numpy(action).to(environment.state.stock.dtype)
@@ -137,12 +112,12 @@ def _agent(world: str, name: str, artifact: PolicyArtifact, environment: Any) ->
     if world == "portfolio":
         wanted = (wanted[0], artifact.action.size)
     has = artifact.observation_size, artifact.action.size
-    if has != wanted:
+    if has != wanted and not scores_choices(artifact):
         raise ConfigError(
             f"agent {name} turns {has[0]} numbers into {has[1]}, {world} of these sizes "
             f"{wanted[0]} into {wanted[1]}: open it with the sizes that the agent was trained for"
         )
-    player = policy_player(artifact_policy(artifact))
+    player = artifact_player(artifact)
     if domain is not None and coverage:
         return _covering(player, domain)
     return _rebalancing(player) if world == "portfolio" else player
@@ -153,7 +128,7 @@ def _covering(player: Player, domain: AllocationDomain) -> Player:
 
     def act(environment: Any, record: StepRecord) -> Tensor:
         chosen = player(environment, record)[:, 0].numpy()
-        shares = domain.cover(chosen, view_as_arrays(environment.view))
+        shares = domain.cover(chosen, view_to_numpy(environment.view))
         return torch.from_numpy(np.asarray(shares, np.float32))[:, None]
 
     return act
@@ -176,7 +151,7 @@ def _within_availability(player: Player) -> Player:
     """Shrink what tasks get of a resource, in proportion, to what there is of it."""
 
     def act(environment: Any, record: StepRecord) -> Tensor:
-        config, view = environment.config, view_as_arrays(environment.view)
+        config, view = environment.config, view_to_numpy(environment.view)
         most = config.max_allocation_per_resource
         asked = np.clip(player(environment, record).numpy().astype(np.float64), 0.0, 1.0) * most
         shape = (len(asked), config.num_tasks, config.num_resources)
@@ -193,7 +168,8 @@ def _within_availability(player: Player) -> Player:
 PROJECTIONS: Mapping[str, Callable[[Player], Player]] = {
     "constrained_allocation": _within_availability,
 }
-"""Of worlds that let actions break a limit; the others project every action by themselves."""
+"""By world, what makes a player's actions meet its limit exactly; other worlds project every action
+by themselves."""
 
 
 def action_of(environment: BatchedEnvironment, joint: Tensor, agents: list[str]) -> dict[str, Any]:

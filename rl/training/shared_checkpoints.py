@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from rl.training.checkpoint_files import FILE_NAME
 from rl.training.recorder import CheckpointRecord
 from rl.training.run_diary import DIARY_FILE, read_diary
 from utils.config import to_json
@@ -136,12 +137,12 @@ def _read(manifest: bytes) -> dict[str, Any]:
     """Return the names in a manifest, none of which leads out of its folder."""
     try:
         read = json.loads(manifest)
-        tensors, sha256 = read["tensors_file"], read["tensors_sha256"]
+        tensors, sha256 = str(read["tensors_file"]), read["tensors_sha256"]
         beside = {str(name): str(one) for name, one in read.get("beside", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactCorruptError("a shared checkpoint's manifest cannot be read") from error
     hashes = [sha256, *beside.values()]
-    if Path(tensors).name != tensors or not beside.keys() <= set(BESIDE):
+    if not FILE_NAME.fullmatch(tensors) or not beside.keys() <= set(BESIDE):
         raise ArtifactCorruptError("a shared checkpoint's manifest names files that it must not")
     if not all(_SHA256.fullmatch(str(one)) for one in hashes):
         raise ArtifactCorruptError("a shared checkpoint's manifest names no hashes")

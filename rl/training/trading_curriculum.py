@@ -14,7 +14,6 @@ from data.market_generator import SyntheticMarket
 from data.market_timeline import SYMBOLS
 from data.scenario import ScenarioArrays, ScenarioBank, fixed_bank
 from data.trading_scenarios import TradingSource, TradingStage
-from rl.domains.trading import TradingView
 from rl.domains.trading_config import TradingConfig
 from rl.domains.trading_experts import EXPERTS
 from rl.environments.base_environment import StepRecord
@@ -110,15 +109,7 @@ def _player(name: str, config: TradingConfig) -> Player:
     generator = make_generator(0, "trading expert")
 
     def act(environment: Any, record: StepRecord) -> Tensor:
-        action = EXPERTS[name](_to_numpy(environment.view), config, generator)
+        action = EXPERTS[name](view_to_numpy(environment.view), config, generator)
         return torch.from_numpy(action).to(record.observation.device)
 
     return act
-
-
-def _to_numpy(view: TradingView) -> TradingView:
-    parts: dict[str, Any] = {
-        name: part.detach().cpu().numpy() if isinstance(part, Tensor) else part
-        for name, part in vars(view).items()
-    }
-    return TradingView(**(parts | {"indicators": view_to_numpy(view.indicators)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from data.scenario import BankConfig
 from rl.algorithms.capabilities import Algorithm
 from rl.training.learning_settings import LearningSettings
 from rl.training.world_settings import WorldSettings
+from utils.config import check_types
 from utils.errors import ConfigError
 
 CUSTOM = "custom"
@@ -112,8 +114,9 @@ class TrainingConfig:
         """Refuse settings that cannot work.
 
         Raises:
-            ConfigError: A field is out of range.
+            ConfigError: A field is out of range, or of another type.
         """
+        check_types(self)
         _check_name("environment", self.environment, tuple(EPISODE_STEPS))
         _check_name("algorithm", self.algorithm, get_args(Algorithm))
         counted = ("num_agents", "total_episodes", "num_envs", "eval_episodes")
@@ -126,7 +129,7 @@ class TrainingConfig:
             _check_least(name, getattr(self, name), 0)
         if not 0 < self.real_share < 1:
             raise ConfigError(f"real_share={self.real_share}: choose a share between 0 and 1")
-        if self.max_hours is not None and not self.max_hours > 0:
+        if self.max_hours is not None and not 0 < self.max_hours < math.inf:
             raise ConfigError(f"max_hours={self.max_hours}: choose more than 0, or no limit")
         if self.early_stopping_patience and not self.eval_frequency:
             raise ConfigError("early_stopping_patience needs evaluations: set eval_frequency")
@@ -159,7 +162,7 @@ class TrainingConfig:
 def _check_name(field_name: str, value: str, known: tuple[str, ...]) -> None:
     if value in known:
         return
-    near = get_close_matches(value, known, n=1)
+    near = get_close_matches(str(value), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
     raise ConfigError(f"{field_name}={value!r} is unknown: {hint}")
 

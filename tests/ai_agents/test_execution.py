@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from ai_agents.policy_agent import PolicyAgent
 from data.desk_orders import DeskLaws, SyntheticDesks
 from data.price_shocks import NormalShocks, ShockConfig
 from data.scenario import fixed_bank
+from rl.artifacts import PolicyArtifact
 from rl.deployment.guardrails import FallbackReason
 from rl.deployment.policy_runtime import PolicyRuntime
+from rl.deployment.trading_exporter import desk_ranges
 from rl.environments.execution_environment import BatchedExecution
 from rl.environments.lockstep import LockstepOptions
 from rl.environments.order_desks_environment import BatchedOrderDesks
@@ -263,6 +266,32 @@ async def test_a_malformed_order_is_refused_by_its_field(changes, field):
     assert [one.field for one in caught.value.problems] == [field]
 
 
+async def test_a_price_in_another_unit_than_the_recent_ones_is_said():
+    agent = await ready(desk_policy())
+    newest = example(agent.artifact)["recent_prices"][-1]
+    decision = await agent.invoke(agent.parse(wrong(agent.artifact, price=0.05)), CONTEXT)
+    assert f"price = 0.05, but recent_prices end at {newest:g}" in decision.warnings
+
+
+async def test_a_shipped_policy_lets_the_expert_sell_what_is_far_behind():
+    content = (Path(__file__).parents[2] / "shipped" / "trading.safetensors").read_bytes()
+    agent = await ready(PolicyArtifact.from_bytes(content))
+    late = example(agent.artifact) | {"slices_left": 2, "compare": True}
+    decision = await agent.invoke(agent.parse(late), CONTEXT)
+    assert decision.decided_by == "almgren_chriss"
+    assert decision.next_slice == pytest.approx(15_100, abs=200)  # the policy sells all 30,000
+
+
+def test_how_far_prices_go_is_measured_in_deviations_of_the_horizon():
+    drawn = SyntheticDesks(DeskLaws(num_desks=1, num_steps=4)).draw(1, np.random.default_rng(0))
+    shock = np.asarray([2.0, 2.0, -1.0, -7.0], np.float32).reshape(1, 4, 1)
+    terms = {"volatility": 100.0, "impact": 300.0}
+    told = {name: np.full((1, 1), value, np.float32) for name, value in terms.items()}
+    ranges = {one.field: one for one in desk_ranges([replace(drawn, shock=shock, **told)])}
+    change = ranges["order.price_change"]
+    assert (change.low, change.high) == (-4.0 / 2.0 - 3.0 / 2.0, 4.0 / 2.0)
+
+
 async def test_another_order_than_the_one_is_refused():
     agent = await ready(seller_policy())
     with pytest.raises(RequestError) as caught:
@@ -275,6 +304,11 @@ async def test_another_order_than_the_one_is_refused():
     [
         ({"volatility_bp": 1_000.0}, "order.volatility = 1000: validated for 100 to 400 only"),
         ({"recent_prices": [50.0, 80.0]}, "order.moves ="),
+        ({"price": 50_000.0}, "order.price_change ="),
+        (
+            {"shares_left": 60_000, "slices_left": 3},
+            "shares_left = 60000: validated for 0 to 30000 only",
+        ),
     ],
 )
 async def test_far_from_training_the_expert_sells_and_says_so(changes, words):

@@ -14,7 +14,7 @@ from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.base_agent import Header, InvocationContext, RequestError
 from ai_agents.decision_domain import DecisionDomain
 from ai_agents.domains import DOMAINS
-from ai_agents.occlusion import REFERENCE
+from ai_agents.occlusion import CHOICE, REFERENCE, occlude_request
 from ai_agents.policy_agent import PolicyAgent
 from ai_agents.request_numbers import values_of, with_values
 from ai_agents.resource_allocation_agent import ResourceAllocationAgent
@@ -104,7 +104,23 @@ def changed_example(domain, factor=1.3):
     return domain.request_type.model_validate(changed), name
 
 
-@pytest.mark.parametrize("name", ["cluster_placement", "supply_chain", "trading"])
+def test_a_place_hangs_on_what_would_choose_another_one():
+    artifact = PolicyArtifact.from_bytes((SHIPPED / "cluster_placement.safetensors").read_bytes())
+    domain = DOMAINS[artifact.domain](artifact)
+    example = domain.example_request()
+    seen = []
+    for gpu_milli in (810, 815, 400):  # 400 fits beside what runs on another node
+        pod = example.pod.model_copy(update={"gpu_milli": gpu_milli})
+        request = example.model_copy(update={"pod": pod})
+        first, second = domain.plan([domain.read(one) for one in (example, request)]).actions[:, 0]
+        found = occlude_request(domain, request)
+        seen.append({one.field: one.moved for one in found.fields}["pod.gpu_milli"])
+        assert seen[-1] == float((first[:2] != second[:2]).any())
+        assert found.unit == CHOICE
+    assert seen == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["supply_chain", "trading"])
 async def test_agents_of_every_domain_explain_themselves(name):
     artifact = PolicyArtifact.from_bytes((SHIPPED / f"{name}.safetensors").read_bytes())
     domain = DOMAINS[artifact.domain](artifact)

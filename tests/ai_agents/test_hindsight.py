@@ -7,6 +7,7 @@ import pytest
 
 from ai_agents.base_agent import Header
 from ai_agents.node_domain import NodeDecisions
+from ai_agents.outcomes import read_amounts
 from ai_agents.portfolio_domain import PortfolioDecisions
 from ai_agents.view_domain import ViewDecisions
 from ai_agents.workforce_domain import WorkforceDecisions
@@ -58,6 +59,20 @@ def test_what_a_decision_gives_tells_decisions_apart(name):
     back = compare(expert, ours, domain, situation)
     assert back.distance == pytest.approx(other.distance)
     assert back.regret == pytest.approx(None if other.regret is None else -other.regret)
+
+
+def test_the_same_place_is_equal_whatever_score_it_got_and_whoever_chose_it():
+    domain, request = load("cluster_placement")
+    ours = decide(domain, request)
+    other = ours.placement.model_copy(update={"score": ours.placement.score - 1.0})
+    again = ours.model_copy(update={"placement": other, "alternatives": [], "reason": "FGD."})
+    assert compare(ours, again, domain, domain.read(request)).outcome == "equal"
+
+
+@pytest.mark.parametrize("told", [10**400, 1e300, -1.0, True, "3", None, float("nan")])
+def test_what_is_no_amount_is_not_known(told):
+    assert read_amounts({"a": 1.0, "b": told}, ["a", "b"]) is None
+    assert read_amounts({"a": 1, "b": 2.5}, ["b", "a"]).tolist() == [2.5, 1.0]
 
 
 def test_a_portfolio_is_worth_what_prices_made_of_it():

@@ -103,6 +103,17 @@ async def test_a_decision_in_words():
     assert all(0 <= value <= 100 for one in decision.offers for value in one.offered.values())
 
 
+def test_units_may_be_bytes():
+    domain = make_domain()
+    in_gib, in_bytes = (
+        domain.read(
+            request_of(np.full((10, 4), 64.0 * unit), np.full((10, 4), 0.5), [np.full(4, unit)])
+        )
+        for unit in (1.0, 2.0**30)
+    )
+    np.testing.assert_array_equal(in_gib.view.usage, in_bytes.view.usage)
+
+
 def test_where_no_node_takes_it_the_shortest_resource_is_named():
     domain = make_domain()
     request = example_of(10, RESOURCES)
@@ -136,6 +147,8 @@ def test_what_rounding_would_overfill_is_cut():
     placed = domain.decide(situation, everything, header=make_header(), expert=None)
     assert placed.placements[0].node is None
     assert placed.guardrails == [f"capacity.n{row}" for row in range(10)]
+    by_expert = domain.decide(situation, everything, header=make_header("greedy"), expert=None)
+    assert (by_expert.placements, by_expert.guardrails) == (placed.placements, [])
 
 
 async def test_outside_the_validated_range_the_expert_answers():

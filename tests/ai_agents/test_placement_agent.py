@@ -239,6 +239,7 @@ def test_a_wish_that_does_not_fit_is_cut():
     assert decision.placement.node == "node-a"
     assert decision.alternatives == []
     assert decision.guardrails == ["cpu", "gpu"]
+    assert domain.decide(situation, wish, header=make_header("fgd"), expert=None).guardrails == []
 
 
 def test_an_artifact_of_another_kind_is_refused():

@@ -33,6 +33,7 @@ from tests.business_policies import (
     chain_policy,
     investor_policy,
 )
+from tests.cards import make_header
 from utils.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
@@ -205,6 +206,27 @@ async def test_on_the_first_day_all_is_set_up_and_later_part_of_the_way():
     later = await agent.invoke(agent.parse(cash | {"days_left": 5}), CONTEXT)
     assert 0.0 < weights_of(later.portfolio).sum() < 1.0
     assert later.portfolio.cash_after > 0.0
+
+
+def test_a_share_that_costs_alone_raise_is_said_to_be_sold():
+    domain = PortfolioDecisions(investor_policy())
+    holdings = domain.example_request().holdings
+    shares = [0.7, 0.3, 0.0, 0.0]
+    request = domain.example_request().model_copy(
+        update={
+            "cash": 0.0,
+            "holdings": [
+                one.model_copy(update={"shares": 1000.0 * share / one.prices[-1]})
+                for one, share in zip(holdings, shares, strict=True)
+            ],
+        }
+    )
+    wish = {one.symbol: w for one, w in zip(holdings, (0.0, 0.3002, 0.6998, 0.0), strict=True)}
+    situation = domain.read(request)
+    decision = domain.override(situation, {"weights": wish}, header=make_header())
+    line = decision.portfolio.positions[1]
+    assert line.trade_value < 0 < line.target_weight - line.weight_now
+    assert line.reason.startswith("Sold from 30.00% to 30.02%")
 
 
 async def test_wishes_beyond_a_limit_are_named():

@@ -173,6 +173,21 @@ async def test_cards_are_of_champions_and_complete(registry):
     assert not (await agent.invoke(request, InvocationContext(request_id="r"))).fallback_used
 
 
+async def test_an_agent_that_cannot_be_loaded_does_not_hide_the_others(registry, store):
+    artifact = make_artifact()
+    for name in ("a", "b", "c"):
+        card = replace(artifact.card, agent=name)
+        await registry.register(artifact.with_card(card).to_bytes())
+        await store.set_alias(name, "champion", 1, reason="")
+    damaged = (await store.list_versions("b"))[0].sha256
+    store._contents[damaged] = store._contents[damaged][:-1]
+    assert [card.name for card in await registry.cards()] == ["a", "c"]
+    del store._contents[damaged]
+    assert [card.name for card in await registry.cards()] == ["a", "c"]
+    with pytest.raises(ArtifactMissingError):
+        await registry.resolve("b")
+
+
 async def test_closing_closes_every_agent(registry):
     await registry.register(make_artifact().to_bytes())
     await registry.promote(NAME, 1)

@@ -427,6 +427,25 @@ async def test_gaps_in_recent_demand_are_said():
     ]
 
 
+async def test_days_that_nobody_knows_are_usual_ones_in_the_callers_units():
+    agent = await ready(chain_policy())
+    orders = {}
+    for usual in (20.0, 2000.0):
+        request = example(agent.artifact) | {"days_left": 50}
+        request["products"] = [
+            {"name": "new", "stock": dict.fromkeys(PLACES, 3.0 * usual), "usual_sales": usual}
+        ]
+        decision = await agent.invoke(agent.parse(request), CONTEXT)
+        (warning,) = decision.warnings
+        assert warning.endswith(f"the earlier ones are taken as {usual:g} a day")
+        lines = decision.products[0].orders
+        assert lines[0].expected_cover_days == pytest.approx(3.0 + lines[0].order / usual)
+        orders[usual] = [line.order / usual for line in lines]
+        state = agent.domain.read(agent.parse(request)).state
+        assert (state.average * state.scale).tolist() == [20.0]
+    assert orders[20.0] == pytest.approx(orders[2000.0], rel=1e-5)
+
+
 def test_artifacts_that_do_not_fit_are_refused():
     artifact = chain_policy()
     with pytest.raises(ConfigError, match="serves supply_chain and serial_inventory"):

@@ -131,6 +131,11 @@ def test_whatever_comes_is_read_or_refused_with_a_field(path, value):
     assert all(one.field and one.problem for one in found)
 
 
+def test_a_problem_does_not_send_a_long_name_back():
+    (problem,) = problems({**EXAMPLE_REQUEST, "x" * 1_000_000: 1})
+    assert problem == "x" * 100
+
+
 def test_field_paths():
     assert field_path(("services", 1, "waiting", 0)) == "services[1].waiting[0]"
     assert field_path(()) == "request"

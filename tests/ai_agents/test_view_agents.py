@@ -205,6 +205,8 @@ def test_a_choice_that_there_is_not_is_cut_to_the_one_that_changes_nothing():
     decision = domain.decide(situation, np.int64(0), header=make_header(), expert=None)
     assert decision.action == len(example("job_scheduling")["length"])
     assert decision.guardrails == ["allowed"]
+    by_expert = domain.decide(situation, np.int64(0), header=make_header("tetris"), expert=None)
+    assert (by_expert.action, by_expert.guardrails) == (decision.action, [])
 
 
 def is_feasible(name, action, request, config):

@@ -134,6 +134,8 @@ def test_only_those_who_can_come_are_called_and_overtime_costs_more():
     )
     assert (porter.called, doctor.called) == (["dee"], [])
     assert decision.guardrails == ["people.nurse", "people.doctor"]
+    by_expert = domain.decide(situation, everyone, header=make_header("urgent"), expert=None)
+    assert (by_expert.staffing, by_expert.guardrails) == (decision.staffing, [])
     assert decision.overtime_hours == 8.0
     assert decision.wages == 3 * 8 * 20.0 + 0.5 * 20.0 * 8.0
 

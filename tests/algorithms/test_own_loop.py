@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from rl.algorithms.apg_agent import APGAgent
+from rl.algorithms.apg_config import APGConfig
+from rl.algorithms.dqn_agent import DQNAgent
+from rl.algorithms.dqn_config import DQNConfig
 from rl.algorithms.multiplier_config import MultiplierConfig
 from rl.algorithms.policy_state import load_tensors, save_tensors
 from rl.algorithms.ppo_agent import PPOAgent, PPOConfig
+from rl.algorithms.sac_agent import SACAgent
+from rl.algorithms.sac_config import SACConfig
+from rl.algorithms.td3_agent import TD3Agent
+from rl.algorithms.td3_config import TD3Config
 from utils.errors import ConfigError
 
 
@@ -169,3 +177,29 @@ def test_an_array_of_one_number_is_a_choice():
     for end in (False, True):
         agent.store_experience(np.zeros(2), np.array([3]), 1.0, end, {})
     assert torch.isfinite(agent.update()["policy_loss"])
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"state_dim": 0},
+        {"state_dim": 1.5},
+        {"action_dim": -1},
+        {"action_dim": ()},
+        {"action_dim": (3, 0)},
+        {"num_agents": 0},
+    ],
+)
+def test_an_agent_that_would_see_or_do_nothing_is_refused(sizes):
+    (name,) = sizes
+    with pytest.raises(ConfigError, match=f"{name}=.*from 1 on"):
+        PPOAgent(
+            **{"agent_id": "a", "state_dim": 2, "action_dim": 1, "config": PPOConfig()} | sizes
+        )
+
+
+@pytest.mark.parametrize("make", [DQNAgent, SACAgent, TD3Agent, APGAgent])
+def test_the_others_refuse_it_too(make):
+    config = {DQNAgent: DQNConfig, SACAgent: SACConfig, TD3Agent: TD3Config, APGAgent: APGConfig}
+    with pytest.raises(ConfigError, match="state_dim=0"):
+        make("a", 0, 1, config[make](), seed=0)

@@ -184,6 +184,12 @@ def test_a_step_is_that_of_autograd_on_the_loss(discrete):
     torch.testing.assert_close(agent._vector.grad, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_new_policy_begins_around_its_action_mean():
+    agent = make_agent(discrete=False, initial_action_mean=0.5, initial_log_std=-2.0)
+    action = agent.act(torch.zeros(ENV, AGENT, OBS), None, deterministic=True).action
+    assert torch.allclose(action, torch.full_like(action, 0.5), atol=0.05)
+
+
 def test_an_update_ends_where_the_policy_moved_too_far():
     free, held = make_agent(learning_rate=0.1), make_agent(learning_rate=0.1, target_kl=1e-4)
     assert free.update(play(free))["optimizer_steps"] == 16

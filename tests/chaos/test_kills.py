@@ -52,7 +52,7 @@ class Chaos:
         self.processes.append(process)
         return process
 
-    async def until(self, condition, seconds=30):
+    async def until(self, condition, seconds=180):
         with anyio.fail_after(seconds):
             while not (value := await condition()):  # noqa: ASYNC110  # others change it
                 await anyio.sleep(0.02)
@@ -150,7 +150,7 @@ async def test_kills_at_any_moment_double_and_lose_nothing(chaos):
 async def freeze_and_replace(chaos, *options):
     """Freeze a worker until its lease is gone and another runs the job, then wake it."""
     job = await chaos.store.submit("effect_after", {"go": str(chaos.folder / "go")})
-    frozen = chaos.start_orchestrator(*options, lease_seconds=1)
+    frozen = chaos.start_orchestrator(*options, lease_seconds=2)
     await chaos.until_told(job, "ready", 1)
     (row,) = await chaos.attempts()
     frozen.send_signal(signal.SIGSTOP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 
 from anyio.from_thread import start_blocking_portal
@@ -49,4 +50,9 @@ def texts(page):
     """All that a page says in boxes, titles, paragraphs and on buttons."""
     kinds = (page.title, page.error, page.warning, page.info, page.success, page.markdown)
     said = [element.value for kind in (*kinds, page.caption) for element in kind]
-    return "\n".join([*said, *(button.label for button in page.button)])
+    return shown("\n".join([*said, *(button.label for button in page.button)]))
+
+
+def shown(markdown):
+    """What one sees of a text, without the signs that keep Markdown from meaning more."""
+    return re.sub(r"\\([^a-zA-Z0-9\s])", r"\1", markdown)

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from orchestration.client.client import Client
 from orchestration.client.connection import Connection
 from orchestration.endpoints.job_views import JobRequest
+from tests.console.running import shown
 from tests.orchestration.house import Hand
 from tests.orchestration.served import Served, serve
 from utils.clock import SystemClock
@@ -106,4 +107,4 @@ def ask_page(page: Any, seconds: float = 30, **query: str) -> AppTest:
 def words_of(app: AppTest) -> str:
     """All that the page says."""
     kinds = (app.title, app.subheader, app.markdown, app.caption, app.info, app.error, app.success)
-    return "\n".join(str(one.value) for kind in kinds for one in kind)
+    return shown("\n".join(str(one.value) for kind in kinds for one in kind))

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from console.server import ask
 from orchestration.cli.adoption import SHIPPED
 from orchestration.endpoints.decision_routes import SettingsChange
-from tests.console.running import running_server, speak_with
+from tests.console.running import running_server, shown, speak_with
 from tests.serving import make_artifact
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def press(at, key):
 
 def texts(at):
     parts = (at.markdown, at.caption, at.info, at.success, at.error, at.warning)
-    return "\n".join(element.value for part in parts for element in part)
+    return shown("\n".join(element.value for part in parts for element in part))
 
 
 def frame(at, *columns):
@@ -101,7 +101,7 @@ def test_a_request_may_be_changed_field_by_field_or_as_json(doors):
     text = json.loads(at.text_area(key="agents_json_trading").value)
     at.text_area(key="agents_json_trading").set_value(json.dumps({**text, "shares_left": 7}))
     press(at, "agents_ask")
-    assert "shares_left" in at.error[0].value
+    assert "shares_left" in shown(at.error[0].value)
     for wrong, words in (("{", "no JSON"), ("[]", "write an object"), ('{"a": NaN}', "no number")):
         at.text_area(key="agents_json_trading").set_value(wrong)
         assert words in press(at, "agents_ask").error[0].value

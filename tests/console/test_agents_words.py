@@ -14,7 +14,7 @@ from ai_agents.portfolio_schema import PortfolioDecision, PortfolioRequest
 from ai_agents.replenishment_schema import ReplenishmentRequest
 from ai_agents.workforce_schema import WorkforceRequest
 from console import agents_answers, agents_approvals, agents_form, agents_trials
-from console.agents_form import FormError, fields_of, from_cells, read_json, to_cells
+from console.agents_form import FormError, FormField, fields_of, from_cells, read_json, to_cells
 from console.agents_overview import OBJECTIVE_SECONDS, service_of
 from console.agents_rollout import regret_words
 from orchestration.endpoints.rollout_routes import SecondAnswer
@@ -220,3 +220,9 @@ def test_the_objective_is_judged_by_what_was_answered():
     missed = service_of([*fast, *[record("error", OBJECTIVE_SECONDS * 2)] * 2])
     assert (missed.errors, missed.verdict) == (2, "missed")
     assert service_of([]).verdict == "not asked"
+
+
+def test_a_whole_number_is_not_cut_to_one():
+    column = FormField(name="gpus", kind="whole", value=None, about="")
+    cells = [{"gpus": 2.0}, {"gpus": 2.5}, {"gpus": None}]
+    assert from_cells("pods", cells, [column]) == [{"gpus": 2}, {"gpus": 2.5}]

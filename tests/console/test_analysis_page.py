@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -15,6 +17,7 @@ from console.analysis_charts import (
     draw_paths,
     draw_violations,
 )
+from console.analysis_runs import name_of_run
 from orchestration.endpoints.session_play_routes import ComparisonReport
 from tests.console.playing import playing_server
 from tests.console.running import PATIENCE_SECONDS, speak_with, texts
@@ -144,6 +147,12 @@ def test_one_that_is_far_off_does_not_hide_the_others():
     assert choose_scale([1.0, 2.0, 3.0, -10_000.0], with_zero=False).type == "symlog"
     assert choose_scale([1.0, 2.0, 3.0], with_zero=True).type == "linear"
     assert choose_scale([], with_zero=True).type == "linear"
+
+
+def test_runs_of_one_minute_have_names_of_their_own():
+    both = [f"01a226ea-3587-7000-800e-{end}" for end in ("af2bf9811f7b", "ee88b1385e11")]
+    named = {name_of_run(SimpleNamespace(experiment="e", seed=0, id=one)) for one in both}
+    assert len(named) == 2
 
 
 def test_runs_bring_their_evaluations_and_their_table():

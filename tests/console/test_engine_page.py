@@ -10,7 +10,8 @@ import pytest
 from console import engine_rows as rows
 from orchestration.care.engine_view import LiveJob, WorkerView
 from orchestration.endpoints.engine_routes import EngineDetails
-from orchestration.jobs import JobState, Resources
+from orchestration.endpoints.job_views import JobView
+from orchestration.jobs import Desired, JobState, Resources
 from tests.console.running import open_page, running_server, speak_with
 from tests.orchestration.house import Hand
 
@@ -140,6 +141,17 @@ def test_rows_say_what_an_operator_must_see():
     )
     assert rows.headline(view())["Slots free"] == "0 of 0", "a worker that is gone has no slots"
     assert rows.queue_rows(view()) == [{"kind": "train", "running": 1, "failed": 2}]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("paused", "paused 50%"), ("running", "running 50%, pause asked")]
+)
+def test_what_was_asked_is_told_until_it_is_so(state, words):
+    job = JobView.model_construct(
+        id="0" * 28 + "abcdefgh", kind="train", state=JobState(state), desired=Desired.PAUSE,
+        progress_done=1, progress_total=2,
+    )  # fmt: skip
+    assert rows.job_label(job) == f"abcdefgh · train · {words}"
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from tests.console.running import free_port
 @pytest.mark.slow
 def test_ctrl_c_ends_both_and_the_server_saves(tmp_path):
     with launched(tmp_path / "var") as found:
-        assert httpx.get(f"{found.console}/_stcore/health").text == "ok"
-        assert httpx.get(f"{found.server}/health/ready").json() == {"status": "ready"}
+        assert httpx.get(f"{found.console}/_stcore/health", timeout=60).text == "ok"
+        assert httpx.get(f"{found.server}/health/ready", timeout=60).json() == {"status": "ready"}
         assert found.console.startswith("http://127.0.0.1:")
         found.process.send_signal(signal.SIGINT)
         assert found.end() == 0

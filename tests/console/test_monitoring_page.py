@@ -15,7 +15,7 @@ from console.monitoring_prometheus import AT_ONCE, Series, Span
 from console.server import ask
 from deploy.grafana.write import BOARDS
 from tests.console.monitoring_prometheus_server import ROOT, scripted, value_of, watching
-from tests.console.running import running_server, speak_with
+from tests.console.running import running_server, shown, speak_with
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -36,7 +36,7 @@ def open_page(board="Overview", **query):
 
 def texts(at):
     parts = (at.markdown, at.caption, at.info, at.success, at.error, at.warning)
-    return "\n".join(element.value for part in parts for element in part)
+    return shown("\n".join(element.value for part in parts for element in part))
 
 
 def test_the_committed_dashboards_are_read_whole():
@@ -44,9 +44,7 @@ def test_the_committed_dashboards_are_read_whole():
     assert list(read) == ["qm-overview", "qm-training", "qm-curriculum", "qm-agents", "qm-engine"]
     for board in BOARDS:
         found = read[board.uid]
-        assert [(one.name, one.metric) for one in found.variables] == [
-            (one.name, one.metric) for one in board.variables
-        ]
+        assert list(found.variables.items()) == [(one.name, one.metric) for one in board.variables]
         assert [heading for heading, _ in found.rows] == list(board.rows)
         for (_, panels), wanted in zip(found.rows, board.rows.values(), strict=True):
             for one, other in zip(panels, wanted, strict=True):

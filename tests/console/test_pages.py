@@ -8,6 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from console.header import describe_server
+from console.showing import describe, plain
+from orchestration.client.errors import ApiError
 from tests.console.running import (
     PAGES,
     PATIENCE_SECONDS,
@@ -85,3 +87,21 @@ def test_the_shell_shows_its_first_page_under_the_line(monkeypatch, server):
     check_sound(page)
     assert page.title[0].value == "Runs"
     assert any(server[0].url in one.value for one in page.caption)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("![x](http://evil.example/p.png)", r"!\[x\](http://evil.example/p.png)"),
+        ("`a` *b* _c_ $d$ ~e~", r"\`a\` \*b\* \_c\_ \$d\$ \~e\~"),
+        (":red[x] :smile: <b>", r"\:red\[x\] \:smile: \<b>"),
+        ("plain: 3 of 4 (75 %), at 1.5.", "plain: 3 of 4 (75 %), at 1.5."),
+    ],
+)
+def test_a_text_from_elsewhere_is_shown_as_it_is(text, shown):
+    assert plain(text) == shown
+
+
+def test_what_a_server_says_and_what_a_figure_sums_up_are_no_markdown():
+    said = describe(ApiError(400, "no ![x](http://evil.example/p.png)", {"config.a[0]": "*b*"}))
+    assert said == "no !\\[x\\](http://evil.example/p.png).\n- config.a\\[0\\]: \\*b\\*"

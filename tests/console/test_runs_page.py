@@ -13,7 +13,6 @@ from console.runs_charts import (
     group_metrics,
     overlay_evaluations,
 )
-from console.runs_list import _plain
 from console.runs_words import (
     against_expert,
     age,
@@ -107,8 +106,13 @@ def test_runs_are_listed_found_turned_over_and_opened(house):
     others = [house.submit(experiment_name=f"a*b {n}") for n in range(15)]
     app = ask_page(page)
     assert app.button(key=f"runs:open:{others[-1].run_id}")
-    assert r"a\*b 14" in words_of(app)
+    assert r"a\*b 14" in [one.value for one in app.markdown]
+    app.checkbox(key=f"runs:chosen:{others[-1].run_id}").check().run()
     app.button(key="runs:older").click().run()
+    app.checkbox(key=f"runs:chosen:{first.run_id}").check().run()
+    assert app.button(key="runs:compare").label == "Compare 2 runs", "of two pages of the list"
+    app.button(key="runs:none").click().run()
+    assert app.button(key="runs:compare").disabled
     row = app.button(key=f"runs:open:{first.run_id}")
     assert row.label == "ppo in trading, seed 7"
     assert "91, expert 80 (+13.8%)" in words_of(app)
@@ -165,6 +169,7 @@ def test_pause_resume_cancel_with_confirmation_and_retry(house):
     app.button(key="run:pause").click().run()
     assert "the server has taken it" in words_of(app)
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.PAUSED
+    assert "Asked to pause" not in words_of(app), "it is paused"
     app.button(key="run:resume").click().run()
     assert house.ask(lambda client: client.jobs.get(job.id)).state is JobState.QUEUED
     app.button(key="run:cancel:yes").click().run()
@@ -174,6 +179,11 @@ def test_pause_resume_cancel_with_confirmation_and_retry(house):
     again = app.query_params["run"]
     assert again != job.run_id
     assert house.ask(lambda client: client.runs.get(again)).summary.state is RunState.QUEUED
+    app.button(key="run:cancel:yes").click().run()
+    app.query_params["run"] = job.run_id
+    app.run()
+    app.button(key="run:retry").click().run()
+    assert app.query_params["run"] not in {job.run_id, again}, "a second wish is a second run"
     app.button(key="run:cancel:yes").click().run()
 
 
@@ -229,12 +239,13 @@ def test_numbers_and_times_in_words():
     assert against_expert(1.0, 0.0) == "1, expert 0"
     assert against_expert(None, 80.0) == "none yet"
     assert progress_words(line()) == "25%, 50 of 200 steps"
+    assert progress_words(line(env_steps=256)) == "100%, 256 steps"
+    assert progress_words(line(total_env_steps=0)) == "0%, 50 steps"
     assert fraction_done(line(env_steps=300)) == 1.0
     assert fraction_done(line(total_env_steps=None)) == 0.0
     assert [age(NOW, NOW + timedelta(seconds=n)) for n in (0, 5, 61, 7200, 200_000)] == [
         "just now", "5 s ago", "1 min ago", "2 h ago", "2 d ago"
     ]  # fmt: skip
-    assert _plain("a_b*") == r"a\_b\*"
 
 
 def test_buttons_follow_the_job():
@@ -245,11 +256,14 @@ def test_buttons_follow_the_job():
 
 
 def test_what_is_said_of_evaluations():
+    assert "no finite score, the bound 120." in newest_score(
+        [evaluation(5, kpi=None, kpi_low=None, expert=None)]
+    )
     assert newest_score([]) == "Not evaluated yet."
     assert "25% of the gap between them is closed" in newest_score([evaluation(1, gap_closed=0.25)])
     assert "behind the expert by 20%" in newest_score([evaluation(1, gap_closed=-0.2)])
     bare = Evaluation(env_steps=1, name="validation", scores={}, created_at=NOW)
-    assert newest_score([bare]) == "At 1 steps the policy scores none yet."
+    assert newest_score([bare]) == "At 1 steps the policy has no finite score."
 
 
 def test_settings_in_rows_leave_out_what_was_left_open():

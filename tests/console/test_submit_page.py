@@ -113,6 +113,22 @@ def test_wrong_values_are_told_beside_their_fields_and_nothing_is_sent(house):
     assert len(jobs_of(house)) == before
 
 
+def test_an_algorithm_that_cannot_learn_the_environment_is_told_beside_it(house):
+    app = ask_page(page)
+    app.selectbox(key="submit:typed:environment").select("workforce").run()
+    assert "environment=workforce: apg back" in words_of(app)
+    assert "choose ppo" in words_of(app)
+    assert app.button(key="submit:submit").disabled
+    app.selectbox(key="submit:typed:algorithm").select("ppo").run()
+    assert not app.button(key="submit:submit").disabled
+
+
+def test_a_run_that_is_not_there_leaves_the_form(house):
+    app = ask_page(page, **{"from": "nobody"})
+    assert "no run nobody" in words_of(app)
+    assert not app.button(key="submit:submit").disabled
+
+
 def test_settings_of_a_run_are_taken_over(house):
     config = {"algorithm": "ppo", "num_agents": 3, "settings": {"ppo": {"gamma": 0.9}}}
     job = house.submit(**config)

@@ -43,12 +43,12 @@ def test_an_apg_agent_that_covers_needs_becomes_an_artifact():
     expected = agent.act(observation, None).action[:, 0].clamp(0.0, 1.0)
     got = PolicyRuntime(artifact).act(observation[:, 0].numpy())
     np.testing.assert_allclose(got, expected, atol=1e-5)
-    with pytest.raises(ConfigError, match=f"gives {numbers} numbers"):
+    with pytest.raises(ConfigError, match=f"into {numbers}, one of this"):
         export_allocation_planner(agent, WORLD, make_card(), action="shares")
 
 
 def test_another_world_is_refused():
-    with pytest.raises(ConfigError, match="observes 5 numbers"):
+    with pytest.raises(ConfigError, match="turns 5 numbers into"):
         export_allocation_planner(make_agent(5), WORLD, make_card())
 
 

@@ -232,6 +232,21 @@ def test_prices_that_make_no_sense_are_refused(field, value):
         replace(PRICES, **{field: value})
 
 
+def test_a_typical_task_without_cpu_has_room_on_nodes_whose_cpu_is_gone():
+    value = ClusterValue(replace(PRICES, cpu=(4000.0, 0.0, 8000.0, 9000.0, 2000.0)), WEIGHTS)
+    nodes = Nodes(
+        cpu=np.asarray([0, 0]), memory=np.asarray([9e5, 9e5]), devices=np.asarray([RESTS] * 2)
+    )
+    worth = value.worth(nodes, np.asarray([0, 1]))
+    need, gpus, milli = (np.asarray([one]) for one in (0, 1, 470))
+    task = Task(cpu=need, memory=np.asarray([0]), gpus=gpus, milli=milli, accepted=True)
+    score, device = value.score(nodes, task, np.asarray([0, 1]))
+    assert np.isfinite(worth).all()
+    assert np.isfinite(score).all()
+    assert worth[0] > worth[1]  # only on the first model may the task run
+    assert set(device) <= {0, 1, 2}
+
+
 def test_weights_must_fit():
     with pytest.raises(ConfigError, match="features"):
         ClusterValue(PRICES, np.ones(3))

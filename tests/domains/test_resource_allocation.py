@@ -201,3 +201,5 @@ def test_preset_grows_with_its_services(services):
     assert preset.allocation.capacity == (20.0 * services,) * 2
     with pytest.raises(ConfigError):
         shared_services(0)
+    with pytest.raises(ConfigError, match="1 to 1,024 services, not 1000000"):
+        shared_services(1_000_000)

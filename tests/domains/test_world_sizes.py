@@ -74,6 +74,7 @@ def test_every_size_is_a_field_and_every_world_is_there():
         ("newsvendor", {"num_tasks": 3}, "newsvendor has no such size; it has mean_demand"),
         ("constrained_allocation", {"num_tasks": 16}, "num_tasks=16: give 3 to 15"),
         ("constrained_allocation", {"num_tasks": 3.5}, "give a whole number"),
+        ("constrained_allocation", {"num_tasks": 4.0}, "give a whole number"),
         ("newsvendor", {"mean_demand": float("nan")}, "give a finite number"),
         ("serial_supply", {"demand_family": "odd"}, "choose one of stationary"),
     ],

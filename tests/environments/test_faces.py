@@ -255,10 +255,14 @@ def test_dead_agents_leave():
         {"agent_configs": [AgentConfig(agent_id="a", role=AgentRole.MONITOR)]},
         {"resource_types": ["cpu", "cpu"]},
         {"resource_types": []},
+        {"resource_types": "cpu"},
+        {"resource_types": ["cpu", " "]},
         {"total_resources": {"gold": 3.0}},
         {"total_resources": {"compute": 0.0}},
         {"allocation_mechanism": "lottery"},
         {"max_steps": 0},
+        {"max_steps": 1.5},
+        {"max_steps": 10**9},
     ],
 )
 def test_impossible_settings_are_refused(settings):
@@ -266,7 +270,10 @@ def test_impossible_settings_are_refused(settings):
         make_services(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"agent_id": ""}, {"agent_id": "a", "role": "king"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"agent_id": ""}, {"agent_id": "  "}, {"agent_id": 3}, {"agent_id": "a", "role": "king"}],
+)
 def test_impossible_agents_are_refused(settings):
     with pytest.raises(ConfigError):
         AgentConfig(**settings)

@@ -227,8 +227,9 @@ def as_order(scenarios, copy, desk):
 
 
 def test_impossible_orders_and_banks_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigError, match="at least 1"):
-        OrderDesksConfig(num_desks=0)
+    for desks in (0, 1_000_000):
+        with pytest.raises(ConfigError, match=r"num_desks must lie in 1 \.\. 1024"):
+            OrderDesksConfig(num_desks=desks)
     with pytest.raises(ConfigError, match="permanent_share"):
         OrderDesksConfig(permanent_share=2.0)
     bank = ScenarioBank(SyntheticDesks(LAWS), BankConfig(num_episodes=2), 0)

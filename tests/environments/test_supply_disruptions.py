@@ -462,6 +462,8 @@ def test_bad_worlds_and_scenarios_are_refused():
     one = [AgentConfig(agent_id="a")]
     with pytest.raises(ConfigError, match="different names"):
         SupplyChainEnvironment(one * 2)
+    with pytest.raises(ConfigError, match="max_steps=1000000000"):
+        SupplyChainEnvironment(one, max_steps=10**9)
     with pytest.raises(ConfigError, match="products must be"):
         SupplyChainEnvironment(one, products=PRODUCTS[:2])
     with pytest.raises(ConfigError, match="num_nodes must lie in"):

@@ -60,7 +60,7 @@ class Machines:
             return (await connection.execute(query)).all()
 
 
-async def until(condition, seconds=90):
+async def until(condition, seconds=240):
     with anyio.fail_after(seconds):
         while not (value := await condition()):  # noqa: ASYNC110  # other processes change it
             await anyio.sleep(0.05)

@@ -85,8 +85,14 @@ class Visitor:
         self.widget(key).get_by_role("button").first.click()
 
     def choose(self, key, option):
-        self.widget(key).get_by_role("combobox").click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        """Open a list and choose; a page that is drawn anew just then closes the list."""
+        wanted = self.page.get_by_role("option", name=option, exact=True)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not wanted.count():
+            assert time.monotonic() < deadline, f"{key} does not offer {option}"
+            self.widget(key).get_by_role("combobox").click()
+            self.page.wait_for_timeout(1000)
+        wanted.click()
         self.settle()
 
     def fill(self, key, value):
@@ -190,7 +196,7 @@ def test_a_run_is_submitted_learns_is_promoted_asked_and_rolled_back(console, vi
     steps = watch_it_learn(visitor)
     assert len(steps) > 1, "the curve grows before the run ends"
     assert steps == sorted(steps)
-    newest = httpx.get(f"{console.server}/v1/runs").json()["items"][0]
+    newest = httpx.get(f"{console.server}/v1/runs", timeout=60).json()["items"][0]
     assert newest["state"] == "succeeded"
     visitor.settle()
     visitor.picture("run", height=1500)
@@ -250,7 +256,7 @@ def watch_it_learn(visitor):
 
 
 def agent(console):
-    agents = httpx.get(f"{console.server}/v1/agents").json()
+    agents = httpx.get(f"{console.server}/v1/agents", timeout=60).json()
     return next(one for one in agents if one["name"] == AGENT)
 
 
@@ -284,6 +290,15 @@ def test_the_keyboard_reaches_the_content_past_the_navigation(visit):
     visitor.open("Engine")
     visitor.page.keyboard.press("Tab")
     assert visitor.page.locator(":focus").count() == 1
+
+
+def test_an_address_that_people_type_leads_there(console, visit):
+    visitor = visit("light")
+    visitor.page.goto(f"{console.console}/runs?words=nothing+like+it")
+    visitor.told("No run fits")
+    visitor.settle()
+    assert visitor.page.get_by_role("dialog").count() == 0, "Streamlit knows the page"
+    assert "words=nothing+like+it" in visitor.page.url
 
 
 def test_faults_would_be_seen(visit):

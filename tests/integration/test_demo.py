@@ -102,7 +102,7 @@ def test_what_one_sees_where_the_demo_says_to_look_is_its_run(tmp_path):
     assert f"ARGS='--var {var}'" in where
     with serve(var) as server:
         for path in re.findall(r"localhost:8321(/\S+)", where):
-            answer = httpx.get(f"{server}{path}")
+            answer = httpx.get(f"{server}{path}", timeout=60)
             assert answer.status_code == 200, path
             if path == "/metrics":
                 assert 'job_run_seconds_count{kind="train",outcome="succeeded"} 1.0' in answer.text
@@ -120,7 +120,7 @@ def serve(var: Path):
     try:
         server = re.search(r"http://\S+", child.stdout.readline())[0]
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while "job_run_seconds_count" not in httpx.get(f"{server}/metrics").text:
+        while "job_run_seconds_count" not in httpx.get(f"{server}/metrics", timeout=60).text:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         yield server
@@ -133,6 +133,13 @@ def test_a_setting_that_cannot_work_is_named_in_one_line(tmp_path):
     demo = Demo(tmp_path, "--num_agents", "0")
     assert "num_agents=0: choose at least 1" in demo.finish()
     assert demo.process.returncode == 2
+
+
+def test_a_place_where_nothing_can_be_kept_is_named_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["rl_training_demo.py", "--var", str(tmp_path / "file" / "x")])
+    assert rl_training_demo.main() == 2
+    assert capsys.readouterr().out.startswith("error: cannot make the folder")
 
 
 @pytest.mark.slow

@@ -34,14 +34,14 @@ def test_sigterm_saves_the_training_and_the_job_waits_for_the_next_worker(tmp_pa
         url = re.search(r"http://\S+", server.stdout.readline())[0]
         config = {"num_agents": 2, "num_envs": 32, "total_episodes": 320_000,
                   "checkpoint_frequency": 64}  # fmt: skip
-        job = httpx.post(f"{url}/v1/jobs", json={"config": config}).json()
+        job = httpx.post(f"{url}/v1/jobs", json={"config": config}, timeout=60).json()
         deadline = time.monotonic() + PATIENCE_SECONDS
         committed = "SELECT count(*) FROM event WHERE type = 'checkpoint_committed'"
         while ask(tmp_path, committed) == [(0,)]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert httpx.get(f"{url}/v1/jobs/{job['id']}").json()["state"] == "running"
-        shown = httpx.get(f"{url}/metrics").text
+        assert httpx.get(f"{url}/v1/jobs/{job['id']}", timeout=60).json()["state"] == "running"
+        shown = httpx.get(f"{url}/metrics", timeout=60).text
         assert f'run="{job["run_id"]}"' in shown
         saved = ask(tmp_path, "SELECT max(step) FROM checkpoint")[0][0]
         server.send_signal(signal.SIGTERM)

@@ -40,10 +40,10 @@ def test_bins_hold_a_tenth_each_and_stay_in_their_order():
 
 def test_a_value_that_many_share_is_one_bin():
     before, now = count_in_bins([0.0] * 90 + [1.0] * 10, [0.0] * 9 + [1.0], 10)
-    assert before.tolist() == [90, 10]
+    assert before.tolist() == [0, 90, 10]
     assert population_stability(before, now) == 0.0
     before, now = count_in_bins([3.0] * 50, [3.0, 4.0, 3.0, 3.0], 10)
-    assert (before.tolist(), now.tolist()) == ([50, 0], [3, 1])
+    assert (before.tolist(), now.tolist()) == ([0, 50, 0], [0, 3, 1])
 
 
 @given(SAMPLE, SAMPLE)
@@ -66,6 +66,15 @@ def feed(watch, rows, *, shift=0.0, seed=0):
     for _ in range(rows):
         calm, moved = rng.standard_normal(2)
         watch.add({"calm": calm, "moved": moved + shift})
+
+
+@pytest.mark.parametrize("now", [0.0, 2.0])
+def test_a_number_that_never_changed_and_now_does_has_drifted(now):
+    watch = DriftWatch(config=SMALL)
+    for value in [1.0] * SMALL.reference_size + [now] * SMALL.window:
+        watch.add({"active": value})
+    (moved,) = watch.report().drifted
+    assert (moved.feature, moved.ks) == ("active", 1.0)
 
 
 def test_what_moves_is_named_and_what_does_not_is_not():

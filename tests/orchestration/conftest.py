@@ -14,7 +14,7 @@ from orchestration.job_store.leases import SqlLeases
 from orchestration.job_store.ledger import JobLedger
 from orchestration.job_store.store import SqlJobStore
 from orchestration.job_store.workers import SqlWorkers
-from tests.postgres import open_server_database, run_server
+from tests.postgres import open_server_database
 from utils.clock import ManualClock
 from utils.persistence.engine import open_database, open_memory_database
 
@@ -39,13 +39,6 @@ class Observer:
 
     async def changed(self, connection, job):
         self.states.append(job.state.value)
-
-
-@pytest.fixture(scope="session")
-def server_url():
-    """A PostgreSQL server for all tests of the session."""
-    with run_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "file", "server"])

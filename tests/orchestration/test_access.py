@@ -16,7 +16,7 @@ from orchestration.cli import commands
 from orchestration.endpoints.callers import Callers
 from orchestration.serving import serve
 from tests.orchestration.doors import Doors, open_doors
-from tests.postgres import missing, open_server_database, run_server
+from tests.postgres import open_server_database
 from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import access, access_tokens, audit_log
@@ -54,12 +54,10 @@ async def database(request, tmp_path):
         found = await open_database(tmp_path / "q.sqlite")
         yield found
         await found.aclose()
-    elif missing():
-        pytest.skip(missing())
     else:
-        with run_server() as url:
-            async with open_server_database(url, tmp_path) as found:
-                yield found
+        url = request.getfixturevalue("server_url")
+        async with open_server_database(url, tmp_path) as found:
+            yield found
 
 
 def fill(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import anyio
@@ -58,6 +59,31 @@ def test_runs_are_found(shell):
     assert "No such runs" in shell("runs", "--text", "nowhere").stdout
     wrong = shell("runs", "--where", "return")
     assert (wrong.exit_code, "write METRIC>=NUMBER" in wrong.stderr) == (2, True)
+
+
+def test_a_run_is_found_by_its_end_however_many_came_after_it(shell):
+    with sqlite3.connect(shell.var / "quartermaster.sqlite") as connection:
+        names = [row[1] for row in connection.execute("PRAGMA table_info(run)")]
+        rest = ", ".join(name for name in names if name not in {"id", "job_id"})
+        connection.execute(
+            "WITH RECURSIVE later(n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM later LIMIT 1100) "
+            f"INSERT INTO run (id, {rest}) SELECT 'run-' || n, {rest} FROM later, run "
+            "WHERE id = 'run-0002'"
+        )
+    connection.close()
+    assert shell.json("show", "0001", "--json")["summary"]["id"] == "run-0001"
+    assert shell.json("show", "latest", "--json")["summary"]["id"] == "run-2099"
+    for end, said in (
+        ("run-1", "no run"),
+        ("n-10", "no run"),
+        ("____", "no run"),
+        ("01", "no run"),
+    ):
+        assert said in shell("show", end).stderr
+    with sqlite3.connect(shell.var / "quartermaster.sqlite") as connection:
+        connection.execute("UPDATE run SET id = 'other-1001' WHERE id = 'run-1002'")
+    connection.close()
+    assert "several runs end in '1001'" in shell("show", "1001").stderr
 
 
 def test_runs_are_compared(shell):

@@ -45,6 +45,27 @@ def test_a_submission_says_where_it_stands(shell):
     assert shell.work(load_other).priority == 0  # nobody watches it
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("limits", "a", "9" * 25), "1000000 at most"),
+        (("submit", "train", "seed=" + "9" * 25), "choose less than 2^53"),
+        (("submit", "train", "total_episodes=" + "9" * 18), "total_env_steps="),
+        (("submit", "train", "--priority", "9" * 25), "1000"),
+        (("submit", "train", "--cpus", "1e300"), "1000"),
+        (("submit", "train", "--gpus", "inf"), "1000"),
+        (("worker", "--cpus", "1e300"), "1000"),
+        (("gc", "--grace-days", "1e300"), "100000"),
+        (("submit", "train", "--limit-key", "\udcff"), "no text in UTF-8"),
+        (("runs", "--text", "\udcff"), "no text in UTF-8"),
+    ],
+)
+def test_absurd_words_are_refused_in_one_line(shell, words, said):
+    refused = shell(*words)
+    assert (refused.exit_code, said in refused.stderr) == (2, True), refused.output
+    assert "No runs yet" in shell("runs").stdout
+
+
 def test_memory_without_cores_is_refused(shell):
     refused = shell("worker", "--memory-mb", "100")
     assert refused.exit_code == 2

@@ -160,7 +160,7 @@ async def test_the_background_writes_while_the_application_runs(house):
     async with anyio.create_task_group() as group:
         group.start_soon(house.run)
         await house.orchestrator.invoke(AGENT, REQUEST)
-        with anyio.fail_after(10):
+        with anyio.fail_after(120):
             while not await house.orchestrator.decisions.find():  # noqa: ASYNC110  another task
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()

@@ -124,7 +124,7 @@ async def test_who_listens_is_told_of_a_promotion(tmp_path, door):
             async with client.listen(tools_list_changed=True) as changes:
                 assert changes.honored.tools_list_changed
                 await doors.application.orchestrator.promote(AGENT, 2)
-                with anyio.fail_after(30):
+                with anyio.fail_after(120):
                     assert await anext(aiter(changes))
             (tool,) = (await client.list_tools()).tools
             assert tool.meta["version"] == "2"

@@ -73,6 +73,18 @@ async def test_the_switch_reaches_all_that_runs_or_waits(
     assert (await client.operations.details()).due == 0
 
 
+async def test_many_jobs_are_halted_in_one_transaction(client, doors):
+    writes = doors.application.database.traffic.writes
+    spent = []
+    for number in (1, 6):
+        for seed in range(number):
+            await client.jobs.submit(JobRequest(config={"seed": seed}))
+        before = writes.rising()[-1]
+        assert len(await client.operations.halt("cancel")) == number
+        spent.append(writes.rising()[-1] - before)
+    assert spent[1] == spent[0] > 0
+
+
 async def test_a_fate_that_is_none_is_refused_and_nothing_is_halted(client):
     job = await client.jobs.submit(JobRequest(config={"seed": 1}))
     connection = client._connection

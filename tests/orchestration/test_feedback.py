@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from ai_agents.allocation_schema import EXAMPLE_REQUEST, AllocationRequest
 from ai_agents.request_numbers import numbers_of
-from orchestration.feedback.drift_monitor import DriftMonitor
+from orchestration.feedback.drift_monitor import MOST_WATCHED, DriftMonitor
 from orchestration.feedback.kept_requests import LARGEST_BYTES, KeptRequest, KeptRequests
 from orchestration.feedback.regret import NothingKeptError, estimate_mean
 from orchestration.pipelines.kinds import Surroundings
@@ -177,6 +177,17 @@ async def test_a_restart_does_not_take_drifted_requests_for_the_usual_ones(place
     assert (await second.look())[AGENT].drifted[0].feature == "capacity.compute"
 
 
+async def test_more_versions_at_once_than_are_watched(place):
+    monitor = DriftMonitor(place.shaky, place.clock, place.metrics, SMALL)
+    rng = np.random.default_rng(0)
+    for version in range(MOST_WATCHED + 1):
+        request, decision = asked(rng)
+        decision.version = f"v{version}"
+        monitor.add(request, decision)
+    assert await monitor.look() == {}
+    assert len(monitor._watches) == MOST_WATCHED
+
+
 async def test_drift_waits_for_the_database_and_is_told_then(place):
     rng = np.random.default_rng(0)
     monitor = DriftMonitor(place.shaky, place.clock, place.metrics, SMALL)
@@ -277,6 +288,9 @@ async def test_regret_is_what_the_expert_would_have_got_more(request, tmp_path, 
         told = await orchestrator.regret.replay(AGENT)
         assert told.num_realised == 1
         assert told.mean < report.mean
+        huge = {"arrived": dict.fromkeys(arrived, 10**400)}  # no float holds it
+        await orchestrator.decisions.report_outcome(compared.decision_id, huge)
+        assert (await orchestrator.regret.replay(AGENT)).num_realised == 1
         assert await events(application.database, "regret_high") == []
         await keep(orchestrator, regret_limit=expected / 2)
         (looked,) = await orchestrator.regret.look()

@@ -77,7 +77,7 @@ class Server:
     def close(self):
         self.client.close()
         self.process.terminate()
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=240)
 
     def memory_mib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()

@@ -14,7 +14,7 @@ from orchestration.executors.binding import TaskBinding, TaskDefinition
 from orchestration.jobs import Condition, Need, NewJob
 from tests.orchestration.doors import Doors, open_doors
 from tests.orchestration.house import AGENT, Hand
-from tests.postgres import run_server
+from tests.postgres import empty_tables
 from utils.persistence.jobs import event, job
 
 pytestmark = pytest.mark.anyio
@@ -336,28 +336,28 @@ async def test_bodies_that_cannot_be_text(client, doors):
     assert await count(doors, job) == 0
 
 
-async def test_the_api_on_postgresql(tmp_path):
-    with run_server() as url:
-        async with (
-            open_doors(tmp_path, database=url, versions=1) as doors,
-            doors.caller() as client,
-        ):
-            long = await submit(client, config={"experiment_name": "x" * 300})
-            assert (long.status_code, "too long" in long.text) == (422, True)
-            assert await count(doors, job) == 0
-            first = (await submit(client, key="k", config={"seed": 1})).json()
-            assert (await submit(client, key="k", config={"seed": 1})).json() == first
-            assert (await submit(client, key="k", config={"seed": 2})).status_code == 409
-            await Hand(doors.application).claim()
-            assert len(await get(client, f"/v1/jobs/{first['id']}/attempts")) == 1
-            assert (await get(client, "/v1/engine"))["jobs"]["running"] == 1
-            second = (await submit(client, config={"seed": 2})).json()
-            await client.post(f"/v1/jobs/{second['id']}/cancel")
-            again = (await client.post(f"/v1/jobs/{second['id']}/retry")).json()
-            assert again["retried_from"] == second["id"]
-            page = await get(client, "/v1/jobs", limit=1, state=["cancelled", "queued"])
-            assert [one["id"] for one in page["items"]] == [page["next"]] == [again["id"]]
-            assert len(await doors.parts.outbox.after(0)) > 3
-            assert (await get(client, f"/v1/agents/{AGENT}/history"))[0]["version"] == 1
-            assert (await get(client, "/v1/audit"))["lines"][0]["outcome"] == "202"
-            assert (await get(client, "/v1/audit/check"))["is_whole"]
+async def test_the_api_on_postgresql(server_url, tmp_path):
+    empty_tables(server_url)
+    async with (
+        open_doors(tmp_path, database=server_url, versions=1) as doors,
+        doors.caller() as client,
+    ):
+        long = await submit(client, config={"experiment_name": "x" * 300})
+        assert (long.status_code, "too long" in long.text) == (422, True)
+        assert await count(doors, job) == 0
+        first = (await submit(client, key="k", config={"seed": 1})).json()
+        assert (await submit(client, key="k", config={"seed": 1})).json() == first
+        assert (await submit(client, key="k", config={"seed": 2})).status_code == 409
+        await Hand(doors.application).claim()
+        assert len(await get(client, f"/v1/jobs/{first['id']}/attempts")) == 1
+        assert (await get(client, "/v1/engine"))["jobs"]["running"] == 1
+        second = (await submit(client, config={"seed": 2})).json()
+        await client.post(f"/v1/jobs/{second['id']}/cancel")
+        again = (await client.post(f"/v1/jobs/{second['id']}/retry")).json()
+        assert again["retried_from"] == second["id"]
+        page = await get(client, "/v1/jobs", limit=1, state=["cancelled", "queued"])
+        assert [one["id"] for one in page["items"]] == [page["next"]] == [again["id"]]
+        assert len(await doors.parts.outbox.after(0)) > 3
+        assert (await get(client, f"/v1/agents/{AGENT}/history"))[0]["version"] == 1
+        assert (await get(client, "/v1/audit"))["lines"][0]["outcome"] == "202"
+        assert (await get(client, "/v1/audit/check"))["is_whole"]

@@ -363,7 +363,7 @@ async def test_a_worker_carries_its_job_to_the_end_whatever_call_fails(
 
 
 async def until_ended(engine, job):
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while True:
             now = await engine.store.get(job.id)
             if now.state.is_terminal:

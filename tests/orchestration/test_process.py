@@ -151,6 +151,6 @@ def test_child_does_not_run_the_users_script_again(tmp_path):
         check=False,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=60,
+        timeout=240,
     )
     assert run.stdout.splitlines() == ["main runs", "result"], run.stderr

@@ -188,7 +188,7 @@ async def test_it_happens_again_and_again(place):
         for _ in range(2):
             for _ in range(3):
                 await announce(place)
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 while len(await column(place, event.c.seq)) > 1:
                     place.clock.advance(DAY)
                     await anyio.sleep(0.01)

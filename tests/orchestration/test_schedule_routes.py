@@ -307,7 +307,7 @@ async def test_the_automation_of_an_application_fires_by_itself(tmp_path, monkey
         monkeypatch.setattr(automation.scheduler, "_wake", fired.set)
         async with anyio.create_task_group() as group:
             group.start_soon(automation.run)
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 await fired.wait()
             group.cancel_scope.cancel()
         (jobs,) = await automation.pipelines.recent()
@@ -330,7 +330,7 @@ async def test_an_application_with_a_worker_looks_at_schedules_and_webhooks(tmp_
             monkeypatch.setattr(one, "look", look)
         async with anyio.create_task_group() as group:
             group.start_soon(application.run)
-            with anyio.fail_after(10):
+            with anyio.fail_after(120):
                 for done in looked:
                     await done.wait()
             group.cancel_scope.cancel()

@@ -103,7 +103,7 @@ async def test_unused_sessions_end(sessions, clock):
     assert sessions.open == 1
     clock.advance(1)
     sessions.sweep()
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         await gone.wait()
     with pytest.raises(SessionEndedError, match="nobody used it for 50 s"):
         await sessions.step(session_id, {})
@@ -145,6 +145,40 @@ def test_bounds_are_positive(field, value):
 
 def test_the_worlds_of_the_api_are_those_of_the_catalog():
     assert sorted(get_args(World)) == sorted(PRESETS)
+
+
+async def test_a_world_whose_caller_left_while_it_was_built_takes_no_place(tmp_path, monkeypatch):
+    closed = []
+
+    async def start(order):
+        return "s1", {"agents": {}, "charts": [], "experts": [], "num_costs": 0,
+                      "observations": {}, "info": {}}  # fmt: skip
+
+    async def close(session_id):
+        closed.append(session_id)
+
+    async with open_doors(tmp_path) as doors:
+        monkeypatch.setattr(doors.parts.sessions, "start", start)
+        monkeypatch.setattr(doors.parts.sessions, "close", close)
+        async with doors.caller() as client:
+            answer = await client.post(SESSIONS, json={"environment": "newsvendor"})
+        assert (answer.status_code, closed) == (201, [])
+        body = b'{"environment": "newsvendor"}'
+        told = [{"type": "http.request", "body": body, "more_body": False}]
+        headers = [(b"host", b"127.0.0.1:8321"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": SESSIONS, "query_string": b"",
+                 "headers": headers, "raw_path": SESSIONS.encode(), "http_version": "1.1",
+                 "scheme": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8321),
+                 "root_path": ""}  # fmt: skip
+
+        async def receive():
+            return told.pop() if told else {"type": "http.disconnect"}
+
+        async def send(message):
+            """Nobody listens."""
+
+        await doors.api(scope, receive, send)
+        assert closed == ["s1"]
 
 
 async def test_an_episode_over_http(tmp_path):

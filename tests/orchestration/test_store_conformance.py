@@ -445,7 +445,7 @@ async def until_blocked(engine, connection, count):
     """On a server, wait until so many transactions wait for locks."""
     blocked = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
     if engine.database.is_server:
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while await connection.scalar(blocked) < count:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
@@ -783,6 +783,19 @@ async def test_the_outbox_tells_each_change_once_in_order_and_with_it_only(engin
     assert events[2].payload == {"x": [1]}
     assert [event.seq for event in events] == sorted({event.seq for event in events})
     assert await engine.store.events(events[1].seq, job_id=job.id) == events[2:]
+
+
+async def test_what_is_not_finite_is_kept_as_nothing(engine):
+    job = await submit(engine)
+    job = await take_one(engine)
+    told = {"kpi": float("nan"), "all": [1.5, float("inf")]}
+    async with engine.leases.fenced(job.id, job.fence) as connection:
+        await engine.ledger.announce(connection, job.id, "evaluated", told)
+        done = Completed(fence=job.fence, result={"best_score": float("nan")})
+        await engine.ledger.apply(connection, job.id, done)
+    assert (await engine.store.get(job.id)).result == {"best_score": None}
+    told = [one.payload for one in await engine.store.events(job_id=job.id)]
+    assert {"kpi": None, "all": [1.5, None]} in told
 
 
 async def test_a_reader_of_the_outbox_misses_no_line_that_is_committed_late(engine):

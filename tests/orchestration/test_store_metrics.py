@@ -18,7 +18,6 @@ from orchestration.job_store.store import SqlJobStore
 from orchestration.jobs import Desired
 from rl.monitoring.serving_metrics import ServingMetrics
 from tests.orchestration.delegation_stores import make_record
-from tests.postgres import missing, run_server
 from utils.clock import ManualClock
 from utils.observability import exposition, make_registry
 from utils.persistence.engine import open_database, open_memory_database
@@ -148,13 +147,11 @@ async def test_a_database_in_memory_has_neither_pool_nor_log():
     await database.aclose()
 
 
-@pytest.mark.skipif(bool(missing()), reason=missing())
-async def test_a_server_has_a_pool_and_no_log_of_ours():
-    with run_server() as url:
-        database = await open_database(url)
-        async with database.write():
-            shown = read(database)
-        await database.aclose()
+async def test_a_server_has_a_pool_and_no_log_of_ours(server_url):
+    database = await open_database(server_url)
+    async with database.write():
+        shown = read(database)
+    await database.aclose()
     assert shown['connections_in_use{pool="usual"}'] == 1
     assert shown['pool_connections{pool="usual"}'] == 10
     assert "wal_size_bytes" not in shown

@@ -73,7 +73,7 @@ class House:
         return job
 
     async def until(self, job, *states):
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while (now := await self.store.get(job.id)).state not in states:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         return now
@@ -83,7 +83,7 @@ class House:
         return [event.payload for event in events if event.type == type_]
 
     async def until_told(self, job, type_):
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while not (told := await self.told(job, type_)):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         return told
@@ -221,7 +221,7 @@ async def test_an_urgent_job_gets_the_place_of_a_lesser_one_which_goes_on_after_
     async with house.working(parallel_jobs=1):
         lesser = await house.submit("process.add_up", spec={"steps": 3, "hold": {"2": str(go)}})
         await house.until(lesser, JobState.RUNNING)
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while len(await house.told(lesser, "step_done")) < 2:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         urgent = await house.submit("process.note_inputs", priority=5)
@@ -278,7 +278,7 @@ async def test_a_worker_may_claim_a_job_again_while_its_lost_attempt_still_leave
         owner = (await house.store.get(job.id)).lease_owner
         (lost,) = await SqlLeases(house.ledger, retry=AT_ONCE).reap([owner])  # somebody's mistake
         assert lost.state is JobState.RETRY_WAIT
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while len(await house.told(job, "ready")) < 2:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         (tmp_path / "go").touch()

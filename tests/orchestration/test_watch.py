@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestration.care.engine_view import EngineView, EventView, LiveJob, WorkerView
-from orchestration.cli import engine, progress
+from orchestration.cli import engine, progress, training
 from orchestration.cli.run_view import describe, draw
 from orchestration.events import Completed
 from orchestration.jobs import Desired, JobState, Resources
@@ -135,6 +136,18 @@ def test_the_stage_of_a_curriculum_has_a_number(shell):
     assert views[-1].stage == "competitive (stage 2 of 3)"
 
 
+def test_a_score_that_is_not_finite_is_told_as_such(shell):
+    async def diverge(_application, hand, state):
+        await hand.report(state["job"], 6000, value=11.0, kpi=float("nan"))
+
+    views, _ = watch_steps(shell, begin, learn, diverge)
+    assert "evaluation not finite" in describe(views[-1])
+    assert views[-1].scores == [90.0, 95.0]
+    console = Console(file=StringIO(), width=80, color_system=None)
+    console.print(draw(views[-1], Text("learning"), width=80))
+    assert "not finite" in console.file.getvalue()
+
+
 @pytest.mark.parametrize("width", [30, 40, 67, 68, 80, 120, 300])
 def test_a_picture_fits_into_its_terminal(shell, width):
     views, _ = watch_steps(shell, begin, learn)
@@ -148,6 +161,30 @@ def test_a_picture_fits_into_its_terminal(shell, width):
     assert "▁█" in picture  # of the evaluations: 90, then 95
     if width >= 80:
         assert sum("━" in line and "50%" in line for line in lines) == 1
+
+
+def test_a_policy_that_diverged_is_shown_not_fatal(shell):
+    async def diverge(_application, hand, state):
+        nan = float("nan")
+        await hand.report(state["job"], 2160, kpi=90.0)
+        await hand.report(state["job"], 4608, value=nan, kpi=nan)
+
+    views, _ = watch_steps(shell, begin, diverge, finish)
+    seen = views[-1]
+    assert "evaluation not finite  expert 80  bound 120" in describe(seen)
+    console = Console(file=StringIO(), width=120, color_system=None)
+    console.print(draw(seen, "heading", width=120))
+    assert "not finite" in console.file.getvalue()
+    assert seen.scores == [90.0]
+    assert "not finite" in shell("show", "latest").stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("succeeded", 0), ("cancelled", 0), ("failed", 1), ("dead", 1),
+                        ("timed_out", 1)]
+)  # fmt: skip
+def test_a_command_exits_as_its_job_ended(state, code):
+    assert training.exit_code(SimpleNamespace(state=JobState(state))) == code
 
 
 def test_a_pipe_gets_a_line_for_each_change_and_no_other(shell):
@@ -266,7 +303,7 @@ def test_ctrl_c_leaves_the_run_alone(tmp_path, shell):
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline().startswith("waits for a free worker")
     child.send_signal(signal.SIGINT)
-    rest, _ = child.communicate(timeout=60)
+    rest, _ = child.communicate(timeout=240)
     assert (child.returncode, rest) == (130, "No longer watched; the run is left alone.\n")
     (kept,) = shell.json("jobs", "--json")
     assert (kept["id"], kept["state"], kept["desired"]) == (job["id"], "queued", Desired.RUN)

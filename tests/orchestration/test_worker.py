@@ -44,7 +44,7 @@ class RecordingSink(NullSink):
 
 
 async def poll(condition):
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         while not (value := await condition()):  # noqa: ASYNC110  # another process changes it
             await anyio.sleep(0.02)
     return value

@@ -88,6 +88,15 @@ def test_an_error_is_one_line_that_says_what_to_do(train, capsys, tmp_path, word
     assert captured.err.count("\n") == 1
 
 
+def test_ctrl_c_ends_in_one_line(train, capsys, monkeypatch, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_train", interrupt)
+    assert train.main([*TINY, "--output-dir", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped; what was saved until now stays\n"
+
+
 def test_a_sweep_is_checked_before_it_trains(train, capsys, tmp_path):
     words = ["-m", *TINY, "training.seed=0,-1", "--output-dir", str(tmp_path)]
     assert train.main(words) == 2

@@ -16,6 +16,7 @@ from benchmarks.ablation_page import (
     PAGE,
     fill_page,
     format_table,
+    main,
     stored_summaries,
     write_results,
 )
@@ -214,3 +215,9 @@ def test_the_table_has_a_line_for_every_ablation_run_or_not(tmp_path):
     fill_page([found], page)
     assert page.read_text() == f"before\n{BEGIN}\n\n{write_results([found])}\n\n{END}\nafter\n"
     assert (tmp_path / "pictures" / "ablation-dueling.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_asking_for_help_writes_no_page(monkeypatch):
+    monkeypatch.setattr("benchmarks.ablation_page.fill_page", lambda *_: pytest.fail("written"))
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])

@@ -109,3 +109,13 @@ def test_a_whole_run_without_experts_or_exporter(tmp_path):
 def test_the_problem_of_a_config_is_found():
     config = TrainingConfig(environment="trading_market", algorithm="ppo")
     assert make_problem(config).name == "trading"
+
+
+@pytest.mark.parametrize(
+    ("world", "algorithm", "instead"),
+    [("constrained_allocation", "dqn", "sac"), ("multi_echelon", "qmix", "sac")],
+)
+def test_where_a_grid_would_be_too_large_somebody_is_named_who_can_learn(world, algorithm, instead):
+    with pytest.raises(ConfigError, match=f"choose {instead}"):
+        catalog_problem(world, algorithm)
+    assert catalog_problem(world, instead).name == world

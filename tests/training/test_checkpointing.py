@@ -96,6 +96,17 @@ def test_an_unknown_schema_is_refused(folder):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"tensors_file": 5}, {"env_steps": "ten"}, {"fields": []}, {"tensors_file": ".."}],
+)
+def test_a_manifest_of_other_things_is_corrupt(folder, change):
+    path = Path(folder.write(10, TENSORS, {}).path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointCorruptError):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
 def test_the_newest_whole_checkpoint_is_found_and_the_rest_is_told(folder, damage):
     folder.write(10, TENSORS, {"updates": 1})

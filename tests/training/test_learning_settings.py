@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from functools import partial
 
 import pytest
 
@@ -53,6 +55,45 @@ def test_settings_import_without_torch():
 @pytest.mark.parametrize("settings", [LearningSettings(), DEFAULTS, FULL])
 def test_settings_survive_the_journey_through_text(settings):
     assert from_json(LearningSettings, json.loads(json.dumps(to_json(settings)))) == settings
+
+
+CONFIGS = (
+    *(APGConfig, PPOConfig, DQNConfig, SACConfig, TD3Config, MADDPGConfig, QMIXConfig),
+    PriorityConfig,
+    partial(MultiplierConfig, cost_limits=(1.0,)),
+)
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_nothing_can_be_worked_out_with_are_refused(make, value):
+    names = [name for name, usual in vars(make()).items() if isinstance(usual, float)]
+    assert names
+    for name in names:
+        if value == math.inf and name in {"max_grad_norm", "observation_clip"}:
+            make(**{name: value})  # no limit
+            continue
+        with pytest.raises(ConfigError, match=name):
+            make(**{name: value})
+
+
+def test_limits_and_optional_numbers_are_looked_at_too():
+    for bad in (math.nan, -math.inf):
+        with pytest.raises(ConfigError, match="cost_limits"):
+            MultiplierConfig(cost_limits=(0.5, bad))
+        with pytest.raises(ConfigError, match="final_entropy_coeff"):
+            PPOConfig(final_entropy_coeff=bad)
+
+
+@pytest.mark.parametrize("make", [DQNConfig, SACConfig, TD3Config, MADDPGConfig, QMIXConfig])
+def test_learning_does_not_start_before_the_first_step(make):
+    with pytest.raises(ConfigError, match="learning_starts=-1"):
+        make(learning_starts=-1)
+
+
+def test_layers_without_units_are_refused():
+    with pytest.raises(ConfigError, match="hidden_dims"):
+        APGConfig(hidden_dims=(64, 0))
 
 
 @pytest.mark.parametrize("algorithm", CAPABILITIES)

@@ -17,7 +17,7 @@ from rl.training import run_archive
 from rl.training.checkpointing import CheckpointFolder, load_checkpoint
 from rl.training.run_archive import ArchiveError
 from rl.training.run_places import RunBusyError
-from tests.postgres import missing, open_server_database, run_server
+from tests.postgres import open_server_database
 from tests.training.shelf import Shelf
 from utils.persistence import experiments
 from utils.persistence.engine import open_database
@@ -105,14 +105,12 @@ async def test_a_run_is_the_same_elsewhere_and_exports_to_the_same_bytes(
     assert newest.checkpoint.record.env_steps == 40
 
 
-@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
-async def test_a_run_moves_from_sqlite_to_postgresql(here, archive, tmp_path):
-    with run_server() as url:
-        async with open_server_database(url, tmp_path) as database:
-            there = Shelf(database, tmp_path / "there")
-            assert (await there.shelf.take_in(archive)).is_new
-            await is_the_same_run_as(here, there, archive, tmp_path)
-            assert not (await there.shelf.take_in(archive)).is_new
+async def test_a_run_moves_from_sqlite_to_postgresql(here, archive, tmp_path, server_url):
+    async with open_server_database(server_url, tmp_path) as database:
+        there = Shelf(database, tmp_path / "there")
+        assert (await there.shelf.take_in(archive)).is_new
+        await is_the_same_run_as(here, there, archive, tmp_path)
+        assert not (await there.shelf.take_in(archive)).is_new
 
 
 async def test_the_same_again_changes_nothing_and_another_is_refused(here, there, archive):

@@ -160,3 +160,20 @@ def test_what_is_printed_can_be_typed():
         f"{group}.{name}": value for group, part in tree.items() for name, value in part.items()
     }
     assert make_config(choices, values, refuse_to_settle) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_agents", float("nan")),
+        ("total_episodes", 1.5),
+        ("seed", "1"),
+        ("tags", "baseline"),
+        ("tags", (1,)),
+        ("experiment_name", 3),
+        ("use_curriculum", "no"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=rf"^{name}.* wants "):
+        TrainingConfig(**{name: value})

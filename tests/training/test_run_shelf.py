@@ -15,7 +15,7 @@ from rl.training.run_places import RunBusyError
 from rl.training.run_removal import mark_garbage, sweep_garbage
 from rl.training.shared_checkpoints import SharedCheckpoints, list_named
 from rl.training.training_config import TrainingConfig
-from tests.postgres import missing, open_server_database, run_server
+from tests.postgres import open_server_database
 from tests.training.shelf import AGENT, Shelf
 from utils.errors import ConfigError
 from utils.persistence import experiments, jobs, registry
@@ -29,20 +29,13 @@ from utils.persistence.run_removal import Kind, RunInUseError, list_tombstones
 
 pytestmark = pytest.mark.anyio
 GRACE = timedelta(days=7)
+LATER = GRACE.total_seconds() + 3600
+"""Longer than any machine takes to write the files of a test, whose times are real ones."""
 
 
 @pytest.fixture(scope="module")
 def anyio_backend():
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def server():
-    if missing():
-        yield None
-        return
-    with run_server() as url:
-        yield url
 
 
 @pytest.fixture(autouse=True)
@@ -52,15 +45,14 @@ def quick_disk(monkeypatch):
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def opened(request, tmp_path, server):
+async def opened(request, tmp_path):
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "sqlite":
             database = await open_database(tmp_path / "var" / "q.sqlite")
             stack.push_async_callback(database.aclose)
-        elif server is None:
-            pytest.skip(missing())
         else:
-            database = await stack.enter_async_context(open_server_database(server, tmp_path))
+            url = request.getfixturevalue("server_url")
+            database = await stack.enter_async_context(open_server_database(url, tmp_path))
         yield Shelf(database, tmp_path / "var")
 
 
@@ -220,7 +212,7 @@ async def test_files_outlive_the_grace_and_no_more(opened):
     assert (early.runs, early.artifacts) == ((), ())
     assert opened.files() == before
     assert await ids(opened) == ["r2"]
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     late = await opened.shelf.collect(grace=GRACE)
     assert late.runs == ("r1",)
     assert len(late.artifacts) == 1, "only its policy: the plot is r2's as well"
@@ -248,7 +240,7 @@ async def test_a_promoted_model_holds_its_run_its_policy_and_its_checkpoint(open
     await opened.fill("r2", policy=b"another")
     await opened.promote(2)
     await opened.shelf.delete("r1", confirm="r1")
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     for _ in range(2):
         found = await opened.shelf.collect(grace=GRACE)
         assert (found.runs, found.kept) == ((), ("r1",))
@@ -274,13 +266,13 @@ async def test_a_checkpoint_that_another_run_began_with_stays_until_that_one_goe
     await opened.add_run("r2")
     await opened.fill("r2", policy=b"another", parent=last)
     await opened.shelf.delete("r1", confirm="r1")
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     assert (await opened.shelf.collect(grace=GRACE)).kept == ("r1",)
     assert {path.name[:17] for path in (opened.places.folder("r1") / "checkpoints").iterdir()} == {
         "step-000000000040"
     }
     await opened.shelf.delete("r2", confirm="r2")
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     assert set((await opened.shelf.collect(grace=GRACE)).runs) == {"r1", "r2"}
     assert list(opened.places.runs.iterdir()) == []
 
@@ -292,7 +284,7 @@ async def test_what_no_row_knows_is_marked_first_and_swept_later(opened):
     (opened.places.runs / ".import-killed").mkdir()
     assert await mark_garbage(opened.database, opened.places, clock=opened.clock) == 2
     assert opened.places.artifacts.holds(orphan)  # stopped here, nothing is lost
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     used = await opened.add_artifact("r1", "late.svg", b"nobody's")
     os.utime(opened.places.artifacts.path(used), (0, 0))  # only its row speaks for it
     until = opened.clock.now() - GRACE
@@ -312,7 +304,7 @@ async def test_a_sweep_that_is_stopped_halfway_is_finished_by_the_next(opened, m
     kept = {name: content for name, content in opened.files().items() if "r1" not in name}
     kept = {name: content for name, content in kept.items() if content != b"a policy"}
     await opened.shelf.delete("r1", confirm="r1")
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     until = opened.clock.now() - GRACE
 
     async def stopped(*_, **__):
@@ -380,7 +372,7 @@ async def test_a_deleted_models_number_is_not_reused_and_its_bytes_can_return(op
     await opened.shelf.delete("r1", confirm="r1")
     await opened.add_run("r2")
     await opened.fill("r2")  # the same policy
-    opened.clock.advance(GRACE.total_seconds() + 1)
+    opened.clock.advance(LATER)
     assert (await opened.shelf.collect(grace=GRACE)).artifacts == ()
     assert await count(opened, registry.model_version) == 1
     assert await count(opened, registry.model_version, deleted_at=None) == 1

@@ -115,6 +115,9 @@ def test_damage_is_noticed_and_nothing_is_written(store, tmp_path):
     "change",
     [
         {"tensors_file": "../outside.safetensors"},
+        {"tensors_file": ".."},
+        {"tensors_file": ""},
+        {"tensors_file": 5},
         {"beside": {"../../evil": "0" * 64}},
         {"beside": {"experts.json": "../../etc/passwd"}},
         {"tensors_sha256": None},

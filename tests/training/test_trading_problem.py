@@ -148,7 +148,7 @@ def test_an_agent_of_another_world_is_refused(synthetic):
     agent.export_layers = lambda: type(
         "Layers", (), {"layers": [(np.zeros((5, 1), np.float32), np.zeros(1, np.float32))]}
     )
-    with pytest.raises(ConfigError, match="observes 5 numbers"):
+    with pytest.raises(ConfigError, match="turns 5 numbers into"):
         export_desk(agent, OrderDesksConfig(), make_card())
 
 
@@ -156,7 +156,8 @@ def test_ranges_span_the_sets(synthetic):
     sets = [synthetic.validation.scenarios, synthetic.held_out.scenarios]
     ranges = {one.field: one for one in synthetic.exporter.ranges(sets)}
     assert set(ranges) == {
-        "order.moves", "order.volatility", "order.impact", "order.risk_aversion"
+        "order.moves", "order.price_change", "order.volatility", "order.impact",
+        "order.risk_aversion",
     }  # fmt: skip
     assert ranges["order.volatility"].low == min(float(one.volatility.min()) for one in sets)
     assert ranges["order.moves"].high == max(

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from utils.errors import ConfigError
 from utils.persistence import engine as engine_module
 from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
@@ -141,6 +142,12 @@ async def test_file_that_is_no_database_is_refused_untouched(tmp_path):
     assert path.read_bytes() == b"my diary " * 1000
 
 
+async def test_a_place_where_no_folder_can_be_is_refused_in_words(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot make the folder .*/file .*name one that can"):
+        await open_database(tmp_path / "file" / "q.sqlite")
+
+
 async def test_database_of_a_newer_program_is_refused(tmp_path):
     path = tmp_path / "q.sqlite"
     upgrade(path, 10)
@@ -176,6 +183,23 @@ async def test_full_disk_is_explained_and_nothing_is_kept(database):
                 row = named(f"e{number}", description="x" * 4000)
                 await connection.execute(insert(experiment), row)
     assert await names(database) == []
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_nothing_is_written_to_a_file_that_is_gone(database, tmp_path, is_replaced):
+    async with database.write() as connection:
+        await connection.execute(insert(experiment), named("kept"))
+    aside = database.path.rename(tmp_path / "aside")
+    if is_replaced:
+        upgrade(database.path, 10)
+    with pytest.raises(DatabaseError, match="removed or replaced"):
+        async with database.write() as connection:
+            pytest.fail("what is written now is lost")
+    with pytest.raises(DatabaseError, match="removed or replaced"):
+        await names(database)
+    if not is_replaced:
+        aside.rename(database.path)
+        assert await names(database) == ["kept"]
 
 
 async def test_urls(tmp_path):

@@ -166,8 +166,8 @@ class DirectoryArtifactStore:
         content = place.read_bytes()
         if _hash(content) != sha256:
             raise ArtifactCorruptError(
-                f"{place} does not have the hash of its name (now {_hash(content)}): "
-                "delete it and store the artifact again"
+                f"artifact {sha256} does not have the hash of its name (now {_hash(content)}): "
+                "delete its file from the folder of artifacts and store it again"
             )
         return content
 
@@ -182,7 +182,7 @@ class DirectoryArtifactStore:
         """
         place = self._place(sha256)
         if not place.is_file():
-            raise ArtifactMissingError(f"no artifact {sha256} in {self._root}: was it removed?")
+            raise ArtifactMissingError(f"no artifact {sha256} is stored: was it removed?")
         return place
 
     def close(self) -> None:

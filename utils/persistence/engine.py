@@ -24,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from utils.persistence.errors import DatabaseError
+from utils.persistence.files import make_folder
+from utils.persistence.plain_json import write_json
 from utils.persistence.sqlite_driver import connect
 from utils.persistence.tables import metadata
 from utils.persistence.traffic import PoolUse, Traffic
@@ -50,7 +52,12 @@ class Database:
     """Transactions on one database."""
 
     def __init__(
-        self, engine: AsyncEngine, path: Path, *, durable_engine: AsyncEngine | None = None
+        self,
+        engine: AsyncEngine,
+        path: Path,
+        *,
+        durable_engine: AsyncEngine | None = None,
+        file: tuple[int, int] | None = None,
     ) -> None:
         """Take what `open_database` has made.
 
@@ -58,7 +65,9 @@ class Database:
             engine: Connects to it.
             path: The SQLite file, or what stands for it in messages.
             durable_engine: Connects so that a commit survives a power cut; absent where all do.
+            file: Which file is at the path, as `identify_file` says; absent where there is none.
         """
+        self._file = file
         self._engine = engine
         self._durable_engine = durable_engine or engine
         self.path = path
@@ -107,12 +116,21 @@ class Database:
     async def _transacting(self) -> AsyncIterator[None]:
         """Keep cancellation away, and waiting for ever for a server that does not answer."""
         limit = anyio.current_time() + ANSWER_SECONDS if self.is_server else math.inf
+        self._require_file()
         with explained(self.path):
             with anyio.CancelScope(shield=True, deadline=limit) as scope:
                 yield
         if scope.cancelled_caught:
             await self.aclose()  # connections that idle in the pool are as deaf as this one
             raise DatabaseError(f"{self.path}: no answer in {ANSWER_SECONDS} s. {_SERVER_AWAY}")
+
+    def _require_file(self) -> None:
+        """Refuse to go on with a file that nobody else sees: what is written there is lost."""
+        if self._file is not None and identify_file(self.path) != self._file:
+            raise DatabaseError(
+                f"{self.path}: it was removed or replaced while this program used it. Put it back, "
+                "or start this program again with what is there now."
+            )
 
     def fingerprint(self) -> tuple[int, ...] | None:
         """Return what changes whenever anybody writes to the file; None where nothing tells."""
@@ -160,12 +178,32 @@ async def open_database(location: Path | str) -> Database:
     path = _file_path(location)
     await anyio.to_thread.run_sync(_prepare, path)
     url = URL.create("sqlite+aiosqlite", database=str(path))
-    return Database(_file_engine(url, "NORMAL"), path, durable_engine=_file_engine(url, "FULL"))
+    return Database(
+        _file_engine(url, "NORMAL"),
+        path,
+        durable_engine=_file_engine(url, "FULL"),
+        file=identify_file(path),
+    )
+
+
+def identify_file(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from any other that may come to its path; None if none is there.
+
+    Args:
+        path: Of the file.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 async def open_memory_database() -> Database:
     """Open a database of this process only, in memory, for tests."""
-    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+    engine = create_async_engine(
+        "sqlite+aiosqlite://", poolclass=StaticPool, json_serializer=write_json
+    )
     _listen(engine, "OFF")
     database = Database(engine, Path(":memory:"))
     async with database.write() as connection:
@@ -184,6 +222,7 @@ async def _open_server(text: str) -> Database:
     engine = create_async_engine(
         url,
         pool_size=10,
+        json_serializer=write_json,
         pool_pre_ping=True,  # the server may have been restarted since
         connect_args={
             **SERVER_CONNECTION,
@@ -195,7 +234,9 @@ async def _open_server(text: str) -> Database:
 
 
 def _file_engine(url: URL, synchronous: str) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = create_async_engine(
+        url, json_serializer=write_json, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+    )
     _listen(engine, synchronous)
     return engine
 
@@ -264,7 +305,7 @@ def _advice(complaint: str) -> str | None:
 
 
 def _prepare(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with explained(path):
         upgrade(path, BUSY_TIMEOUT_SECONDS)
 

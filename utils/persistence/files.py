@@ -15,6 +15,23 @@ from utils.errors import ConfigError
 T = TypeVar("T")
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder that a person named, and those above it, if absent.
+
+    Args:
+        folder: Which.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {folder} ({error.strerror}): name one that can be written"
+        ) from error
+
+
 def write_atomically(path: Path, content: bytes) -> str:
     """Write a file so that no reader and no crash ever sees half of it.
 

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from utils.clock import Clock
 from utils.persistence.locks import lock_name
+from utils.persistence.plain_json import json_safe
 from utils.persistence.registry import artifact, model_version
 from utils.persistence.run_facts import RunArtifact, add_artifacts
-from utils.persistence.run_log import json_safe
 
 POLICY = "policy"
 

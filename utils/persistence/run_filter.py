@@ -136,6 +136,22 @@ async def find_runs(
     return [to_summary(row) for row in rows]
 
 
+async def find_by_end(connection: AsyncConnection, end: str, *, shortest: int) -> list[RunSummary]:
+    """Find up to two runs whose id, or whose job's, is or ends so, newest first.
+
+    Args:
+        connection: An open transaction.
+        end: An id, or the end of one.
+        shortest: Fewer characters are not taken for an end.
+    """
+    ids = (tables.run.c.id, tables.run.c.job_id)
+    fits = [one == end for one in ids]
+    if len(end) >= shortest:
+        fits += [one.endswith(end, autoescape=True) for one in ids]
+    query = summaries().where(or_(*fits)).order_by(tables.run.c.id.desc()).limit(2)
+    return [to_summary(row) for row in (await connection.execute(query)).mappings()]
+
+
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
     conditions = [_has_tag(name) for name in wanted.tags]
     conditions += [_passes(threshold) for threshold in wanted.thresholds]

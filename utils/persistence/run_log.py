@@ -6,7 +6,6 @@ rows in the same one. Reading is the matter of `run_queries`, models that of `mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,8 +18,10 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT compiles fo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from utils.clock import Clock, new_id
+from utils.errors import ConfigError
 from utils.persistence import experiments as tables
 from utils.persistence.jobs import checkpoint
+from utils.persistence.plain_json import finite, json_safe
 from utils.persistence.run_facts import RunParent, add_parents, change_tags
 
 VALIDATION = "validation"
@@ -28,6 +29,10 @@ SCORE = "kpi"
 """Which of a validation's scores says how good a policy is; higher is better."""
 MetricRow = tuple[int, Mapping[str, float]]
 """A step and the values measured there."""
+
+
+LARGEST_WHOLE = 2**53
+"""Whole numbers beyond it get lost where JSON is read."""
 
 
 class RunState(StrEnum):
@@ -67,6 +72,16 @@ class NewRun:
     tags: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages that its numbers depend on."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no database keeps.
+
+        Raises:
+            ConfigError: The seed, or the number of steps, is too large.
+        """
+        for name, value in (("seed", self.seed), ("total_env_steps", self.total_env_steps or 0)):
+            if abs(value) > LARGEST_WHOLE:
+                raise ConfigError(f"{name}={value}: choose less than 2^53")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,21 +340,6 @@ async def score_checkpoint(
     await connection.execute(update(table).where(mine).values(score=score))
 
 
-def json_safe(value: Any) -> Any:
-    """Return a value as JSON can hold it: what is not finite becomes null.
-
-    Args:
-        value: Mappings, sequences, strings and numbers.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): json_safe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_safe(item) for item in value]
-    if isinstance(value, float):
-        return _finite(value)
-    return value
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     """Yield the settings of a configuration as text, inner ones by dotted names.
 
@@ -362,15 +362,11 @@ async def _raise_best_score(connection: AsyncConnection, run_id: str, score: flo
     )
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _metric_lines(
     run_id: str, step: int, values: Mapping[str, float], at: datetime
 ) -> list[dict[str, Any]]:
     return [
-        {"run_id": run_id, "key": key, "step": step, "value": _finite(value), "at": at}
+        {"run_id": run_id, "key": key, "step": step, "value": finite(value), "at": at}
         for key, value in values.items()
     ]
 
