@@ -298,7 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(options.names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
-    if options.smoke and options.results == RESULTS:
+    options.results.mkdir(parents=True, exist_ok=True)
+    is_stored = options.results.samefile(RESULTS)
+    if options.smoke and is_stored:
         parser.error("--smoke wants --results FOLDER, so that no stored result is lost")
     for name in () if options.stored else options.names or BENCHMARKS:
         run(name, options.results, smoke=options.smoke)
@@ -316,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, report in reports.items():
         print(quality_table(name, report), end="\n\n")
     print(cost_table(reports))
-    if not options.smoke and options.results == RESULTS:
+    if is_stored:
         for name, report in reports.items():
             if report is not None:
                 draw(name, report, PICTURES / f"{name}.png")

@@ -202,8 +202,8 @@ def make_artifact(weights: Values, rows: list[Row], seed: int) -> PolicyArtifact
         run_id="",
         checkpoint_sha256="",
         commit=read_provenance().code_commit or "unknown",
-        data="Sequences of DeepRM's law of jobs at loads of 50 to 150 %, drawn anew in every "
-        "generation of the search; seed 0.",
+        data="Sequences of DeepRM's law of jobs at loads of 50 to 150 % (arrivals in 50 steps) and "
+        f"40 to 100 % (in 200), drawn anew in every generation of the search; seed {seed}.",
         evaluation=Evaluation(
             scenarios=f"Minus the mean slowdown at 110 % load: {middle.sequences} unseen sequences",
             num_episodes=middle.sequences,

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import decision_quality
 from benchmarks.decision_quality import (
     BEGIN,
     BENCHMARKS,
@@ -106,8 +107,14 @@ def test_every_benchmark_has_a_picture(name, tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_bad_names_and_a_smoke_run_over_stored_results_are_refused(capsys):
-    for arguments, word in ((["jbos"], "jobs"), (["jobs", "--smoke"], "--results")):
+def test_bad_names_and_a_smoke_run_over_stored_results_are_refused(capsys, monkeypatch):
+    monkeypatch.chdir(RESULTS)
+    monkeypatch.setattr(decision_quality, "run", lambda *_, **__: pytest.fail("it ran"))
+    for arguments, word in (
+        (["jbos"], "jobs"),
+        (["jobs", "--smoke"], "--results"),
+        (["jobs", "--smoke", "--results", "."], "--results"),
+    ):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 2
@@ -115,6 +122,7 @@ def test_bad_names_and_a_smoke_run_over_stored_results_are_refused(capsys):
 
 
 def test_tables_are_written_from_stored_results_alone(tmp_path, capsys):
+    assert main(["--stored", "--results", str(tmp_path / "new")]) == 0
     (tmp_path / "job_priority.json").write_text(json.dumps(STORED["jobs"]))
     assert main(["--stored", "--results", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "decision_quality.json").read_text())
