@@ -21,7 +21,6 @@ from utils.persistence.access_tokens import Scope as TokenScope
 
 if TYPE_CHECKING:
     from ai_agents.registry import AgentRegistry
-    from orchestration.endpoints.a2a_door import A2aDoor
     from orchestration.endpoints.callers import Callers
     from orchestration.endpoints.mcp_door import McpDoor
     from orchestration.endpoints.reception import Reception
@@ -82,7 +81,7 @@ class LateDoors:
                 await self._group.start(_keep_open, self._mcp)
                 self._apps[path] = self._mcp.app
             elif path not in self._apps:
-                self._apps |= (await self._load_a2a()).make_apps()
+                self._apps |= await self._load_a2a()
         return self._apps[path]
 
     async def load_mcp(self) -> McpDoor:
@@ -91,10 +90,10 @@ class LateDoors:
         door: McpDoor = module.McpDoor(self._registry, self._reception, self._clock)
         return door
 
-    async def _load_a2a(self) -> A2aDoor:
+    async def _load_a2a(self) -> dict[str, ASGIApp]:
         module = await _load("orchestration.endpoints.a2a_door")
-        door: A2aDoor = module.A2aDoor(self._registry, self._reception)
-        return door
+        apps: dict[str, ASGIApp] = module.A2aDoor(self._registry, self._reception).make_apps()
+        return apps
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
