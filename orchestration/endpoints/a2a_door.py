@@ -38,7 +38,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_agents.base_agent import RequestError
 from ai_agents.registry import UnknownAgentError, UnknownVersionError
-from orchestration.endpoints.late_doors import CARD_PATH, JSONRPC_PATH, REST_PATH
+from orchestration.endpoints.a2a_paths import CARD_PATH, JSONRPC_PATH, REST_PATH
 from orchestration.endpoints.reception import Reception, TooManyCallsError
 from utils.errors import QuartermasterError
 

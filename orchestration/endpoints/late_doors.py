@@ -16,6 +16,7 @@ import anyio.to_thread
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestration.endpoints.a2a_paths import CARD_PATH, JSONRPC_PATH, REST_PATH
 from orchestration.endpoints.guard import Guard
 from utils.persistence.access_tokens import Scope as TokenScope
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from utils.clock import Clock
 
 MCP_PATH = "/mcp"
-CARD_PATH = "/.well-known/agent-card.json"
-JSONRPC_PATH, REST_PATH = "/a2a", "/a2a/message:send"
 METHODS = {MCP_PATH: None, CARD_PATH: ["GET"], REST_PATH: ["POST"], JSONRPC_PATH: ["POST"]}
 
 
