@@ -1,12 +1,13 @@
 """Who a caller is, by the token that it sends; remembered for a moment, as a proof costs queries.
 
-A token that was revoked, and the first one that is made, thus count within a second.
+A token that was revoked, and the first one that is made, thus count within a second. While the
+database is away those proved shortly before go on being known: what needs no database answers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utils.clock import Clock
 from utils.persistence.access_tokens import (
@@ -17,8 +18,11 @@ from utils.persistence.access_tokens import (
     prove_token,
 )
 from utils.persistence.engine import Database
+from utils.persistence.errors import DatabaseError
 
 TRUST_SECONDS = 1.0
+OUTAGE_SECONDS = 600.0
+"""After the last proof; a token that another server revokes opens this one no longer than that."""
 MOST_REMEMBERED = 1024
 
 
@@ -32,6 +36,14 @@ class Caller:
 
 
 LOCAL = Caller(name="local", scopes=frozenset(Scope))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proof:
+    caller: Caller
+    proved: float
+    asked: float
+    """When the database was asked last, in vain or not."""
 
 
 class Callers:
@@ -57,24 +69,34 @@ class Callers:
         self._clock = clock
         self._is_open = is_open
         self._trust_seconds = trust_seconds
-        self._proved: dict[str, tuple[Caller, float]] = {}
+        self._proved: dict[str, _Proof] = {}
 
     async def find(self, text: str | None) -> Caller | None:
         """Return who sends a token, or none; None if that opens nothing.
 
         Args:
             text: The token; None if none was sent.
+
+        Raises:
+            DatabaseError: It is away, and did not prove this one in the last minutes.
         """
         key = "" if text is None else hashlib.sha256(text.encode(errors="replace")).hexdigest()
         now = self._clock.monotonic()
-        caller, until = self._proved.get(key, (None, now))
-        if now < until:
-            return caller
-        found = await (self._prove_nothing() if text is None else self._prove(text))
+        known = self._proved.get(key)
+        if known is not None and now < known.asked + self._trust_seconds:
+            return known.caller
+        try:
+            found = await (self._prove_nothing() if text is None else self._prove(text))
+        except DatabaseError:
+            if known is None or now >= known.proved + OUTAGE_SECONDS:
+                raise
+            self._proved[key] = replace(known, asked=now)
+            return known.caller
+        self._proved.pop(key, None)
         if found is not None:  # what is wrong is not remembered: anybody may send much of it
             if len(self._proved) >= MOST_REMEMBERED:
                 self._proved.clear()
-            self._proved[key] = found, now + self._trust_seconds
+            self._proved[key] = _Proof(caller=found, proved=now, asked=now)
         return found
 
     async def _prove_nothing(self) -> Caller | None:

@@ -7,21 +7,25 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
+import anyio
+import anyio.to_thread
 import pytest
 from sqlalchemy import delete, select, update
 from typer.testing import CliRunner
 
 from orchestration.app import Settings
 from orchestration.cli import commands
-from orchestration.endpoints.callers import Callers
+from orchestration.endpoints.callers import OUTAGE_SECONDS, Callers
 from orchestration.serving import serve
 from tests.orchestration.doors import Doors, open_doors
-from tests.postgres import open_server_database
+from tests.orchestration.house import AGENT, REQUEST
+from tests.postgres import open_server, open_server_database
 from utils.clock import ManualClock
 from utils.errors import ConfigError
 from utils.persistence import access, access_tokens, audit_log
 from utils.persistence.access_tokens import Scope
 from utils.persistence.engine import open_database
+from utils.persistence.errors import DatabaseError
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -247,6 +251,71 @@ async def test_a_proof_holds_for_a_second_and_what_is_wrong_is_not_remembered(da
     closed = Callers(database, clock, is_open=False)
     assert await closed.find(None) is None
     assert text not in repr(vars(callers))
+
+
+class Away:
+    """A database that can be told to go away."""
+
+    def __init__(self, database):
+        self.is_away, self.asked, self._database = False, 0, database
+
+    def read(self):
+        self.asked += 1
+        if self.is_away:
+            raise DatabaseError("away")
+        return self._database.read()
+
+    def write(self):
+        return self._database.write()
+
+
+async def test_who_was_proved_is_known_in_an_outage_for_a_while(database):
+    async with database.write() as connection:
+        text = await access_tokens.create_token(connection, "a", [Scope.INVOKE], now=NOW)
+    clock, away = ManualClock(NOW), Away(database)
+    callers = Callers(away, clock, is_open=True)
+    assert (await callers.find(text)).name == "token:a"
+    away.is_away, away.asked = True, 0
+    clock.advance(1.5)
+    for _ in range(3):
+        assert (await callers.find(text)).name == "token:a"
+    assert away.asked == 1, "once a second, however many ask"
+    for unknown in ("qm_x_y", None):
+        with pytest.raises(DatabaseError):
+            await callers.find(unknown)
+    clock.advance(OUTAGE_SECONDS - 2)
+    assert (await callers.find(text)).name == "token:a"
+    clock.advance(1.0)
+    with pytest.raises(DatabaseError):
+        await callers.find(text)
+    away.is_away = False
+    async with database.write() as connection:
+        await access_tokens.revoke_token(connection, "a", now=NOW)
+    assert await callers.find(text) is None
+    away.is_away = True
+    with pytest.raises(DatabaseError):  # what was refused is known no longer
+        await callers.find(text)
+
+
+@pytest.mark.slow
+async def test_agents_and_metrics_answer_while_the_server_of_the_database_is_away(tmp_path):
+    with open_server() as server:
+        async with open_doors(tmp_path, database=server.url, versions=1) as doors:
+            token = await doors.make_token("a", "invoke")
+            async with forgetful(doors).caller(token) as client:
+                ask = f"/v1/agents/{AGENT}:invoke"
+                first = await client.post(ask, json=REQUEST)
+                assert first.status_code == 200, first.text
+                await anyio.to_thread.run_sync(server.stop)
+                paths = ("/metrics", "/health/ready")
+                try:
+                    again = await client.post(ask, json=REQUEST)
+                    codes = [(await client.get(path)).status_code for path in paths]
+                finally:
+                    await anyio.to_thread.run_sync(server.start)
+                assert again.status_code == 200, again.text
+                assert again.json()["services"] == first.json()["services"]
+                assert codes == [200, 503]
 
 
 def run(tmp_path, *words):
