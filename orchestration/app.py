@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 T = TypeVar("T")
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +195,8 @@ async def run_with(application: Application, work: Callable[[], Awaitable[T]]) -
 
     Args:
         application: Stopped when the work is done.
-        work: Cancelled by a signal; after the first one signals have their usual effect again.
+        work: Cancelled by a signal. A second Ctrl-C ends the process at once; a second SIGTERM does
+            not, as the kernel sends one for every thread of a parent that was killed.
 
     Returns:
         What the work returned, or None if a signal came first.
@@ -212,12 +212,17 @@ async def run_with(application: Application, work: Callable[[], Awaitable[T]]) -
             failure = error
         group.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as group:
-        with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
-            group.start_soon(application.run)
-            group.start_soon(foreground)
-            await anext(aiter(signals))
+    async def stop_at(signals: AsyncIterator[signal.Signals]) -> None:
+        await anext(signals)
         group.cancel_scope.cancel()
+
+    with anyio.open_signal_receiver(signal.SIGTERM) as terminations:
+        async with anyio.create_task_group() as group:
+            with anyio.open_signal_receiver(signal.SIGINT) as interrupts:
+                group.start_soon(application.run)
+                group.start_soon(foreground)
+                group.start_soon(stop_at, aiter(terminations))
+                await stop_at(aiter(interrupts))
     if failure is not None:
         raise failure
     return returned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,13 @@ hypothesis.settings.register_profile("quartermaster", deadline=None, print_blob=
 hypothesis.settings.load_profile("quartermaster")
 # Many more examples where a test asks for the profile by name: `make chaos`.
 hypothesis.settings.register_profile("chaos", parent=hypothesis.settings(), max_examples=2000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C be heard again: processes that tests are spread over ignore it, and so would
+    every command that a test starts and interrupts."""
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 NAMES = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "aiosqlite", "httpx")

@@ -62,6 +62,13 @@ class Launched:
                     assert time.monotonic() < deadline, f"{url} answers still"
                     time.sleep(0.05)
 
+    def await_words(self, log, words):
+        """Wait until a log holds some words: the last ones come after the address is silent."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while words not in (text := log.read_text()):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.05)
+
 
 @contextlib.contextmanager
 def launched(var):

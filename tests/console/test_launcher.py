@@ -51,7 +51,7 @@ def test_a_killed_launcher_leaves_nothing_behind(tmp_path):
     with launched(tmp_path) as found:
         found.process.kill()
         found.await_silence()
-    assert "running jobs are saved" in (tmp_path / "server.log").read_text()
+        found.await_words(tmp_path / "server.log", "running jobs are saved")
 
 
 def refuse(tmp_path, **plan):

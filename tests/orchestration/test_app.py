@@ -92,6 +92,22 @@ async def test_errors_of_the_work_arrive_as_they_are(tmp_path):
             await run_with(application, work)
 
 
+async def test_the_echo_of_a_signal_does_not_end_the_saving(tmp_path):
+    cleaned = []
+
+    async def work():
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # would end this very process
+            cleaned.append("saved")
+
+    async with open_house(tmp_path) as application:
+        assert await run_with(application, work) is None
+    assert cleaned == ["saved"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_the_work_and_gives_signals_back(tmp_path, number):
     before = signal.getsignal(number)

@@ -100,7 +100,7 @@ def test_bytes_come_back_under_their_hash(store, content):
 def test_damaged_artifact_is_refused_and_mended_by_storing_again(store, folder, damage):
     sha256 = store.put(b"policy")
     folder.path(sha256).write_bytes(damage)
-    with pytest.raises(ArtifactCorruptError, match="store the artifact again"):
+    with pytest.raises(ArtifactCorruptError, match=r"store (the artifact|it) again"):
         store.get(sha256)
     store.put(b"policy")
     assert store.get(sha256) == b"policy"
