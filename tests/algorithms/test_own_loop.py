@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from rl.algorithms.apg_agent import APGAgent
 from rl.algorithms.apg_config import APGConfig
@@ -183,7 +184,6 @@ def test_an_array_of_one_number_is_a_choice():
     "sizes",
     [
         {"state_dim": 0},
-        {"state_dim": 1.5},
         {"action_dim": -1},
         {"action_dim": ()},
         {"action_dim": (3, 0)},
@@ -196,6 +196,12 @@ def test_an_agent_that_would_see_or_do_nothing_is_refused(sizes):
         PPOAgent(
             **{"agent_id": "a", "state_dim": 2, "action_dim": 1, "config": PPOConfig()} | sizes
         )
+
+
+def test_half_a_number_is_refused():
+    refused = (ConfigError, TypeCheckError)  # `make shapes` looks at types first
+    with pytest.raises(refused, match="state_dim"):
+        PPOAgent("a", 1.5, 1, PPOConfig())
 
 
 @pytest.mark.parametrize("make", [DQNAgent, SACAgent, TD3Agent, APGAgent])
