@@ -1,7 +1,7 @@
-"""What the algorithms reach on the field's tasks, from the stored results of `single_agent`.
+"""What the algorithms reach on the field's tasks, from the stored results of the benchmarks.
 
-Run `python -m benchmarks.learning_table`: the table of docs/algorithms/README.md, read from
-benchmarks/results/. Nothing is measured here.
+Run `python -m benchmarks.learning_table`: the tables of docs/algorithms/README.md, read from
+benchmarks/results/ (`single_agent`, `multi_agent`). Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from benchmarks import multi_agent
 from benchmarks.measuring import RESULTS
 from benchmarks.single_agent import OURS, PEER, TASKS
 
@@ -43,5 +44,26 @@ def learning_table() -> str:
     return "\n".join(lines)
 
 
+def team_table() -> str:
+    """Return the table of teams in Markdown, one line for each cell that was run."""
+    lines = [
+        "| world, algorithm | here | BenchMARL | steps a CPU-second, here and there |",
+        "|---|---|---|---|",
+    ]
+    for cell in json.loads((RESULTS / "multi_agent.json").read_text())["cells"]:
+        rows = [
+            cell[library] for library in (multi_agent.OURS, multi_agent.PEER) if library in cell
+        ]
+        if not rows:
+            continue
+        scores = [
+            f"{row['mean']:.1f} [{row['low']:.1f}, {row['high']:.1f}] ({len(row['seeds'])})"
+            for row in rows
+        ]
+        speeds = ", ".join(f"{row['steps_per_cpu_second']:,.0f}" for row in rows)
+        lines.append(f"| {cell['cell']} | {' | '.join([*scores, ''][:2])} | {speeds} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(learning_table())
+    print(learning_table(), team_table(), sep="\n\n")

@@ -5,8 +5,8 @@ rewards standardised, learning rate 5e-4. Ours: two layers of 128 without memory
 a batch, and a batch for every step of the eight copies. Speaker and listener are unlike: what they
 observe and may choose is padded and masked, and both share one network that is told who asks.
 Spread's episodes never end, they are cut, and its places reach far: with a discount of .99 or .95
-and a target that jumps, values outgrow what can be earned and the team gets worse than by chance
-after 80,000 steps (-33, where random choices return -26); with .9 and a soft target they do not.
+and a target that jumps, values outgrow what can be earned, until the team plays worse than by
+chance; with .9 and a soft target they do not.
 """
 
 from __future__ import annotations
