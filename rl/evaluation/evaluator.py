@@ -127,13 +127,13 @@ def record_play(
     for t in range(config.max_steps):
         view = view_to_numpy(environment.view)
         chosen = player(environment, step)
-        action = np.asarray(chosen[:, 0], np.float32)
+        action = np.asarray(chosen[:, 0].cpu(), np.float32)
         allocation = domain.project(action, view.capacity)
         pending = view.backlog.sum(-1) + scenarios.demand[:, t]
         served = np.minimum(pending, (allocation / domain.usage).min(-1))
         step = environment.step(chosen)
-        value, lost = step.metrics["served_value"].numpy(), step.metrics["lost_work"].numpy()
-        columns.append((step.reward[:, 0].numpy(), value, lost, allocation, served))
+        told = (step.reward[:, 0], step.metrics["served_value"], step.metrics["lost_work"])
+        columns.append((*(figure.cpu().numpy() for figure in told), allocation, served))
     reward, value, lost, allocation, served = (
         np.stack(column, axis=1).astype(np.float64) for column in zip(*columns, strict=True)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
-import torch
 from torch import Tensor
 
 from data.scenario import BankConfig, ScenarioBank, hash_scenarios
@@ -25,6 +24,7 @@ from rl.training.agents import make_agent
 from rl.training.curriculum import Place
 from rl.training.curriculum_driver import PlaysBanks, draw_bank, episode_seed
 from rl.training.curriculum_world import ProblemStage
+from rl.training.devices import check_device, check_world
 from rl.training.problem import Problem
 from rl.training.rollout import Collector, RolloutSummary
 from rl.training.training_config import TrainingConfig
@@ -80,14 +80,11 @@ class CollectionShard:
         self._order, self._stages = order, stages
         self._bank = order.bank_of(problem.bank)
         bank = ScenarioBank(problem.training, self._bank, derive_seed(order.seed, "training bank"))
-        _check_device(order)
+        shard = f"where shard {order.index} runs"
+        check_device(order.device, "collection_devices", where=shard)
         with worlds_on(order.device):
             self._world: BatchedEnvironment = problem.learn_in(bank, order.num_envs, order.seed)
-        if self._world.device.type != torch.device(order.device).type:
-            raise ConfigError(
-                f"collection_devices: this world is played on {self._world.device} only, not on "
-                f"{order.device}; leave collection_devices out"
-            )
+        check_world(self._world, order.device, "collection_devices")
         agent = make_agent(order.learning, self._world, seed=derive_seed(order.seed, "agent"))
         if not isinstance(agent, PPOAgent):
             raise ConfigError(
@@ -199,13 +196,3 @@ def mark_data(problem: Problem) -> str:
         problem: As built there.
     """
     return hash_scenarios(problem.training.draw(1, make_generator(0, "collection data")))
-
-
-def _check_device(order: ShardOrder) -> None:
-    try:
-        torch.zeros(1, device=order.device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ConfigError(
-            f"collection_devices: where shard {order.index} runs there is no {order.device} "
-            f"({str(error).splitlines()[0]}); name another device, or run it elsewhere"
-        ) from error

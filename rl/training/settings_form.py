@@ -40,7 +40,9 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         *("eval_frequency", "eval_episodes", "checkpoint_frequency", "keep_last", "keep_best"),
         "tensorboard",
     ),
-    "Collection": ("num_envs", "collection_shards", "collection_place", "collection_devices"),
+    "Collection": (
+        *("num_envs", "device", "collection_shards", "collection_place", "collection_devices"),
+    ),
     "Name and chance": ("experiment_name", "seed", "tags"),
 }
 """Fields of TrainingConfig by topic; `traces` is the server's to know, not a caller's."""

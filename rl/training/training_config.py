@@ -51,6 +51,7 @@ CollectionPlace = Literal["inline", "process", "ray"]
 SHARDED: tuple[Algorithm, ...] = ("ppo", "mappo")
 """Algorithms whose experience can be collected in several parts."""
 DEVICE = re.compile(r"(cpu|cuda|mps)(:\d+)?")
+NO_DEVICE = "is no device; write cpu, cuda, cuda:1 or mps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,9 @@ class TrainingConfig:
     """Summed over copies."""
     num_envs: int | None = None
     """Copies played at once; None takes as many as the problem's own settings."""
+    device: str = "cpu"
+    """Where worlds are played and networks learn: `cpu`, `cuda` or `cuda:1`; the artifact runs
+    without one. Elsewhere the last digits are those of that device."""
     collection_shards: int = 1
     """Equal parts of the copies that collect at the same time; the result depends on their number,
     not on their place. More than 1 for ppo and mappo only."""
@@ -77,7 +81,8 @@ class TrainingConfig:
     """Where shards run: `inline`, one after another; a `process` each; or actors of a `ray`
     cluster."""
     collection_devices: tuple[str, ...] = ()
-    """Of each shard, such as `["cuda:0","cpu"]`; empty for the CPU everywhere."""
+    """Of each shard, such as `["cuda:0","cpu"]`; empty for the CPU everywhere. What they collect is
+    learnt from on `device`."""
     eval_frequency: int = 4_480
     """Episodes between evaluations on validation scenarios; 0 evaluates at the end only."""
     eval_episodes: int | None = None
@@ -136,6 +141,8 @@ class TrainingConfig:
         for name in ("experiment_name", *(() if self.init_from is None else ("init_from",))):
             if not getattr(self, name).strip():
                 raise ConfigError(f"{name} is empty: give it a name")
+        if not DEVICE.fullmatch(self.device):
+            raise ConfigError(f"device={self.device!r} {NO_DEVICE}")
         _check_collection(self)
 
     @property
@@ -182,10 +189,7 @@ def _check_collection(config: TrainingConfig) -> None:
     )
     _check_name("collection_place", place, get_args(CollectionPlace))
     if unknown := [one for one in devices if not DEVICE.fullmatch(one)]:
-        raise ConfigError(
-            f"collection_devices={list(devices)}: {unknown[0]!r} is no device; write cpu, cuda, "
-            "cuda:1 or mps"
-        )
+        raise ConfigError(f"collection_devices={list(devices)}: {unknown[0]!r} {NO_DEVICE}")
     if shards == 1:
         if place != "inline" or devices:
             name, value = (

@@ -13,6 +13,7 @@ from data.scenario import ScenarioBank
 from rl.algorithms.base_algorithm import Policy
 from rl.algorithms.policy_state import StateMismatchError, under_prefix
 from rl.environments.base_environment import BatchedEnvironment
+from rl.environments.lockstep import worlds_on
 from rl.training.agents import Agent, make_agent
 from rl.training.callbacks import EarlyStopping, TimeBudget, TrainingCallback
 from rl.training.checkpointing import Checkpoint, CheckpointFolder, load_checkpoint
@@ -27,6 +28,7 @@ from rl.training.conclusion import (
 from rl.training.curriculum import CurriculumManager
 from rl.training.curriculum_driver import CurriculumDriver
 from rl.training.curve import CurveRecorder
+from rl.training.devices import check_device, check_world
 from rl.training.expert_tuning import tune_experts_once
 from rl.training.problem import LearnerSettings, MakeStages, Parameters, Problem
 from rl.training.problems import make_problem
@@ -76,11 +78,9 @@ def train_problem(
     """
     torch.set_num_threads(1)
     with ExitStack() as opened:
-        recorder = DiaryRecorder(recorder, places.folder)
-        if config.tensorboard:
-            folder = places.folder / "tensorboard"
-            events = TensorboardRecorder(recorder, folder, clock=SystemClock())
-            recorder = opened.enter_context(events)
+        check_device(config.device, "device")
+        opened.enter_context(worlds_on(config.device))
+        recorder = _written_down(recorder, config, places, opened)
         given = problem
         problem = make_problem(config) if problem is None else problem
         if config.use_curriculum:
@@ -118,6 +118,17 @@ def train_problem(
         return conclude_run(study, run.agent, outcome, run.curve.curve, curriculum=report)
 
 
+def _written_down(
+    recorder: Recorder, config: TrainingConfig, places: Places, opened: ExitStack
+) -> Recorder:
+    """Return a recorder that also writes the run's diary, and TensorBoard's files if asked for."""
+    recorder = DiaryRecorder(recorder, places.folder)
+    if not config.tensorboard:
+        return recorder
+    folder = places.folder / "tensorboard"
+    return opened.enter_context(TensorboardRecorder(recorder, folder, clock=SystemClock()))
+
+
 def learner_settings(config: TrainingConfig, problem: Problem) -> LearnerSettings:
     """Return how the run learns: the problem's own settings, with what the configuration says.
 
@@ -151,7 +162,9 @@ def _training_environment(
         derive_seed(config.seed, "training bank"),
     )
     copies = settings.num_envs if config.collection_shards == 1 else 1  # shards have the rest
-    return problem.learn_in(bank, copies, config.seed)
+    world = problem.learn_in(bank, copies, config.seed)
+    check_world(world, config.device, "device")
+    return world
 
 
 def _prepare(

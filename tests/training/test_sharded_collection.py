@@ -369,7 +369,7 @@ def test_a_world_that_stays_on_the_cpu_is_refused_elsewhere():
     problem = make_problem(CONFIG)
     here = replace(problem, learn_in=lambda *given: make_problem(CONFIG).learn_in(*given))
     with (
-        mock.patch("rl.training.collection_shard._check_device"),
+        mock.patch("rl.training.collection_shard.check_device"),
         mock.patch("rl.training.collection_shard.worlds_on"),
         pytest.raises(ConfigError, match="played on cpu only, not on cuda"),
     ):
