@@ -61,7 +61,7 @@ def add(context: typer.Context, name: Name, words: Words, *, as_json: AsJson = F
 
     async def keep(application: Application) -> Schedule:
         automation = application.orchestrator.automation
-        automation.pipelines.check(order)
+        await automation.pipelines.check(order)
         return await automation.schedules.add(rest)
 
     schedule = run_opened(context, keep)

@@ -42,7 +42,7 @@ async def add_schedule(
 ) -> ScheduleView:
     """Keep a schedule; it fires from now on. Pipelines that promote want scope `admin`."""
     automation, order = orchestrator.automation, read_order(request.plan, caller)
-    automation.pipelines.check(order)
+    await automation.pipelines.check(order)
     schedule = await automation.schedules.add(read_schedule(request, order))
     response.headers["Location"] = f"/v1/schedules/{schedule.name}"
     return view_schedule(schedule)

@@ -58,20 +58,27 @@ class PipelineDesk:
         self._wake = wake
         self._kinds = kinds
 
-    def check(self, order: Order) -> None:
-        """Refuse what could not be submitted, as far as can be told without the database.
+    async def check(self, order: Order) -> None:
+        """Refuse what could not be submitted today.
 
         Args:
             order: What somebody wants.
 
         Raises:
             PipelineError: A step's kind is unknown.
-            ConfigError: A step is told something wrong; it is named.
+            ConfigError: A step is told something wrong; it is named. Or there is nothing to train
+                on from, as no run made the agent's champion.
         """
         if isinstance(order, Pipeline):
-            order.check_kinds(self._kinds)
-            for step in order.steps:
-                self._kinds[step.kind].check(step)
+            self._check_steps(order)
+            return
+        async with self._database.read() as connection:
+            await plan_retraining(connection, order, pipeline_id="")
+
+    def _check_steps(self, pipeline: Pipeline) -> None:
+        pipeline.check_kinds(self._kinds)
+        for step in pipeline.steps:
+            self._kinds[step.kind].check(step)
 
     async def submit(self, order: Order, *, priority: int = 0) -> list[Job]:
         """Queue a pipeline.
@@ -168,7 +175,7 @@ class PipelineDesk:
             pipeline = await plan_retraining(connection, order, pipeline_id=pipeline_id)
         else:
             pipeline = order
-        self.check(pipeline)
+        self._check_steps(pipeline)
         former = tuple(
             Need(job_id=job_id, name=f"former-{number}", condition=Condition.FINISHED)
             for number, job_id in enumerate(after)

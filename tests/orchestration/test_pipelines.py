@@ -321,6 +321,16 @@ async def test_retraining_without_a_champion_or_with_wrong_settings_says_so(desk
         await desk.desk.submit(Retraining(agent=AGENT, settings={"speed": 9}))
 
 
+async def test_a_champion_from_elsewhere_cannot_be_trained_on_and_a_schedule_hears_it(desk):
+    await promote(desk, await register(desk, "b"))
+    with pytest.raises(ConfigError, match="its version came from elsewhere"):
+        await desk.desk.check(Retraining(agent=AGENT))
+    with pytest.raises(ConfigError, match="speed"):
+        await make_champion(desk)
+        await desk.desk.check(Retraining(agent=AGENT, settings={"speed": 9}))
+    await desk.desk.check(Retraining(agent=AGENT))
+
+
 async def test_a_run_that_has_ended_can_be_judged_by_itself(desk):
     _, spec = await make_champion(desk)
     declared = {

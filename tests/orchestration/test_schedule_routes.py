@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from orchestration.cli import commands
+from orchestration.pipelines import submission
 from tests.orchestration.doors import open_doors
 from tests.orchestration.test_webhooks import PLACE, SECRET, Receiver
 
@@ -215,7 +217,14 @@ def test_a_schedule_from_the_command_line(shell, line):
     assert "No schedules" in said(shell("schedules", "list"))
 
 
-def test_other_timings_and_words(shell, line):
+def test_retraining_of_an_agent_that_no_run_made_is_refused_at_once(shell):
+    refused = said(shell("schedules", "add", "a", "every=6h", "retrain=x"), 2)
+    assert "x@champion: no agent has this alias" in refused
+    assert "No schedules" in said(shell("schedules", "list"))
+
+
+def test_other_timings_and_words(shell, line, monkeypatch):
+    monkeypatch.setattr(submission, "plan_retraining", AsyncMock())  # x has a champion
     said(shell("schedules", "add", "a", "every=6h", "retrain=x", "set.seed=1", "overlap=cancel"))
     said(shell("schedules", "add", "b", "at=2126-01-01T00:00+01:00", f"file={line}"))
     said(
