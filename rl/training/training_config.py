@@ -51,6 +51,7 @@ CollectionPlace = Literal["inline", "process", "ray"]
 SHARDED: tuple[Algorithm, ...] = ("ppo", "mappo")
 """Algorithms whose experience can be collected in several parts."""
 DEVICE = re.compile(r"(cpu|cuda|mps)(:\d+)?")
+MOST_ENVS = 1_000_000
 NO_DEVICE = "is no device; write cpu, cuda, cuda:1 or mps"
 
 
@@ -129,6 +130,8 @@ class TrainingConfig:
             _check_least(name, getattr(self, name), 1)
         _check_least("synthetic_data_refresh_frequency", self.synthetic_data_refresh_frequency, 1)
         _check_least("keep_last", self.keep_last, 2)
+        if self.num_envs is not None and self.num_envs > MOST_ENVS:
+            raise ConfigError(f"num_envs={self.num_envs}: choose at most {MOST_ENVS:,}")
         counts = ("eval_frequency", "checkpoint_frequency", "early_stopping_patience", "seed")
         for name in (*counts, "keep_best"):
             _check_least(name, getattr(self, name), 0)

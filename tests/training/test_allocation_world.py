@@ -71,6 +71,7 @@ def test_real_days_are_mixed_with_synthetic_demand_and_judged_apart():
         {"num_agents": 0},
         {"total_episodes": 0},
         {"num_envs": 0},
+        {"num_envs": 10**12},
         {"eval_frequency": -1},
         {"real_share": 1.0},
         {"experiment_name": " "},
