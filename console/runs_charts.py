@@ -21,6 +21,7 @@ GROUPS = (
     ("Entropy", "entropy"),
     ("KL divergence", "kl"),
     ("Loss terms", "loss"),
+    ("Norm of the gradient", "gradient"),
 )
 """Titles, and the word of a metric's name by which it belongs there; the first that fits."""
 STEPS = "environment steps"

@@ -33,6 +33,7 @@ CURVES = (
     ("entropy", ("entropy_loss",), -1),  # reported as a loss
     ("entropy", ("entropy",), 1),
     ("KL", ("kl_divergence",), 1),
+    ("gradient", ("gradient_norm",), 1),
 )
 """What is drawn, the metrics that it may be found under, and its sign there."""
 

@@ -140,7 +140,6 @@ class APGAgent:
         if self._updates <= self.config.normalizer_updates:
             self.normalizer.update(observation)
         return {
-            "policy_loss": loss.detach(),
             "gradient_norm": norm.detach(),
             "learning_rate": torch.tensor(rate),
             "overshoot": overshoot.detach(),

@@ -273,11 +273,13 @@ def test_settings_in_rows_leave_out_what_was_left_open():
 
 def test_metrics_are_grouped_by_what_they_are():
     names = ["return", "entropy_loss", "policy_loss", "kl_divergence", "kl_coeff", "clipfrac"]
+    names += ["gradient_norm"]
     assert group_metrics(names) == {
         "Return of training episodes": ["return"],
         "Entropy": ["entropy_loss"],
         "KL divergence": ["kl_divergence"],
         "Loss terms": ["policy_loss"],
+        "Norm of the gradient": ["gradient_norm"],
     }
 
 
