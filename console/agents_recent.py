@@ -58,7 +58,7 @@ def record_words(service: Service, records: Sequence[DecisionRecord]) -> str:
     return (
         f"{said}. Half took up to {service.p50_seconds * 1e3:.3g} ms, 99 of 100 up to "
         f"{service.p99_seconds * 1e3:.3g} ms; the objective of {OBJECTIVE_SECONDS * 1e3:g} ms is "
-        f"{service.verdict}."
+        f"{service.verdict}. Requests for an explanation take longer, and count too."
     )
 
 
