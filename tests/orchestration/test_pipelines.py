@@ -325,8 +325,8 @@ async def test_a_champion_from_elsewhere_cannot_be_trained_on_and_a_schedule_hea
     await promote(desk, await register(desk, "b"))
     with pytest.raises(ConfigError, match="its version came from elsewhere"):
         await desk.desk.check(Retraining(agent=AGENT))
+    await make_champion(desk)
     with pytest.raises(ConfigError, match="speed"):
-        await make_champion(desk)
         await desk.desk.check(Retraining(agent=AGENT, settings={"speed": 9}))
     await desk.desk.check(Retraining(agent=AGENT))
 

@@ -15,13 +15,20 @@ from rl.environments.catalog import PRESETS, make_world
 from rl.environments.lockstep import worlds_on
 from rl.training import training_config
 from rl.training.agents import make_agent
+from rl.training.checkpointing import CheckpointFolder
 from rl.training.learners import make_learner
 from rl.training.learning_settings import LearningSettings
 from rl.training.recorder import NullRecorder
 from rl.training.training_config import TrainingConfig
 from rl.training.training_run import train_problem
 from tests.other_device import DEVICE, MixedDevicesError, other_device
-from tests.training.resume_runs import CONFIGS, REPLAY, ROLLOUT_STEPS, make_environment
+from tests.training.resume_runs import (
+    CONFIGS,
+    REPLAY,
+    ROLLOUT_STEPS,
+    go_on,
+    make_environment,
+)
 from tests.training.small_problems import make_small, places_in
 from utils.errors import ConfigError
 
@@ -158,6 +165,17 @@ def test_no_optimiser_step_waits_for_a_number(name, config, more):
             train(name, chosen, DEVICE, updates=2)
         reads.append(device.reads.total())
     assert reads[0] == reads[1] > 0
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn", "sac", "maddpg", "recurrent_qmix", "apg"])
+def test_a_stopped_run_goes_on_there_bit_for_bit(name, tmp_path):
+    ends = []
+    with other_device(), worlds_on(DEVICE):
+        for folder, parts in (("whole", (4,)), ("halves", (2, 2))):
+            for updates in parts:
+                go_on(name, tmp_path / folder, updates)
+            ends.append(CheckpointFolder(tmp_path / folder / name).newest().checkpoint.record)
+    assert ends[0].sha256 == ends[1].sha256
 
 
 def test_a_machine_without_the_device_says_so(tmp_path):
