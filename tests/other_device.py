@@ -77,11 +77,8 @@ class OtherDevice(TorchDispatchMode):
         if comes_back:
             self._count_read()
             return args[0] if func is ATEN.copy_.default else result
-        writes = [
-            one.alias_info is not None and one.alias_info.is_write for one in func._schema.returns
-        ]
         if func._schema.is_mutable:
-            return args[0] if any(writes) else None
+            return args[0] if func._schema.returns else None  # callers with `out` have it
         try:
             outer = func(*args, **given)
         except NotImplementedError:

@@ -168,10 +168,7 @@ def tell_end(console: Console, job: Job) -> None:
         agent = job.result["agent"]
         console.print(f"Next: python -m orchestration promote {agent} latest", soft_wrap=True)
         return
-    error = job.error or ""
-    if error.startswith("ConfigError: "):  # of the caller's making: where it was found says nothing
-        error = error.partition("\nTraceback")[0]
-    reason = f": {error}" if error else "."
+    reason = f": {job.error}" if job.error else "."
     console.print(f"The job is {job.state.value}{reason}", markup=False, soft_wrap=True)
 
 

@@ -300,6 +300,8 @@ def carry_out(order: ChildOrder, context: TaskContext) -> None:
 def describe(error: Exception) -> dict[str, str]:
     """Return an error as the fields of an error frame: its class, and text with a short traceback.
 
+    What a setting did wrong has none: where it was found is in the log, and helps no caller.
+
     Args:
         error: What the target raised.
     """
@@ -315,5 +317,7 @@ def describe(error: Exception) -> dict[str, str]:
     elif isinstance(error, OSError) and error.errno in _FULL:
         error_class, advice = "storage", " Free some space, then submit the job again."
     headline = f"{type(error).__name__}: {error}.{advice}"
+    if error_class == "config":
+        return {"class": error_class, "message": headline}
     tail = "".join(traceback.format_exception(error))[-4000:]
     return {"class": error_class, "message": f"{headline}\n{tail}"}

@@ -8,12 +8,11 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data.scenario import ScenarioArrays, WorkloadScenarios, fixed_bank
 from rl.algorithms.base_algorithm import Policy
 from rl.domains.resource_allocation import AllocationConfig
-from rl.environments.base_environment import BatchedEnvironment, StepRecord
+from rl.environments.lockstep import LockstepOptions
 from rl.environments.resource_allocation_environment import (
     BatchedResourceAllocation,
     EnvironmentConfig,
@@ -91,14 +90,10 @@ def _policy_player(
     policy: Policy, *, config: AllocationConfig, action: Literal["shares", "coverage"]
 ) -> Player:
     """Let a policy decide, deterministically, on what the server would show it."""
+    device = LockstepOptions().device  # of the worlds that are built now, and of their agents
 
-    def player(environment: BatchedEnvironment, record: StepRecord) -> Tensor:
-        act = partial(_act, policy, record.observation.device)
-        return rule_player(policy_decider(act, config, action=action))(environment, record)
+    def act(observation: np.ndarray) -> np.ndarray:
+        rows = torch.from_numpy(np.ascontiguousarray(observation, np.float32))[:, None]
+        return policy.act(rows.to(device), None, deterministic=True).action[:, 0].cpu().numpy()
 
-    return player
-
-
-def _act(policy: Policy, device: torch.device, observation: np.ndarray) -> np.ndarray:
-    rows = torch.from_numpy(np.ascontiguousarray(observation, np.float32))[:, None]
-    return policy.act(rows.to(device), None, deterministic=True).action[:, 0].cpu().numpy()
+    return rule_player(policy_decider(act, config, action=action))

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from orchestration.executors.binding import Place, TaskBinding, TaskDefinition
+from orchestration.executors.child import describe
 from orchestration.executors.process import ProcessExecutor
 from orchestration.executors.supervisor import AttemptConfig
 from orchestration.job_store.leases import SqlLeases
@@ -20,6 +21,7 @@ from tests.orchestration.policies import AT_ONCE
 from tests.orchestration.test_worker import RecordingSink
 from tests.postgres import open_server_database
 from utils.clock import SystemClock
+from utils.errors import ConfigError
 from utils.persistence.engine import open_database
 from utils.persistence.errors import DatabaseError
 
@@ -152,6 +154,17 @@ async def test_errors_of_threads_have_their_classes(house):
     assert [job.error_class for job in ended] == ["user", "resource", "config"]
     assert "the answer is 41" in ended[0].error
     assert "submit it again" in ended[2].error
+
+
+@pytest.mark.parametrize(
+    ("error", "has_trace"), [(ConfigError("n=0"), False), (TypeError("n=0"), True)]
+)
+def test_what_a_setting_did_wrong_is_told_without_where_it_was_found(error, has_trace):
+    with pytest.raises(type(error)) as raised:
+        raise error
+    message = describe(raised.value)["message"]
+    assert message.startswith(f"{type(error).__name__}: n=0.")
+    assert ("Traceback" in message) == has_trace
 
 
 async def test_owners_stop_threads_and_workers_hand_them_back(house):

@@ -225,4 +225,7 @@ def test_numbers_read_back_are_the_right_ones_and_counted():
         there.mT[1] = 7.0
         assert (there.sum().item(), there.cpu().tolist()) == (64.0, [[10, 7, 12], [13, 7, 15]])
         assert there[there > 12].cpu().tolist() == [13, 15]
+        doubled = torch.empty(2, 3, device=DEVICE)
+        assert torch.mul(there, 2.0, out=doubled) is doubled
+        assert device.content(doubled).tolist() == [[20, 14, 24], [26, 14, 30]]
     assert device.reads.total() == 4
